@@ -1,0 +1,29 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+# The stages call `python`: the one of the environment.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: repro test lint
+
+repro: .venv/train  ## set up, and run the pipeline on the data set that params.yaml names
+	dvc repro
+
+test: .venv/test  ## set up, and run the tests
+	pytest
+
+lint: .venv/test  ## check style
+	ruff check .
+	ruff format --check .
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: needs Python 3.11 or newer; name one with make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+
+.venv/train: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+.venv/test: pyproject.toml .venv/train
+	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@

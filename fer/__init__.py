@@ -1,0 +1,1 @@
+"""Facial emotion recognition: the library behind the pipeline."""

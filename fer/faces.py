@@ -1,0 +1,66 @@
+"""The face set: what the stages hand to each other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fer.errors import FerError
+from fer.files import whole
+
+CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
+"""The emotions, in the order of FER2013's labels 0 to 6."""
+
+FACE_SIZE = 48
+"""Height and width of a face in pixels."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Grey faces and their emotions.
+
+    images: uint8 [N, 48, 48], 0 black to 255 white
+    labels: uint8 [N], 0 to 6, indices into `CLASSES`
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.shape[1:] != (FACE_SIZE, FACE_SIZE):
+            raise ValueError(
+                f"images: {self.images.dtype} {self.images.shape}, not uint8 [N, 48, 48]"
+            )
+        if self.labels.dtype != np.uint8 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(f"labels: {self.labels.dtype} {self.labels.shape}, not uint8 [N]")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: np.ndarray) -> "Faces":
+        """The faces at `rows`: indices [M] or a mask [N]."""
+        return Faces(self.images[rows], self.labels[rows])
+
+    def counts(self) -> dict[str, int]:
+        """Number of faces of each class."""
+        return dict(
+            zip(CLASSES, np.bincount(self.labels, minlength=len(CLASSES)).tolist(), strict=True)
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write `images.npy` and `labels.npy` into `folder`."""
+        for name in ("images", "labels"):
+            with whole(Path(folder) / f"{name}.npy") as path:
+                np.save(path, getattr(self, name))
+
+
+def load(folder: Path) -> Faces:
+    """The face set in `folder`, memory-mapped: pixels are read when they are used.
+
+    Raises FerError where there is none.
+    """
+    try:
+        arrays = [np.load(Path(folder) / f"{n}.npy", mmap_mode="r") for n in ("images", "labels")]
+        return Faces(*arrays)
+    except (OSError, ValueError) as error:
+        raise FerError(f"{folder}: no face set here ({error}); run `dvc repro prepare`") from error

@@ -1,0 +1,39 @@
+"""Optimizer and learning-rate schedule from the recipe."""
+
+import torch
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
+
+from fer.params import Train
+
+
+def make_optimizer(model: torch.nn.Module, train: Train) -> Optimizer:
+    """SGD with Nesterov momentum, or AdamW; weight decay acts on convolution weights only.
+
+    Not `fused=True`: on the CPU, torch 2.15's fused SGD corrupts the heap within minutes.
+    """
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": weights, "weight_decay": train.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if train.optimizer == "adamw":
+        return AdamW(groups, lr=train.lr)
+    nesterov = train.momentum > 0
+    return SGD(groups, lr=train.lr, momentum=train.momentum, nesterov=nesterov)
+
+
+def make_schedule(optimizer: Optimizer, train: Train, epochs: int, steps: int) -> LRScheduler:
+    """The learning rate of each step, for `epochs` of `steps`; call `step()` after each step."""
+    total = epochs * steps
+    if train.schedule == "one-cycle":
+        return OneCycleLR(optimizer, train.lr, total, pct_start=train.warmup, cycle_momentum=False)
+    if train.schedule == "cosine":
+        return CosineAnnealingLR(optimizer, total)
+
+    def factor(step: int) -> float:
+        late = max(0, step // steps - train.decay_start)
+        return train.decay_rate ** (late // train.decay_every)
+
+    return LambdaLR(optimizer, factor)

@@ -1,0 +1,217 @@
+"""Every figure, as PNG."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from fer.faces import CLASSES, Faces
+from fer.files import whole
+
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#b8b8b8"  # Okabe and Ito
+
+
+def classes(
+    path: Path, before: Mapping[str, Faces], after: Mapping[str, Faces], dataset: str
+) -> None:
+    """Faces of each class in each split, before and after cleaning and balancing."""
+    figure = _figure(9, 3.2)
+    x = np.arange(len(CLASSES))
+    for axes, split in zip(figure.subplots(1, len(before)), before, strict=True):
+        axes.bar(x - 0.2, before[split].counts().values(), 0.4, color=GREY, label="before")
+        axes.bar(x + 0.2, after[split].counts().values(), 0.4, color=BLUE, label="after")
+        axes.set_title(f"{split}, {len(after[split]):,} faces")
+        axes.set_xticks(x, CLASSES, rotation=60)
+        _plain(axes)
+    axes.legend(frameon=False)
+    _save(path, figure, f"{dataset}: faces of each class")
+
+
+def sample_faces(path: Path, faces: Faces, dataset: str, columns: int = 12) -> None:
+    """The first `columns` faces of each class, a row each."""
+    figure = _figure(columns * 0.55, len(CLASSES) * 0.6)
+    grid = figure.subplots(len(CLASSES), columns)
+    for label, (name, row) in enumerate(zip(CLASSES, grid, strict=True)):
+        images = faces.images[np.flatnonzero(faces.labels == label)[:columns]]
+        for axes, image in zip(row, images, strict=False):
+            _face(axes, image)
+        for axes in row[len(images) :]:
+            axes.axis("off")
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    _save(path, figure, f"{dataset}: training faces")
+
+
+def intensity(path: Path, faces: Faces, dataset: str) -> None:
+    """Histogram of the pixels of each class."""
+    figure = _figure(7, 3.5)
+    axes = figure.subplots()
+    edges = np.arange(0, 257, 8)
+    for label, name in enumerate(CLASSES):
+        counts = np.bincount(faces.images[faces.labels == label].ravel(), minlength=256)
+        share = counts.reshape(-1, 8).sum(1) / max(1, counts.sum())
+        axes.stairs(share, edges, label=name, linewidth=1.4)
+    axes.set_xlabel("pixel, 0 black to 255 white")
+    axes.set_ylabel("share of the pixels")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    _plain(axes)
+    _save(path, figure, f"{dataset}: grey values of the training faces")
+
+
+def benchmark(path: Path, rows: Sequence[Mapping], dataset: str, cores: int) -> None:
+    """Seconds an epoch against workers, a line for each way of loading."""
+    figure = _figure(7, 3.8)
+    axes = figure.subplots()
+    styles = {
+        "per face": {"color": ORANGE, "marker": "o"},
+        "per batch": {"color": BLUE, "marker": "s"},
+    }
+    for way, style in styles.items():
+        for persistent in (True, False):
+            # No workers are neither persistent nor not: the point belongs to both lines.
+            line = [
+                (row["workers"], row["seconds"])
+                for row in rows
+                if row["way"] == way and (row["persistent"] == persistent or row["workers"] == 0)
+            ]
+            axes.plot(
+                *zip(*sorted(line), strict=True),
+                **style,
+                linestyle="-" if persistent else ":",
+                label=f"{way}, workers {'kept' if persistent else 'started each epoch'}",
+            )
+    axes.set_yscale("log")
+    axes.set_xticks(sorted({row["workers"] for row in rows}))
+    axes.set_xlabel(f"DataLoader workers, on {cores} cores; 0 is in process")
+    axes.set_ylabel("seconds an epoch")
+    axes.legend(frameon=False, fontsize=8)
+    _plain(axes)
+    _save(path, figure, f"{dataset}: loading and augmenting the training faces")
+
+
+def history(path: Path, rows: Sequence[Mapping], dataset: str) -> None:
+    """Loss, accuracy and learning rate of each epoch, and where the time went."""
+    epochs = [row["epoch"] for row in rows]
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    figure = _figure(10, 3.2)
+    loss, accuracy, rate, seconds = figure.subplots(1, 4)
+    for axes, key in ((loss, "loss"), (accuracy, "accuracy")):
+        axes.plot(
+            epochs, [row[f"train_{key}"] for row in rows], color=GREY, label="train, augmented"
+        )
+        axes.plot(epochs, [row[f"val_{key}"] for row in rows], color=BLUE, label="val")
+        axes.plot(best["epoch"], best[f"val_{key}"], "o", color=ORANGE, label="kept")
+        axes.set_title(key)
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    loss.legend(frameon=False, fontsize=8)
+    rate.plot(epochs, [row["lr"] for row in rows], color=BLUE)
+    rate.set_title("learning rate")
+    parts = ("compute", "data", "validation")
+    heights = [[row[f"seconds_{part}"] for row in rows] for part in parts]
+    seconds.stackplot(epochs, heights, labels=parts, colors=[BLUE, ORANGE, GREEN])
+    seconds.set_title("seconds")
+    seconds.legend(frameon=False, fontsize=8, loc="lower left")
+    for axes in (loss, accuracy, rate, seconds):
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        _plain(axes)
+    _save(path, figure, f"{dataset}: training")
+
+
+def confusion(path: Path, matrices: Mapping[str, np.ndarray], dataset: str) -> None:
+    """Confusion matrices by model: counts int [7, 7], rows actual, columns predicted."""
+    figure = _figure(4.6 * len(matrices), 4.4)
+    for axes, (model, counts) in zip(
+        np.atleast_1d(figure.subplots(1, len(matrices))), matrices.items(), strict=True
+    ):
+        share = counts / np.maximum(1, counts.sum(1, keepdims=True))
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), value in np.ndenumerate(share):
+            color = "white" if value > 0.5 else "black"
+            axes.text(
+                column, row, f"{value:.0%}", color=color, ha="center", va="center", fontsize=8
+            )
+        axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=60)
+        axes.set_yticks(range(len(CLASSES)), CLASSES)
+        axes.set_xlabel("predicted")
+        axes.set_title(f"{model}: {np.trace(counts) / counts.sum():.1%} right")
+    figure.axes[0].set_ylabel("actual")
+    _save(path, figure, f"{dataset}: confusion on the test split")
+
+
+def per_class(path: Path, rows: Sequence[Mapping], dataset: str) -> None:
+    """Precision, recall and F1 of each class and model."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    figure = _figure(9, 2.8 * len(models))
+    x = np.arange(len(CLASSES))
+    for axes, model in zip(np.atleast_1d(figure.subplots(len(models), 1)), models, strict=True):
+        own = [row for row in rows if row["model"] == model]
+        for place, (key, color) in enumerate(
+            (("precision", GREY), ("recall", BLUE), ("f1", GREEN))
+        ):
+            axes.bar(x + 0.27 * (place - 1), [r[key] for r in own], 0.25, color=color, label=key)
+        axes.set_xticks(x, [f"{r['class']}\n{r['support']} faces" for r in own])
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_title(model)
+        axes.legend(frameon=False, ncols=3, fontsize=8, loc="upper left", bbox_to_anchor=(0, 1.16))
+        _plain(axes)
+    _save(path, figure, f"{dataset}: each class of the test split")
+
+
+def gradcam(
+    path: Path,
+    rows: Sequence[Sequence[tuple[np.ndarray, np.ndarray, int, float] | None]],
+    dataset: str,
+    model: str,
+) -> None:
+    """Faces with what the network looked at, a row a class: two right ones, then two wrong ones.
+
+    Each cell is a face [48, 48], its map [48, 48] (0 to 1), the predicted label and its
+    probability; None where there is no such face.
+    """
+    figure = _figure(7.2, 1.75 * len(rows))
+    grid = figure.subplots(len(rows), 8)
+    for name, axes_row, cells in zip(CLASSES, grid, rows, strict=True):
+        for axes in axes_row:
+            axes.axis("off")
+        for place, cell in enumerate(cells):
+            if cell is None:
+                continue
+            face, heat, label, probability = cell
+            plain, marked = axes_row[2 * place : 2 * place + 2]
+            color = GREEN if CLASSES[label] == name else ORANGE
+            for axes in (plain, marked):
+                _face(axes, face)
+                axes.axis("on")
+            marked.imshow(heat, cmap="inferno", alpha=0.55, vmin=0, vmax=1)
+            plain.set_title(
+                f"{CLASSES[label]} {probability:.0%}", color=color, fontsize=8, loc="left"
+            )
+        axes_row[0].axis("on")
+        axes_row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    _save(path, figure, f"{dataset}: Grad-CAM of {model}, two right and two wrong of each class")
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained", dpi=110)
+
+
+def _face(axes: Axes, image: np.ndarray) -> None:
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+
+
+def _save(path: Path, figure: Figure, title: str) -> None:
+    figure.suptitle(title)
+    with whole(path) as temporary:
+        figure.savefig(temporary)

@@ -1,0 +1,206 @@
+"""Fit a model: epochs, mixed precision, the best checkpoint, and going on after a stop."""
+
+import copy
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from fer.device import pick_device, pick_precision
+from fer.evaluation import logits, loss_and_accuracy
+from fer.faces import Faces
+from fer.files import whole
+from fer.loading import loader
+from fer.model import MiniXception
+from fer.optim import make_optimizer, make_schedule
+from fer.params import Train
+from fer.timing import Laps
+
+Row = dict[str, float]
+"""One epoch: losses (nats), accuracies (0 to 1), learning rate, seconds of each part."""
+
+
+def fit(
+    model: MiniXception,
+    train: Faces,
+    val: Faces,
+    recipe: Train,
+    epochs: int,
+    *,
+    checkpoint: Path,
+    on_epoch: Callable[[list[Row]], None],
+) -> list[Row]:
+    """Train `model` and leave it with the weights of its best epoch by accuracy on `val`.
+
+    checkpoint: where the state is kept after each epoch; a call with the same arguments goes on
+        from there, to the same end; removed at the end
+    on_epoch: gets the history after each epoch
+
+    Returns the history. Raises FerError where `recipe.device` is not there.
+    """
+    device = pick_device(recipe.device)
+    precision = pick_precision(recipe.precision, device)
+    model.to(device, memory_format=torch.channels_last)
+    batches = loader(
+        train,
+        recipe.augment,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        num_workers=recipe.num_workers,
+        device=device,
+    )
+    optimizer = make_optimizer(model, recipe)
+    schedule = make_schedule(optimizer, recipe, epochs, len(batches))
+    state = _State(model, optimizer, schedule, _key(model, train, val, recipe, epochs))
+    state.resume(checkpoint)
+    images = torch.tensor(val.images, device=device)
+    labels = torch.tensor(val.labels, dtype=torch.int64)
+    steps = epochs * len(batches)
+    start = len(state.history)
+    with tqdm(total=steps, initial=start * len(batches), unit="step", disable=None) as bar:
+        for epoch in range(start, epochs):
+            laps = Laps(device)
+            lr = schedule.get_last_lr()[0]
+            batches.sampler.epoch = epoch
+            trained = _train_epoch(
+                model, batches, optimizer, schedule, recipe.label_smoothing, precision, laps, bar
+            )
+            validated = loss_and_accuracy(logits(model, images), labels)
+            laps.lap("validation")
+            row = _row(epoch, trained, validated, lr, laps)
+            state.add(row)
+            state.save(checkpoint)
+            on_epoch(state.history)
+            _show(row, epochs, bar)
+    model.load_state_dict(state.best)
+    checkpoint.unlink(missing_ok=True)
+    return state.history
+
+
+def best_epoch(history: list[Row]) -> Row:
+    """The row that `fit` kept the weights of: the first with the highest accuracy on val."""
+    return max(history, key=lambda row: row["val_accuracy"])
+
+
+def _train_epoch(
+    model: MiniXception,
+    batches: DataLoader,
+    optimizer: Optimizer,
+    schedule: LRScheduler,
+    label_smoothing: float,
+    precision: torch.dtype,
+    laps: Laps,
+    bar: tqdm,
+) -> tuple[float, float]:
+    """One pass over the training split; its mean loss and accuracy, of the faces as augmented."""
+    model.train()
+    device = laps.device
+    # Summed on the device: asking for a number at each step would make the GPU wait.
+    total = torch.zeros(
+        2, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device
+    )
+    count = 0
+    for images, labels in batches:
+        images = images.to(device, non_blocking=True)
+        labels = labels.to(device, non_blocking=True)
+        laps.lap("data")
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            output = model(images)
+        output = output.float()
+        loss = F.cross_entropy(output, labels, label_smoothing=label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            right = (output.argmax(1) == labels).sum()
+            total += torch.stack([loss.detach() * len(labels), right.to(loss.dtype)])
+        count += len(labels)
+        laps.lap("compute")
+        bar.update()
+    loss, accuracy = (total / count).tolist()
+    return loss, accuracy
+
+
+def _row(
+    epoch: int,
+    trained: tuple[float, float],
+    validated: tuple[float, float],
+    lr: float,
+    laps: Laps,
+) -> Row:
+    seconds = laps.seconds()
+    figures = {
+        "train_loss": trained[0],
+        "train_accuracy": trained[1],
+        "val_loss": validated[0],
+        "val_accuracy": validated[1],
+        "lr": lr,
+    }
+    parts = {
+        f"seconds_{part}": round(seconds[part], 4) for part in ("data", "compute", "validation")
+    }
+    return {"epoch": epoch + 1} | {k: round(v, 6) for k, v in figures.items()} | parts
+
+
+def _show(row: Row, epochs: int, bar: tqdm) -> None:
+    text = (
+        f"loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.1%}; "
+        f"val loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.1%}"
+    )
+    if bar.disable:
+        seconds = sum(v for k, v in row.items() if k.startswith("seconds_"))
+        print(f"epoch {row['epoch']}/{epochs}: {text}; {seconds:.1f} s", flush=True)
+    else:
+        bar.set_description(f"epoch {row['epoch']}/{epochs}")
+        bar.set_postfix_str(text)
+
+
+def _key(model: MiniXception, train: Faces, val: Faces, recipe: Train, epochs: int) -> str:
+    """A digest of all that the result depends on."""
+    digest = hashlib.sha256(f"{recipe!r} {epochs} {model.width}".encode())
+    for faces in (train, val):
+        digest.update(faces.images.tobytes())
+        digest.update(faces.labels.tobytes())
+    return digest.hexdigest()
+
+
+class _State:
+    """All that a run needs to go on: after a stop it ends as it would have without."""
+
+    def __init__(
+        self, model: MiniXception, optimizer: Optimizer, schedule: LRScheduler, key: str
+    ) -> None:
+        self.parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+        self.key = key
+        self.history: list[Row] = []
+        self.best: dict[str, torch.Tensor] = {}
+
+    def add(self, row: Row) -> None:
+        self.history.append(row)
+        if best_epoch(self.history) is row:
+            self.best = copy.deepcopy(self.parts["model"].state_dict())
+
+    def save(self, path: Path) -> None:
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        with whole(path) as temporary:
+            torch.save(
+                {"key": self.key, "history": self.history, "best": self.best, **parts}, temporary
+            )
+
+    def resume(self, path: Path) -> None:
+        if not path.exists():
+            return
+        saved = torch.load(path, weights_only=True)
+        if saved["key"] != self.key:
+            return  # of another run, which a change of code or params made useless
+        for name, part in self.parts.items():
+            part.load_state_dict(saved[name])
+        self.history, self.best = saved["history"], saved["best"]
+        print(f"going on after epoch {len(self.history)}", flush=True)

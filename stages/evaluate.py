@@ -1,0 +1,95 @@
+"""Judge each model on the test split, which no other stage reads."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import confusion_matrix
+
+from fer import evaluation, faces, files, model, params, plots, quality
+from fer.errors import exit_on_error
+from fer.explain import grad_cam
+from fer.faces import CLASSES
+
+MODELS = ("baseline",)
+SHOWN = 2
+"""Faces of each class on the Grad-CAM sheet, right ones and as many wrong ones."""
+
+
+def main() -> None:
+    p = params.load()
+    data, plot_dir = Path("data", p.dataset), Path("plots", p.dataset)
+    test, train = faces.load(data / "test"), faces.load(data / "train")
+    new = ~quality.is_in(test, train)
+    networks = {m: model.load(Path("models", p.dataset, f"{m}.pt"))[0] for m in MODELS}
+
+    images, labels = torch.tensor(test.images), np.array(test.labels)
+    bins = p.evaluate.calibration_bins
+    figures, class_rows, matrices = {}, [], {}
+    for name, network in networks.items():
+        output = evaluation.logits(network, images)
+        flipped = evaluation.logits(network, images, flip=True)
+        figures[name] = {
+            key: evaluation.scores(out, labels, bins)
+            | {"accuracy_not_in_train": evaluation.scores(out[new], labels[new], bins)["accuracy"]}
+            for key, out in (("plain", output), ("flip_averaged", flipped))
+        }
+        class_rows += [{"model": name} | row for row in evaluation.per_class(output, labels)]
+        predicted = output.argmax(1).numpy()
+        matrices[name] = confusion_matrix(labels, predicted, labels=range(len(CLASSES)))
+        files.write_csv(
+            plot_dir / f"confusion_{name}.csv",
+            [
+                {"actual": CLASSES[a], "predicted": CLASSES[b]}
+                for a, b in zip(labels, predicted, strict=True)
+            ],
+        )
+        print(
+            f"{name}: {figures[name]['plain']['accuracy']:.2%} of {len(test)} test faces",
+            flush=True,
+        )
+
+    files.write_json(
+        Path("metrics", p.dataset, "evaluate.json"),
+        {
+            "dataset": p.dataset,
+            "faces": {"test": len(test), "test_not_in_train": int(new.sum())},
+            **figures,
+        },
+    )
+    files.write_csv(plot_dir / "per_class.csv", class_rows)
+    plots.confusion(plot_dir / "confusion.png", matrices, p.dataset)
+    plots.per_class(plot_dir / "per_class.png", class_rows, p.dataset)
+    last = MODELS[-1]
+    sheet = gradcam_sheet(networks[last], images, labels, p.evaluate.gradcam_seed)
+    plots.gradcam(plot_dir / "gradcam.png", sheet, p.dataset, last)
+
+
+def gradcam_sheet(
+    network: model.MiniXception, images: torch.Tensor, labels: np.ndarray, seed: int
+) -> list[list[tuple[np.ndarray, np.ndarray, int, float] | None]]:
+    """For each class SHOWN right and SHOWN wrong faces as `plots.gradcam` takes them."""
+    generator = np.random.default_rng(seed)
+    confidence, predicted = evaluation.logits(network, images).softmax(1).max(1)
+    right = predicted.numpy() == labels
+    sheet = []
+    for label in range(len(CLASSES)):
+        row = []
+        for fits in (right, ~right):
+            of_class = np.flatnonzero((labels == label) & fits)
+            chosen = torch.from_numpy(generator.permutation(of_class)[:SHOWN])
+            maps = grad_cam(network, images[chosen], predicted[chosen])
+            cells = zip(
+                images[chosen].numpy(),
+                maps,
+                predicted[chosen].tolist(),
+                confidence[chosen].tolist(),
+                strict=True,
+            )
+            row += [*cells, *[None] * (SHOWN - len(chosen))]
+        sheet.append(row)
+    return sheet
+
+
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -1,0 +1,66 @@
+"""Turn the CSV into arrays: validate it, clean and balance the training split, describe it."""
+
+import time
+from pathlib import Path
+
+from fer import fer2013, files, params, plots, quality
+from fer.balance import balance
+from fer.errors import FerError, exit_on_error
+from fer.faces import Faces
+
+
+def main() -> None:
+    p = params.load()
+    start = time.perf_counter()
+    splits, bad_rows = fer2013.read(Path("data", f"{p.dataset}.csv"), p.prepare.on_bad_row)
+    seconds = time.perf_counter() - start
+
+    cleaned = splits | {"train": clean(splits, p.prepare)}
+    for split, faces in cleaned.items():
+        faces.save(Path("data", p.dataset, split))
+
+    files.write_json(
+        Path("metrics", p.dataset, "prepare.json"),
+        {
+            "dataset": p.dataset,
+            "rows": sum(map(len, splits.values())) + bad_rows,
+            "bad_rows": bad_rows,
+            "faces": {split: len(faces) for split, faces in cleaned.items()},
+            "classes": {split: faces.counts() for split, faces in cleaned.items()},
+            **quality.report(splits),
+            "train_faces_before": len(splits["train"]),
+            "seconds_reading": round(seconds, 3),
+        },
+    )
+    plot_dir = Path("plots", p.dataset)
+    files.write_csv(
+        plot_dir / "classes.csv",
+        [
+            {
+                "split_class": f"{split} {name}",
+                "before": splits[split].counts()[name],
+                "after": after,
+            }
+            for split, faces in cleaned.items()
+            for name, after in faces.counts().items()
+        ],
+    )
+    plots.classes(plot_dir / "classes.png", splits, cleaned, p.dataset)
+    plots.sample_faces(plot_dir / "faces.png", splits["train"], p.dataset)
+    plots.intensity(plot_dir / "intensity.png", cleaned["train"], p.dataset)
+
+
+def clean(splits: dict[str, Faces], prepare: params.Prepare) -> Faces:
+    """The training split without what is to be dropped, balanced; val and test are not touched."""
+    train = splits["train"]
+    if prepare.drop_blank:
+        train = train[~quality.is_blank(train)]
+    if prepare.drop_leaks:
+        train = train[~quality.is_in(train, splits["val"], splits["test"])]
+    if not len(train):
+        raise FerError("prepare.drop_blank and prepare.drop_leaks leave no training face")
+    return train[balance(train.labels, prepare.balance, prepare.cap, prepare.seed)]
+
+
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from fer import evaluation
+from fer.augment import center_crop
+from fer.model import MiniXception
+
+
+def test_logits_of_all_faces_and_of_their_mirror_images(faces):
+    network = MiniXception().eval()
+    images = torch.tensor(faces.images)
+    with torch.no_grad():
+        plain, mirrored = network(center_crop(images)), network(center_crop(images).flip(-1))
+    found = evaluation.logits(network, images, batch_size=32)
+    torch.testing.assert_close(found, plain, atol=1e-4, rtol=1e-4)
+    flipped = evaluation.logits(network, images, flip=True)
+    torch.testing.assert_close(flipped, (plain + mirrored) / 2, atol=1e-4, rtol=1e-4)
+
+
+def test_calibration_error_by_hand():
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.35, 0.65]])
+    labels = np.array([0, 1, 1, 1])
+    # Bins of 0.1: at 0.9 half are right, at 0.6 both are.
+    expected = (abs(1 - 1.8) + abs(2 - 1.25)) / 4
+    assert evaluation.calibration_error(probabilities, labels, 10) == pytest.approx(expected)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), bins=st.integers(1, 40))
+def test_calibration_error_is_a_share_and_0_when_sure_and_right(seed, bins):
+    generator = np.random.default_rng(seed)
+    probabilities = generator.dirichlet(np.ones(7), 50)
+    labels = generator.integers(0, 7, 50)
+    assert 0 <= evaluation.calibration_error(probabilities, labels, bins) <= 1
+    assert evaluation.calibration_error(np.eye(7)[labels], labels, bins) == 0
+
+
+def test_scores_and_table_of_a_known_confusion():
+    labels = np.array([0, 0, 0, 1, 2, 3, 4, 5, 6])
+    predicted = np.array([0, 0, 1, 1, 2, 3, 4, 5, 6])
+    output = torch.from_numpy(np.eye(7)[predicted] * 9)
+    scores = evaluation.scores(output, labels, 10)
+    assert scores["accuracy"] == pytest.approx(8 / 9)
+    assert scores["balanced_accuracy"] == pytest.approx((2 / 3 + 6) / 7)
+    table = evaluation.per_class(output, labels)
+    assert table[0] == pytest.approx(
+        {"class": "Angry", "precision": 1.0, "recall": 2 / 3, "f1": 0.8, "support": 3}
+    )
+    assert table[1]["precision"] == 0.5
+
+
+def test_loss_and_accuracy():
+    output, labels = torch.tensor([[2.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1])
+    loss, accuracy = evaluation.loss_and_accuracy(output, labels)
+    assert loss == pytest.approx(nn.CrossEntropyLoss()(output, labels).item())
+    assert accuracy == 0.5

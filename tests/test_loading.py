@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from fer.loading import loader
+from fer.params import Augment
+
+STRONG = Augment(flip=0.5, shift=4, rotation=20.0, scale=0.2, contrast=0.5)
+
+
+def epoch(faces, number=0, **options):
+    batches = loader(
+        faces,
+        STRONG,
+        **{"batch_size": 32, "seed": 1, "num_workers": 0, "device": torch.device("cpu")} | options,
+    )
+    batches.sampler.epoch = number
+    return list(batches)
+
+
+def test_each_face_once_an_epoch(faces):
+    batches = epoch(faces)
+    assert [len(labels) for _, labels in batches] == [32, 32, 6]
+    labels = torch.cat([labels for _, labels in batches])
+    assert labels.bincount().tolist() == [10] * 7
+    assert batches[0][0].shape == (32, 1, 44, 44)
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_workers_give_the_same_batches(faces, num_workers):
+    for (a, b), (c, d) in zip(epoch(faces), epoch(faces, num_workers=num_workers), strict=True):
+        assert torch.equal(a, c)
+        assert torch.equal(b, d)
+
+
+def test_epochs_and_seeds_differ(faces):
+    first = epoch(faces)[0][0]
+    assert not torch.equal(first, epoch(faces, 1)[0][0])
+    assert not torch.equal(first, epoch(faces, seed=2)[0][0])

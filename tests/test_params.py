@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from fer import params
+from fer.errors import FerError
+
+PATH = Path(__file__).parents[1] / "params.yaml"
+
+
+def change(tmp_path, key, value):
+    yaml = YAML()
+    data = yaml.load(PATH)
+    *folders, last = key.split(".")
+    section = data
+    for folder in folders:
+        section = section[folder]
+    section[last] = value
+    yaml.dump(data, tmp_path / "params.yaml")
+    return tmp_path / "params.yaml"
+
+
+def test_committed_params_are_right():
+    assert params.load(PATH).epochs > 0
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(PATH.read_text().replace("lr: 0.15 ", "lr: 1e-3 "))
+    assert params.load(path).train.lr == 0.001
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("train.lr", -1.0, "train.lr is -1.0: input should be greater than 0"),
+        ("train.lr", "fast", "train.lr is 'fast': input should be a valid number"),
+        ("train.lr", float("nan"), "train.lr is nan: input should be a finite number"),
+        ("train.num_workers", True, "train.num_workers is True: input should be a valid integer"),
+        ("train.optimizer", "adam", "train.optimizer is 'adam': input should be 'sgd' or 'adamw'"),
+        ("train.augment.flip", 1.5, "train.augment.flip is 1.5: input should be less than"),
+        ("train.speed", 3, "train.speed is not a known parameter"),
+        ("benchmark.workers", [], "benchmark.workers is []: list should have at least 1 item"),
+        ("benchmark.workers", [2, 2], "benchmark: workers has a number twice"),
+        ("prepare.cap", {"Glad": 3}, "prepare.cap.Glad is 'Glad': input should be 'Angry'"),
+        ("dataset", "ck", "dataset is 'ck', but budget has only sample, fer2013"),
+        ("dataset", "../x", "dataset is '../x': string should match pattern"),
+        ("budget.sample.epochs", 0, "budget.sample.epochs is 0: input should be greater than"),
+    ],
+)
+def test_mistake_names_key_value_and_what_is_allowed(tmp_path, key, value, said):
+    with pytest.raises(FerError) as error:
+        params.load(change(tmp_path, key, value))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "3", "a: [", "\t", "train: 3"])
+def test_file_that_is_no_params(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(FerError, match=r"params\.yaml: ") as error:
+        params.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FerError, match="cannot be read"):
+        params.load(tmp_path / "params.yaml")

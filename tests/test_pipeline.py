@@ -1,0 +1,126 @@
+"""The whole pipeline as a user runs it: DVC, on a tiny sample, in a repository of its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+TINY = {
+    "sample": {"train": 60, "val": 14, "test": 21},
+    "benchmark": {"workers": [0, 1], "repeats": 1, "batch_size": 32},
+    "train": {"batch_size": 16},
+    "budget": {"sample": {"epochs": 2}},
+}
+
+
+def run(folder, *command):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "WANDB_MODE": "offline"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280
+    )
+
+
+def update(folder, changes):
+    yaml = YAML()
+    data = yaml.load(folder / "params.yaml")
+    for section, values in changes.items():
+        if isinstance(values, dict):
+            data[section].update(values)
+        else:
+            data[section] = values
+    yaml.dump(data, folder / "params.yaml")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("stages", "fer"):
+        shutil.copytree(ROOT / name, folder / name)
+    for name in ("dvc.yaml", "params.yaml", ".gitignore"):
+        shutil.copy(ROOT / name, folder)
+    update(folder, TINY)
+    run(folder, "git", "init", "-q")
+    run(folder, "dvc", "init", "-q")
+    result = run(folder, "dvc", "repro")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
+
+
+@pytest.fixture
+def params(project):
+    """params.yaml, put back after the test."""
+    before = (project / "params.yaml").read_text()
+    yield project
+    (project / "params.yaml").write_text(before)
+
+
+def test_writes_all_that_dvc_yaml_names(project):
+    stages = YAML(typ="safe").load(project / "dvc.yaml")["stages"]
+    for stage in stages.values():
+        for out in stage["outs"]:
+            assert (project / next(iter(out)).replace("${item.dataset}", "sample")).exists()
+
+
+def test_metrics_say_what_they_are_of(project):
+    metrics = {p.stem: json.loads(p.read_text()) for p in project.glob("metrics/sample/*.json")}
+    assert set(metrics) == {"prepare", "benchmark", "train", "evaluate"}
+    assert {m["dataset"] for m in metrics.values()} == {"sample"}
+    assert metrics["train"]["faces"] == {"train": 60, "val": 14}
+    assert metrics["evaluate"]["faces"]["test"] == 21
+    assert 0 <= metrics["evaluate"]["baseline"]["plain"]["accuracy"] <= 1
+
+
+def test_again_is_up_to_date(project):
+    assert "Data and pipelines are up to date." in run(project, "dvc", "repro").stdout
+
+
+def test_training_twice_gives_the_same_bytes(project):
+    model = project / "models/sample/baseline.pt"
+    before = model.read_bytes()
+    result = run(project, "dvc", "repro", "-f", "-s", "train@sample")
+    assert result.returncode == 0, result.stderr
+    assert model.read_bytes() == before
+
+
+def test_only_evaluate_reads_the_test_split(project):
+    stages = YAML(typ="safe").load(project / "dvc.lock")["stages"]
+    readers = [
+        name
+        for name, stage in stages.items()
+        if any(d["path"] == "data/sample/test" for d in stage.get("deps", []))
+    ]
+    assert readers == ["evaluate@sample"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train": {"lr": -1}}, "error: params.yaml: train.lr is -1: input should be greater"),
+        ({"train": {"speed": 1}}, "error: params.yaml: train.speed is not a known parameter"),
+        (
+            {"dataset": "fer2013"},
+            "error: data/fer2013.csv is missing: put Kaggle's fer2013.csv there",
+        ),
+    ],
+)
+def test_mistake_is_one_line_and_leaves_the_outputs(params, changes, said):
+    def outputs():
+        found = [*params.glob("models/**/*.pt"), *params.glob("metrics/**/*.json")]
+        return {path: path.read_bytes() for path in found}
+
+    before = outputs()
+    update(params, changes)
+    result = run(params, "dvc", "repro")
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith(said)
+    assert "Traceback" not in result.stderr
+    assert outputs() == before

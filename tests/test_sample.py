@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import numpy as np
+
+from fer import fer2013, params, sample
+from fer.faces import CLASSES
+
+PARAMS = params.load(Path(__file__).parents[1] / "params.yaml").sample.model_copy(
+    update={"train": 70, "val": 20, "test": 20, "label_noise": 0.0}
+)
+
+
+def test_same_params_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        sample.write_csv(tmp_path / name, PARAMS)
+    sample.write_csv(tmp_path / "c", PARAMS.model_copy(update={"seed": 1}))
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_is_read_as_kaggles_file(tmp_path):
+    sample.write_csv(tmp_path / "sample.csv", PARAMS)
+    splits, bad = fer2013.read(tmp_path / "sample.csv")
+    assert bad == 0
+    assert {name: len(faces) for name, faces in splits.items()} == {
+        "train": 70,
+        "val": 20,
+        "test": 20,
+    }
+    assert all(min(faces.counts().values()) > 0 for faces in splits.values())
+    assert splits["train"].counts()["Disgust"] == 1  # rare, as in FER2013
+
+
+def test_label_noise_is_the_share_asked_for():
+    noisy = PARAMS.model_copy(update={"label_noise": 1.0})
+    # The draws of the faces are the same, so that the labels can be compared.
+    pairs = zip(sample.draw_split(70, PARAMS, 0), sample.draw_split(70, noisy, 0), strict=False)
+    first = next(pairs)
+    assert np.array_equal(first[0][1], first[1][1])
+    assert first[0][0] != first[1][0]
+
+
+def test_emotions_look_different():
+    def mean(emotion):
+        generator = np.random.default_rng(0)
+        return np.mean([sample.draw(emotion, generator) for _ in range(60)], 0)
+
+    faces = {emotion: mean(emotion) for emotion in CLASSES}
+    for emotion in CLASSES[:-1]:
+        assert np.abs(faces[emotion] - faces["Neutral"]).max() > 8

@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from fer import params, training
+from fer.errors import FerError
+from fer.model import MiniXception
+
+RECIPE = params.load(Path(__file__).parents[1] / "params.yaml").train.model_copy(
+    update={"batch_size": 16, "device": "cpu"}
+)
+EPOCHS = 3
+
+
+class KilledError(Exception):
+    pass
+
+
+def fit(faces, checkpoint, recipe=RECIPE, epochs=EPOCHS, on_epoch=lambda history: None):
+    torch.manual_seed(0)
+    model = MiniXception(width=0.5)
+    history = training.fit(
+        model, faces, faces[:35], recipe, epochs, checkpoint=checkpoint, on_epoch=on_epoch
+    )
+    return model.state_dict(), history
+
+
+def without_seconds(history):
+    return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in history]
+
+
+def assert_same(a, b):
+    assert without_seconds(a[1]) == without_seconds(b[1])
+    assert all(torch.equal(a[0][name], b[0][name]) for name in a[0])
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return tmp_path / "run.ckpt"
+
+
+def test_history_has_every_epoch_and_adds_up(faces, checkpoint):
+    seen = []
+    _, history = fit(faces, checkpoint, on_epoch=lambda rows: seen.append(len(rows)))
+    assert seen == [1, 2, 3]
+    for row in history:
+        assert 0 <= row["val_accuracy"] <= 1
+        assert min(row[f"seconds_{part}"] for part in ("data", "compute", "validation")) > 0
+
+
+def test_keeps_the_best_epoch(faces, checkpoint):
+    weights = []
+    _, history = fit(faces, checkpoint)
+    best = training.best_epoch(history)
+    assert best["val_accuracy"] == max(row["val_accuracy"] for row in history)
+
+    def remember(rows):
+        weights.append(torch.load(checkpoint, weights_only=True)["model"])
+
+    state, _ = fit(faces, checkpoint, on_epoch=remember)
+    kept = weights[best["epoch"] - 1]
+    assert all(torch.equal(state[name], kept[name]) for name in state)
+
+
+def test_same_seed_same_model_whatever_the_workers(faces, checkpoint):
+    first = fit(faces, checkpoint)
+    assert_same(first, fit(faces, checkpoint))
+    assert_same(first, fit(faces, checkpoint, RECIPE.model_copy(update={"num_workers": 2})))
+
+
+def test_goes_on_after_a_stop_to_the_same_end(faces, checkpoint):
+    whole = fit(faces, checkpoint)
+
+    def kill(history):
+        if len(history) == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        fit(faces, checkpoint, on_epoch=kill)
+    assert checkpoint.exists()
+    seen = []
+    assert_same(whole, fit(faces, checkpoint, on_epoch=lambda rows: seen.append(len(rows))))
+    assert seen == [3]
+    assert not checkpoint.exists()
+
+
+def test_stop_of_another_recipe_is_not_gone_on_from(faces, checkpoint):
+    def kill(history):
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        fit(faces, checkpoint, on_epoch=kill)
+    other = RECIPE.model_copy(update={"lr": 0.01})
+    assert len(fit(faces, checkpoint, other)[1]) == EPOCHS
+
+
+def test_learns(faces, checkpoint):
+    recipe = RECIPE.model_copy(
+        update={
+            "augment": params.Augment(),
+            "optimizer": "adamw",
+            "lr": 0.01,
+            "label_smoothing": 0.0,
+        }
+    )
+    faces.images[:] = faces.images // 4 + 25 * faces.labels[:, None, None]
+    _, history = fit(faces, checkpoint, recipe, epochs=12)
+    assert history[-1]["train_accuracy"] > 0.6 > history[0]["train_accuracy"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_missing_gpu_is_a_clear_error(faces, checkpoint):
+    with pytest.raises(FerError, match="cuda, but there is none on this machine"):
+        fit(faces, checkpoint, RECIPE.model_copy(update={"device": "cuda"}))
