@@ -8,10 +8,7 @@ from fer.params import Train
 
 
 def make_optimizer(model: torch.nn.Module, train: Train) -> Optimizer:
-    """SGD with Nesterov momentum, or AdamW; weight decay acts on convolution weights only.
-
-    Not `fused=True`: on the CPU, torch 2.15's fused SGD corrupts the heap within minutes.
-    """
+    """SGD with Nesterov momentum, or AdamW; weight decay acts on convolution weights only."""
     weights = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [

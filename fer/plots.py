@@ -65,6 +65,7 @@ def benchmark(path: Path, rows: Sequence[Mapping], dataset: str, cores: int) -> 
     """Seconds an epoch against workers, a line for each way of loading."""
     figure = _figure(7, 3.8)
     axes = figure.subplots()
+    workers = sorted({row["workers"] for row in rows})
     styles = {
         "per face": {"color": ORANGE, "marker": "o"},
         "per batch": {"color": BLUE, "marker": "s"},
@@ -73,7 +74,7 @@ def benchmark(path: Path, rows: Sequence[Mapping], dataset: str, cores: int) -> 
         for persistent in (True, False):
             # No workers are neither persistent nor not: the point belongs to both lines.
             line = [
-                (row["workers"], row["seconds"])
+                (workers.index(row["workers"]), row["seconds"])
                 for row in rows
                 if row["way"] == way and (row["persistent"] == persistent or row["workers"] == 0)
             ]
@@ -83,8 +84,8 @@ def benchmark(path: Path, rows: Sequence[Mapping], dataset: str, cores: int) -> 
                 linestyle="-" if persistent else ":",
                 label=f"{way}, workers {'kept' if persistent else 'started each epoch'}",
             )
-    axes.set_yscale("log")
-    axes.set_xticks(sorted({row["workers"] for row in rows}))
+    axes.set_xticks(range(len(workers)), workers)
+    axes.set_ylim(bottom=0)
     axes.set_xlabel(f"DataLoader workers, on {cores} cores; 0 is in process")
     axes.set_ylabel("seconds an epoch")
     axes.legend(frameon=False, fontsize=8)
@@ -113,7 +114,8 @@ def history(path: Path, rows: Sequence[Mapping], dataset: str) -> None:
     heights = [[row[f"seconds_{part}"] for row in rows] for part in parts]
     seconds.stackplot(epochs, heights, labels=parts, colors=[BLUE, ORANGE, GREEN])
     seconds.set_title("seconds")
-    seconds.legend(frameon=False, fontsize=8, loc="lower left")
+    seconds.set_ylim(top=1.6 * max(map(sum, zip(*heights, strict=True))))
+    seconds.legend(frameon=False, fontsize=8, loc="upper right")
     for axes in (loss, accuracy, rate, seconds):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -173,7 +175,7 @@ def gradcam(
     Each cell is a face [48, 48], its map [48, 48] (0 to 1), the predicted label and its
     probability; None where there is no such face.
     """
-    figure = _figure(7.2, 1.75 * len(rows))
+    figure = _figure(7.2, 1.12 * len(rows) + 0.3)
     grid = figure.subplots(len(rows), 8)
     for name, axes_row, cells in zip(CLASSES, grid, rows, strict=True):
         for axes in axes_row:
