@@ -59,7 +59,9 @@ def time_loaders(
     ]
     usual = PerFace(faces)
     rows = []
-    with tqdm(cases, unit="way", disable=None) as bar:
+    with tqdm(cases, unit="way", disable=None) as bar, warnings.catch_warnings():
+        # More workers than cores are measured on purpose.
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
         for way, workers, persistent in bar:
             batches = _make(way, usual, faces, benchmark.batch_size, workers, persistent, device)
             seconds = _time(batches, benchmark.repeats, device)
@@ -73,7 +75,7 @@ def time_loaders(
                 }
             )
             if bar.disable:
-                kept = ", workers kept" if persistent else ""
+                kept = ", kept" if persistent else ""
                 print(f"{way}, {workers} workers{kept}: {seconds:.3f} s an epoch", flush=True)
     return rows
 
@@ -116,8 +118,5 @@ def _time(batches: DataLoader, repeats: int, device: torch.device) -> float:
         synchronize(device)
         return time.perf_counter() - start
 
-    with warnings.catch_warnings():
-        # More workers than cores are measured on purpose.
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
-        epoch()
-        return median(epoch() for _ in range(repeats))
+    epoch()
+    return median(epoch() for _ in range(repeats))

@@ -42,14 +42,15 @@ class Block(nn.Module):
         self.conv2 = SeparableConv(outputs, outputs)
         self.bn2 = _batch_norm(outputs)
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        # Every other pixel, then 1x1, is what a 1x1 convolution with a stride of 2 does. But for 8
+        # channels oneDNN's strided backward pass writes beyond its buffers (torch 2.15, AVX-512).
+        self.every_other = nn.AvgPool2d(1, stride=2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, inputs, H, W] -> [N, outputs, H/2, W/2], sizes rounded up."""
         residual = self.bn1(self.conv1(x)).relu()
         residual = self.pool(self.bn2(self.conv2(residual)))
-        # Every other pixel, then 1x1, is what a stride of 2 would do. But for 8 channels oneDNN's
-        # strided backward pass writes beyond its buffers (torch 2.15, channels_last, AVX-512).
-        return self.shortcut_bn(self.shortcut(x[..., ::2, ::2])) + residual
+        return self.shortcut_bn(self.shortcut(self.every_other(x))) + residual
 
 
 class MiniXception(nn.Module):
