@@ -13,6 +13,9 @@ from fer.files import whole
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#b8b8b8"  # Okabe and Ito
 
+Cell = tuple[np.ndarray, np.ndarray, int, float]
+"""Of the Grad-CAM sheet: face [48, 48], its map [48, 48] (0 to 1), predicted label, probability."""
+
 
 def classes(
     path: Path, before: Mapping[str, Faces], after: Mapping[str, Faces], dataset: str
@@ -166,14 +169,13 @@ def per_class(path: Path, rows: Sequence[Mapping], dataset: str) -> None:
 
 def gradcam(
     path: Path,
-    rows: Sequence[Sequence[tuple[np.ndarray, np.ndarray, int, float] | None]],
+    rows: Sequence[Sequence[Cell | None]],
     dataset: str,
     model: str,
 ) -> None:
     """Faces with what the network looked at, a row a class: two right ones, then two wrong ones.
 
-    Each cell is a face [48, 48], its map [48, 48] (0 to 1), the predicted label and its
-    probability; None where there is no such face.
+    A cell is None where there is no such face.
     """
     figure = _figure(7.2, 1.12 * len(rows) + 0.3)
     grid = figure.subplots(len(rows), 8)

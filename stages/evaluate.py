@@ -67,28 +67,26 @@ def main() -> None:
 
 def gradcam_sheet(
     network: model.MiniXception, images: torch.Tensor, labels: np.ndarray, seed: int
-) -> list[list[tuple[np.ndarray, np.ndarray, int, float] | None]]:
+) -> list[list[plots.Cell | None]]:
     """For each class SHOWN right and SHOWN wrong faces as `plots.gradcam` takes them."""
     generator = np.random.default_rng(seed)
     confidence, predicted = evaluation.logits(network, images).softmax(1).max(1)
     right = predicted.numpy() == labels
-    sheet = []
+    rows = []
     for label in range(len(CLASSES)):
         row = []
         for fits in (right, ~right):
-            of_class = np.flatnonzero((labels == label) & fits)
-            chosen = torch.from_numpy(generator.permutation(of_class)[:SHOWN])
-            maps = grad_cam(network, images[chosen], predicted[chosen])
-            cells = zip(
-                images[chosen].numpy(),
-                maps,
-                predicted[chosen].tolist(),
-                confidence[chosen].tolist(),
-                strict=True,
-            )
-            row += [*cells, *[None] * (SHOWN - len(chosen))]
-        sheet.append(row)
-    return sheet
+            chosen = generator.permutation(np.flatnonzero((labels == label) & fits))[:SHOWN]
+            row += [*chosen.tolist(), *[None] * (SHOWN - len(chosen))]
+        rows.append(row)
+
+    shown = [index for row in rows for index in row if index is not None]
+    maps = dict(zip(shown, grad_cam(network, images[shown], predicted[shown]), strict=True))
+
+    def cell(index: int) -> plots.Cell:
+        return images[index].numpy(), maps[index], int(predicted[index]), float(confidence[index])
+
+    return [[None if index is None else cell(index) for index in row] for row in rows]
 
 
 if __name__ == "__main__":
