@@ -7,14 +7,14 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: repro test lint
 
 repro: .venv/train  ## set up, and run the pipeline on the data set that params.yaml names
-	dvc repro
+	$(BIN)/dvc repro
 
 test: .venv/test  ## set up, and run the tests
-	pytest
+	$(BIN)/pytest
 
 lint: .venv/test  ## check style
-	ruff check .
-	ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: needs Python 3.11 or newer; name one with make PYTHON=...")'

@@ -47,13 +47,13 @@ def time_loaders(
 ) -> list[dict[str, str | int | float]]:
     """Seconds of an epoch over `faces` until its batches are on `device`, a row for each way.
 
-    A row has way ("per face" or "per batch"), workers (0 is in process), persistent (0 or 1),
-    seconds (median of the repeats, after a warm-up) and faces_per_second. Both ways do the same:
-    a random crop of 44x44 and a flip.
+    A row has way ("per_face" or "per_batch"), workers (0 is in process), kept (whether the workers
+    live from epoch to epoch) and seconds (median of the repeats, after a warm-up). Both ways do
+    the same: a random crop of 44x44 and a flip.
     """
     cases = [
         (way, workers, persistent)
-        for way in ("per face", "per batch")
+        for way in ("per_face", "per_batch")
         for workers in benchmark.workers
         for persistent in ((False, True) if workers else (False,))
     ]
@@ -69,9 +69,8 @@ def time_loaders(
                 {
                     "way": way,
                     "workers": workers,
-                    "persistent": int(persistent),
+                    "kept": persistent,
                     "seconds": round(seconds, 4),
-                    "faces_per_second": round(len(faces) / seconds),
                 }
             )
             if bar.disable:
@@ -89,7 +88,7 @@ def _make(
     persistent: bool,
     device: torch.device,
 ) -> DataLoader:
-    if way == "per face":
+    if way == "per_face":
         return DataLoader(
             usual,
             batch_size,

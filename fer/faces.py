@@ -62,5 +62,5 @@ def load(folder: Path) -> Faces:
     try:
         arrays = [np.load(Path(folder) / f"{n}.npy", mmap_mode="r") for n in ("images", "labels")]
         return Faces(*arrays)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise FerError(f"{folder}: no face set here ({error}); run `dvc repro prepare`") from error

@@ -35,8 +35,7 @@ _BLOCK = 64
 _BROKEN = (
     OSError,
     EOFError,
-    RuntimeError,  # an encrypted zip
-    NotImplementedError,
+    RuntimeError,  # of an encrypted zip
     zlib.error,
     lzma.LZMAError,
     tarfile.TarError,
@@ -214,11 +213,11 @@ def _decode_row(text: bytes) -> np.ndarray:
     """Pixels uint8 [2304] of one row; raises BadRowError with the reason."""
     numbers = text.split()
     for place, number in enumerate(numbers, start=1):
-        if not (number.isdigit() and int(number[:9]) < 256):
+        if not (number.isdigit() and int(number.lstrip(b"0")[:4] or b"0") < 256):
             raise BadRowError(f"pixel {place} is {_show(number)}, not an integer 0 to 255")
     if len(numbers) != _PIXELS:
         raise BadRowError(f"has {len(numbers)} pixels, not {_PIXELS}")
-    return np.array(numbers, dtype=np.uint8)
+    return np.array([int(number) for number in numbers], np.uint8)
 
 
 def _show(text: bytes) -> str:

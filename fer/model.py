@@ -110,7 +110,10 @@ def load(path: Path) -> tuple[MiniXception, dict[str, Any]]:
     if content.get("format") != _FORMAT:
         raise FerError(f"{path}: is not a model file of this version of fer")
     model = MiniXception(content["width"], len(content["classes"]))
-    model.load_state_dict(content.pop("weights"))
+    try:
+        model.load_state_dict(content.pop("weights"))
+    except RuntimeError as error:
+        raise FerError(f"{path}: has other weights than Mini-Xception; train it anew") from error
     return model.eval(), content
 
 

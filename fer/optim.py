@@ -22,10 +22,15 @@ def make_optimizer(model: torch.nn.Module, train: Train) -> Optimizer:
 
 
 def make_schedule(optimizer: Optimizer, train: Train, epochs: int, steps: int) -> LRScheduler:
-    """The learning rate of each step, for `epochs` of `steps`; call `step()` after each step."""
-    total = epochs * steps
+    """The learning rate of each step, for `epochs` of `steps`; call `step()` after each step.
+
+    one-cycle: up for a share `warmup` of the steps, then down (Smith and Topin 2019,
+        arXiv:1708.07120); cosine: down from the first step on; step: the base project's decay
+    """
+    total = max(2, epochs * steps)
     if train.schedule == "one-cycle":
-        return OneCycleLR(optimizer, train.lr, total, pct_start=train.warmup, cycle_momentum=False)
+        warmup = max(train.warmup, 2 / total)  # OneCycleLR divides by the steps but one
+        return OneCycleLR(optimizer, train.lr, total, pct_start=warmup, cycle_momentum=False)
     if train.schedule == "cosine":
         return CosineAnnealingLR(optimizer, total)
 

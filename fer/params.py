@@ -1,7 +1,7 @@
 """params.yaml as frozen models: an unknown key or a value that is not allowed is an error."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML, YAMLError
@@ -57,7 +57,7 @@ class Benchmark(Section):
     @model_validator(mode="after")
     def _workers_differ(self) -> "Benchmark":
         if len(set(self.workers)) < len(self.workers):
-            raise ValueError("workers has a number twice")
+            raise ValueError(f"workers is {self.workers}: each number once")
         return self
 
 
@@ -159,12 +159,23 @@ def load(path: Path = Path("params.yaml")) -> Params:
         raise FerError(f"{path}: " + "; ".join(_say(e) for e in error.errors())) from error
 
 
+def _fields(path: tuple) -> list[str]:
+    """Names of the parameters in the section at `path`."""
+    section = Params
+    for part in path:
+        inner = get_args(section)  # of a dict: its values are the sections
+        section = inner[1] if inner else section.model_fields[part].annotation
+    return list(section.model_fields)
+
+
 def _say(error: dict) -> str:
     key = ".".join(str(part) for part in error["loc"] if part != "[key]")
     if error["type"] == "missing":
         return f"{key} is missing"
     if error["type"] == "extra_forbidden":
-        return f"{key} is not a known parameter"
+        section = ".".join(map(str, error["loc"][:-1])) or "the file"
+        known = ", ".join(_fields(error["loc"][:-1]))
+        return f"{key} is {error['input']!r}: no such parameter; {section} has {known}"
     allowed = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{key}: {allowed}" if key else allowed

@@ -53,7 +53,11 @@ def intensity(path: Path, faces: Faces, dataset: str) -> None:
     axes = figure.subplots()
     edges = np.arange(0, 257, 8)
     for label, name in enumerate(CLASSES):
-        counts = np.bincount(faces.images[faces.labels == label].ravel(), minlength=256)
+        rows = np.flatnonzero(faces.labels == label)
+        counts = np.zeros(256, np.int64)
+        for start in range(0, len(rows), 500):  # bincount makes int64 of all it is given
+            chunk = faces.images[rows[start : start + 500]]
+            counts += np.bincount(chunk.ravel(), minlength=256)
         share = counts.reshape(-1, 8).sum(1) / max(1, counts.sum())
         axes.stairs(share, edges, label=name, linewidth=1.4)
     axes.set_xlabel("pixel, 0 black to 255 white")
@@ -65,29 +69,20 @@ def intensity(path: Path, faces: Faces, dataset: str) -> None:
 
 
 def benchmark(path: Path, rows: Sequence[Mapping], dataset: str, cores: int) -> None:
-    """Seconds an epoch against workers, a line for each way of loading."""
+    """Seconds an epoch against workers, a line for each way of loading.
+
+    A row has workers and the seconds of each way, as the lines below name them.
+    """
     figure = _figure(7, 3.8)
     axes = figure.subplots()
-    workers = sorted({row["workers"] for row in rows})
-    styles = {
-        "per face": {"color": ORANGE, "marker": "o"},
-        "per batch": {"color": BLUE, "marker": "s"},
-    }
-    for way, style in styles.items():
-        for persistent in (True, False):
-            # No workers are neither persistent nor not: the point belongs to both lines.
-            line = [
-                (workers.index(row["workers"]), row["seconds"])
-                for row in rows
-                if row["way"] == way and (row["persistent"] == persistent or row["workers"] == 0)
-            ]
-            axes.plot(
-                *zip(*sorted(line), strict=True),
-                **style,
-                linestyle="-" if persistent else ":",
-                label=f"{way}, workers {'kept' if persistent else 'started each epoch'}",
-            )
-    axes.set_xticks(range(len(workers)), workers)
+    for way, label, color, style in (
+        ("per_face", "per face, workers started each epoch", ORANGE, "o:"),
+        ("per_face_kept", "per face, workers kept", ORANGE, "o-"),
+        ("per_batch", "per batch, workers started each epoch", BLUE, "s:"),
+        ("per_batch_kept", "per batch, workers kept", BLUE, "s-"),
+    ):
+        axes.plot([row[way] for row in rows], style, color=color, label=label)
+    axes.set_xticks(range(len(rows)), [row["workers"] for row in rows])
     axes.set_ylim(bottom=0)
     axes.set_xlabel(f"DataLoader workers, on {cores} cores; 0 is in process")
     axes.set_ylabel("seconds an epoch")
@@ -97,7 +92,7 @@ def benchmark(path: Path, rows: Sequence[Mapping], dataset: str, cores: int) -> 
 
 
 def history(path: Path, rows: Sequence[Mapping], dataset: str) -> None:
-    """Loss, accuracy and learning rate of each epoch, and where the time went."""
+    """Loss, accuracy and learning rate of each epoch (rows of `training.fit`), and its seconds."""
     epochs = [row["epoch"] for row in rows]
     best = max(rows, key=lambda row: row["val_accuracy"])
     figure = _figure(10, 3.2)
@@ -148,7 +143,7 @@ def confusion(path: Path, matrices: Mapping[str, np.ndarray], dataset: str) -> N
 
 
 def per_class(path: Path, rows: Sequence[Mapping], dataset: str) -> None:
-    """Precision, recall and F1 of each class and model."""
+    """Precision, recall and F1 of each class: rows of `evaluation.per_class`, with their model."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure = _figure(9, 2.8 * len(models))
     x = np.arange(len(CLASSES))

@@ -24,14 +24,20 @@ def run(mode: str, name: str, config: Mapping[str, Any]) -> Iterator[Log]:
             config=dict(config),
             mode=mode,
             settings=wandb.Settings(
-                silent=True, console="off", init_timeout=30, x_disable_stats=True
+                silent=True,
+                console="off",
+                init_timeout=30,
+                login_timeout=30,
+                x_disable_stats=True,
             ),
         )
     )
     try:
         yield lambda figures: tracker.attempt(lambda: wandb.log(dict(figures)))
-    finally:
-        tracker.attempt(wandb.finish)
+    except BaseException:
+        tracker.attempt(lambda: wandb.finish(exit_code=1))
+        raise
+    tracker.attempt(wandb.finish)
 
 
 class _Tracker:

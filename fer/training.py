@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from fer.device import pick_device, pick_precision
+from fer.errors import FerError
 from fer.evaluation import logits, loss_and_accuracy
 from fer.faces import Faces
 from fer.files import whole
@@ -39,10 +41,11 @@ def fit(
     """Train `model` and leave it with the weights of its best epoch by accuracy on `val`.
 
     checkpoint: where the state is kept after each epoch; a call with the same arguments goes on
-        from there, to the same end; removed at the end
+        from there, to the same end, even if it had reached the end; the caller removes it
     on_epoch: gets the history after each epoch
 
-    Returns the history. Raises FerError where `recipe.device` is not there.
+    Returns the history. Raises FerError where `recipe.device` is not there, or where the loss is
+    no longer finite.
     """
     device = pick_device(recipe.device)
     precision = pick_precision(recipe.precision, device)
@@ -57,7 +60,8 @@ def fit(
     )
     optimizer = make_optimizer(model, recipe)
     schedule = make_schedule(optimizer, recipe, epochs, len(batches))
-    state = _State(model, optimizer, schedule, _key(model, train, val, recipe, epochs))
+    key = _key(model, train, val, recipe, epochs, device, precision)
+    state = _State(model, optimizer, schedule, key)
     state.resume(checkpoint)
     images = torch.tensor(val.images, device=device)
     labels = torch.tensor(val.labels, dtype=torch.int64)
@@ -73,13 +77,17 @@ def fit(
             )
             validated = loss_and_accuracy(logits(model, images), labels)
             laps.lap("validation")
+            if not (math.isfinite(trained[0]) and math.isfinite(validated[0])):
+                raise FerError(
+                    f"train.lr is {recipe.lr}: the loss is not finite after epoch {epoch + 1}; "
+                    "try a lower one"
+                )
             row = _row(epoch, trained, validated, lr, laps)
             state.add(row)
             state.save(checkpoint)
             on_epoch(state.history)
             _show(row, epochs, bar)
     model.load_state_dict(state.best)
-    checkpoint.unlink(missing_ok=True)
     return state.history
 
 
@@ -162,9 +170,20 @@ def _show(row: Row, epochs: int, bar: tqdm) -> None:
         bar.set_postfix_str(text)
 
 
-def _key(model: MiniXception, train: Faces, val: Faces, recipe: Train, epochs: int) -> str:
-    """A digest of all that the result depends on."""
-    digest = hashlib.sha256(f"{recipe!r} {epochs} {model.width}".encode())
+def _key(
+    model: MiniXception,
+    train: Faces,
+    val: Faces,
+    recipe: Train,
+    epochs: int,
+    device: torch.device,
+    precision: torch.dtype,
+) -> str:
+    """A digest of all that the result depends on, the code included."""
+    recipe = recipe.model_copy(update={"num_workers": 0})  # which changes the speed only
+    digest = hashlib.sha256(f"{recipe!r} {epochs} {model.width} {device} {precision}".encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
     for faces in (train, val):
         digest.update(faces.images.tobytes())
         digest.update(faces.labels.tobytes())
@@ -197,9 +216,9 @@ class _State:
     def resume(self, path: Path) -> None:
         if not path.exists():
             return
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
         if saved["key"] != self.key:
-            return  # of another run, which a change of code or params made useless
+            return  # of another run, which a change of code, params or data made useless
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
         self.history, self.best = saved["history"], saved["best"]

@@ -4,9 +4,8 @@ import time
 from pathlib import Path
 
 from fer import fer2013, files, params, plots, quality
-from fer.balance import balance
-from fer.errors import FerError, exit_on_error
-from fer.faces import Faces
+from fer.balance import clean_train
+from fer.errors import exit_on_error
 
 
 def main() -> None:
@@ -15,7 +14,7 @@ def main() -> None:
     splits, bad_rows = fer2013.read(Path("data", f"{p.dataset}.csv"), p.prepare.on_bad_row)
     seconds = time.perf_counter() - start
 
-    cleaned = splits | {"train": clean(splits, p.prepare)}
+    cleaned = splits | {"train": clean_train(splits, p.prepare)}
     for split, faces in cleaned.items():
         faces.save(Path("data", p.dataset, split))
 
@@ -48,18 +47,6 @@ def main() -> None:
     plots.classes(plot_dir / "classes.png", splits, cleaned, p.dataset)
     plots.sample_faces(plot_dir / "faces.png", splits["train"], p.dataset)
     plots.intensity(plot_dir / "intensity.png", cleaned["train"], p.dataset)
-
-
-def clean(splits: dict[str, Faces], prepare: params.Prepare) -> Faces:
-    """The training split without what is to be dropped, balanced; val and test are not touched."""
-    train = splits["train"]
-    if prepare.drop_blank:
-        train = train[~quality.is_blank(train)]
-    if prepare.drop_leaks:
-        train = train[~quality.is_in(train, splits["val"], splits["test"])]
-    if not len(train):
-        raise FerError("prepare.drop_blank and prepare.drop_leaks leave no training face")
-    return train[balance(train.labels, prepare.balance, prepare.cap, prepare.seed)]
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ def main() -> None:
 
     torch.manual_seed(p.train.seed)
     network = model.MiniXception(p.model.width)
+    checkpoint = Path("models", p.dataset, "baseline.ckpt")
     config = p.model_dump(include={"dataset", "model", "train"}) | {"epochs": p.epochs}
     with tracking.run(p.tracking.wandb, f"train-{p.dataset}", config) as log:
 
@@ -32,13 +33,14 @@ def main() -> None:
             val,
             p.train,
             p.epochs,
-            checkpoint=Path("models", p.dataset, "baseline.ckpt"),
+            checkpoint=checkpoint,
             on_epoch=on_epoch,
         )
+        best = training.best_epoch(history)
+        scores = {k: best[k] for k in ("epoch", "val_accuracy", "val_loss")}
+        path = Path("models", p.dataset, "baseline.pt")
+        model.save(path, network, dataset=p.dataset, scores=scores)
 
-    best = training.best_epoch(history)
-    scores = {k: best[k] for k in ("epoch", "val_accuracy", "val_loss")}
-    model.save(Path("models", p.dataset, "baseline.pt"), network, dataset=p.dataset, scores=scores)
     plots.history(plot_dir / "history.png", history, p.dataset)
     seconds = {
         part: round(median(row[f"seconds_{part}"] for row in history), 4)
@@ -57,6 +59,7 @@ def main() -> None:
             | {"precision": str(pick_precision(p.train.precision, device)).removeprefix("torch.")},
         },
     )
+    checkpoint.unlink()
 
 
 if __name__ == "__main__":

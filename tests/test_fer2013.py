@@ -84,6 +84,7 @@ def test_accepts_other_ways_to_write_it(tmp_path, header, line, end):
         (row(pixels="7 1.5" + " 7" * 2302), "pixel 2 is '1.5'"),
         (row(pixels="1000" + " 7" * 2303), "pixel 1 is '1000'"),
         (row(pixels="7" * 5000), "pixel 1 is '7777"),
+        (row(pixels="0000000001000" + " 7" * 2303), "pixel 1 is '0000000001000'"),
         (row(pixels="\ufffd" + " 7" * 2303), "pixel 1 is"),
         (row(pixels=""), "has 0 pixels"),
         (row()[:-300], "has 2 columns, not 3"),

@@ -31,6 +31,11 @@ def test_one_cycle_rises_and_falls():
     assert found[-1] < 0.001
 
 
+@pytest.mark.parametrize(("epochs", "steps", "warmup"), [(1, 1, 0.5), (1, 2, 0.5), (1, 20, 0.05)])
+def test_one_cycle_of_few_steps(epochs, steps, warmup):
+    assert len(rates(epochs, steps, schedule="one-cycle", warmup=warmup)) == epochs * steps
+
+
 def test_cosine_falls_from_lr_to_nothing():
     found = rates(4, 5, schedule="cosine", lr=0.2)
     assert found[0] == 0.2

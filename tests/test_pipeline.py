@@ -103,7 +103,10 @@ def test_only_evaluate_reads_the_test_split(project):
     ("changes", "said"),
     [
         ({"train": {"lr": -1}}, "error: params.yaml: train.lr is -1: input should be greater"),
-        ({"train": {"speed": 1}}, "error: params.yaml: train.speed is not a known parameter"),
+        (
+            {"train": {"speed": 1}},
+            "error: params.yaml: train.speed is 1: no such parameter; train has",
+        ),
         (
             {"dataset": "fer2013"},
             "error: data/fer2013.csv is missing: put Kaggle's fer2013.csv there",
