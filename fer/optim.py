@@ -27,7 +27,7 @@ def make_schedule(optimizer: Optimizer, train: Train, epochs: int, steps: int) -
     one-cycle: up for a share `warmup` of the steps, then down (Smith and Topin 2019,
         arXiv:1708.07120); cosine: down from the first step on; step: the base project's decay
     """
-    total = max(2, epochs * steps)
+    total = max(3, epochs * steps)
     if train.schedule == "one-cycle":
         warmup = max(train.warmup, 2 / total)  # OneCycleLR divides by the steps but one
         return OneCycleLR(optimizer, train.lr, total, pct_start=warmup, cycle_momentum=False)
