@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_recall_fscore_support
 
 from fer.augment import center_crop
@@ -78,3 +79,17 @@ def per_class(output: torch.Tensor, labels: np.ndarray) -> list[dict[str, str | 
         }
         for name, precision, recall, f1, support in zip(CLASSES, *table, strict=True)
     ]
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, float | int]:
+    """Whether two models that judge the same faces differ by more than chance.
+
+    first, second: bool [N], whether the model was right
+
+    Returns the faces that only the one or the other got right, and the p-value of McNemar's exact
+    test (McNemar 1947, doi:10.1007/BF02295996).
+    """
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    differ = only_first + only_second
+    p_value = binomtest(only_first, differ).pvalue if differ else 1.0
+    return {"only_first": only_first, "only_second": only_second, "p_value": float(p_value)}

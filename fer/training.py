@@ -24,32 +24,43 @@ from fer.optim import make_optimizer, make_schedule
 from fer.params import Train
 from fer.timing import Laps
 
+_CODE = ("augment", "evaluation", "loading", "model", "optim", "training")
+"""The modules that the result of a training run depends on."""
+
 Row = dict[str, float]
 """One epoch: losses (nats), accuracies (0 to 1), learning rate, seconds of each part."""
 
 
+class DivergedError(FerError):
+    """The loss is no longer finite."""
+
+
 def fit(
-    model: MiniXception,
+    width: float,
     train: Faces,
     val: Faces,
     recipe: Train,
     epochs: int,
     *,
-    checkpoint: Path,
     on_epoch: Callable[[list[Row]], None],
-) -> list[Row]:
-    """Train `model` and leave it with the weights of its best epoch by accuracy on `val`.
+    checkpoint: Path | None = None,
+    quiet: bool = False,
+) -> tuple[MiniXception, list[Row]]:
+    """A model of `width`, trained from `recipe.seed`, and the history of its training.
 
+    Its weights are those of its best epoch by accuracy on `val`.
+
+    on_epoch: gets the history after each epoch
     checkpoint: where the state is kept after each epoch; a call with the same arguments goes on
         from there, to the same end, even if it had reached the end; the caller removes it
-    on_epoch: gets the history after each epoch
+    quiet: show no progress
 
-    Returns the history. Raises FerError where `recipe.device` is not there, or where the loss is
-    no longer finite.
+    Raises FerError where `recipe.device` is not there, and DivergedError.
     """
     device = pick_device(recipe.device)
     precision = pick_precision(recipe.precision, device)
-    model.to(device, memory_format=torch.channels_last)
+    torch.manual_seed(recipe.seed)
+    model = MiniXception(width).to(device, memory_format=torch.channels_last)
     batches = loader(
         train,
         recipe.augment,
@@ -60,14 +71,16 @@ def fit(
     )
     optimizer = make_optimizer(model, recipe)
     schedule = make_schedule(optimizer, recipe, epochs, len(batches))
-    key = _key(model, train, val, recipe, epochs, device, precision)
-    state = _State(model, optimizer, schedule, key)
-    state.resume(checkpoint)
+    state = _State(model, optimizer, schedule)
+    if checkpoint:
+        state.key = fingerprint(train, val, recipe, width, epochs)
+        state.resume(checkpoint)
     images = torch.tensor(val.images, device=device)
     labels = torch.tensor(val.labels, dtype=torch.int64)
     steps = epochs * len(batches)
     start = len(state.history)
-    with tqdm(total=steps, initial=start * len(batches), unit="step", disable=None) as bar:
+    hidden = True if quiet else None  # None: shown on a terminal only
+    with tqdm(total=steps, initial=start * len(batches), unit="step", disable=hidden) as bar:
         for epoch in range(start, epochs):
             laps = Laps(device)
             lr = schedule.get_last_lr()[0]
@@ -78,22 +91,41 @@ def fit(
             validated = loss_and_accuracy(logits(model, images), labels)
             laps.lap("validation")
             if not (math.isfinite(trained[0]) and math.isfinite(validated[0])):
-                raise FerError(
+                raise DivergedError(
                     f"train.lr is {recipe.lr}: the loss is not finite after epoch {epoch + 1}; "
                     "try a lower one"
                 )
             row = _row(epoch, trained, validated, lr, laps)
             state.add(row)
-            state.save(checkpoint)
+            if checkpoint:
+                state.save(checkpoint)
             on_epoch(state.history)
-            _show(row, epochs, bar)
+            if not quiet:
+                _show(row, epochs, bar)
     model.load_state_dict(state.best)
-    return state.history
+    return model, state.history
 
 
 def best_epoch(history: list[Row]) -> Row:
     """The row that `fit` kept the weights of: the first with the highest accuracy on val."""
     return max(history, key=lambda row: row["val_accuracy"])
+
+
+def fingerprint(train: Faces, val: Faces, recipe: Train, *others: object) -> str:
+    """A digest of all that a training run depends on, the code and the device included.
+
+    others: what else there is, by its repr
+    """
+    device = pick_device(recipe.device)
+    precision = pick_precision(recipe.precision, device)
+    recipe = recipe.model_copy(update={"num_workers": 0})  # which changes the speed only
+    digest = hashlib.sha256(f"{recipe!r} {device} {precision} {others!r}".encode())
+    for name in _CODE:
+        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    for faces in (train, val):
+        digest.update(faces.images.tobytes())
+        digest.update(faces.labels.tobytes())
+    return digest.hexdigest()
 
 
 def _train_epoch(
@@ -170,34 +202,12 @@ def _show(row: Row, epochs: int, bar: tqdm) -> None:
         bar.set_postfix_str(text)
 
 
-def _key(
-    model: MiniXception,
-    train: Faces,
-    val: Faces,
-    recipe: Train,
-    epochs: int,
-    device: torch.device,
-    precision: torch.dtype,
-) -> str:
-    """A digest of all that the result depends on, the code included."""
-    recipe = recipe.model_copy(update={"num_workers": 0})  # which changes the speed only
-    digest = hashlib.sha256(f"{recipe!r} {epochs} {model.width} {device} {precision}".encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    for faces in (train, val):
-        digest.update(faces.images.tobytes())
-        digest.update(faces.labels.tobytes())
-    return digest.hexdigest()
-
-
 class _State:
     """All that a run needs to go on: after a stop it ends as it would have without."""
 
-    def __init__(
-        self, model: MiniXception, optimizer: Optimizer, schedule: LRScheduler, key: str
-    ) -> None:
+    def __init__(self, model: MiniXception, optimizer: Optimizer, schedule: LRScheduler) -> None:
         self.parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
-        self.key = key
+        self.key = ""
         self.history: list[Row] = []
         self.best: dict[str, torch.Tensor] = {}
 

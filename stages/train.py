@@ -3,8 +3,6 @@
 from pathlib import Path
 from statistics import median
 
-import torch
-
 from fer import faces, files, model, params, plots, tracking, training
 from fer.device import pick_device, pick_precision
 from fer.errors import exit_on_error
@@ -17,8 +15,6 @@ def main() -> None:
     data, plot_dir = Path("data", p.dataset), Path("plots", p.dataset)
     train, val = faces.load(data / "train"), faces.load(data / "val")
 
-    torch.manual_seed(p.train.seed)
-    network = model.MiniXception(p.model.width)
     checkpoint = Path("models", p.dataset, "baseline.ckpt")
     config = p.model_dump(include={"dataset", "model", "train"}) | {"epochs": p.epochs}
     with tracking.run(p.tracking.wandb, f"train-{p.dataset}", config) as log:
@@ -27,14 +23,14 @@ def main() -> None:
             files.write_csv(plot_dir / "history.csv", history)
             log(history[-1])
 
-        history = training.fit(
-            network,
+        network, history = training.fit(
+            p.model.width,
             train,
             val,
             p.train,
             p.epochs,
-            checkpoint=checkpoint,
             on_epoch=on_epoch,
+            checkpoint=checkpoint,
         )
         best = training.best_epoch(history)
         scores = {k: best[k] for k in ("epoch", "val_accuracy", "val_loss")}

@@ -58,3 +58,12 @@ def test_loss_and_accuracy():
     loss, accuracy = evaluation.loss_and_accuracy(output, labels)
     assert loss == pytest.approx(nn.CrossEntropyLoss()(output, labels).item())
     assert accuracy == 0.5
+
+
+def test_mcnemar_counts_the_faces_that_differ():
+    first = np.array([True] * 10 + [False] * 6)
+    second = np.array([True] * 2 + [False] * 8 + [True] + [False] * 5)
+    found = evaluation.mcnemar(first, second)
+    assert (found["only_first"], found["only_second"]) == (8, 1)
+    assert found["p_value"] == pytest.approx(2 * (1 + 9) / 2**9)  # two tails of the binomial
+    assert evaluation.mcnemar(first, first)["p_value"] == 1

@@ -5,7 +5,6 @@ import torch
 
 from fer import params, training
 from fer.errors import FerError
-from fer.model import MiniXception
 
 RECIPE = params.load(Path(__file__).parents[1] / "params.yaml").train.model_copy(
     update={"batch_size": 16, "device": "cpu"}
@@ -18,10 +17,8 @@ class KilledError(Exception):
 
 
 def fit(faces, checkpoint, recipe=RECIPE, epochs=EPOCHS, on_epoch=lambda history: None):
-    torch.manual_seed(0)
-    model = MiniXception(width=0.5)
-    history = training.fit(
-        model, faces, faces[:35], recipe, epochs, checkpoint=checkpoint, on_epoch=on_epoch
+    model, history = training.fit(
+        0.5, faces, faces[:35], recipe, epochs, on_epoch=on_epoch, checkpoint=checkpoint
     )
     return model.state_dict(), history
 
@@ -98,6 +95,15 @@ def test_stop_of_another_recipe_is_not_gone_on_from(faces, checkpoint):
     seen = []
     fit(faces, checkpoint, other, on_epoch=lambda rows: seen.append(len(rows)))
     assert seen == [1, 2, 3]
+
+
+def test_without_a_checkpoint_the_same_model(faces, checkpoint):
+    assert_same(fit(faces, checkpoint), fit(faces, None))
+
+
+def test_quiet_says_nothing(faces, capsys):
+    training.fit(0.5, faces, faces, RECIPE, 1, on_epoch=lambda history: None, quiet=True)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_diverging_is_a_clear_error(faces, checkpoint):
