@@ -1,17 +1,22 @@
 """params.yaml as frozen models: an unknown key or a value that is not allowed is an error."""
 
+from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML, YAMLError
 
 from fer.errors import FerError
 from fer.faces import CLASSES
+from fer.files import whole
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Value = int | float | str
 
 
 class Section(BaseModel):
@@ -43,7 +48,7 @@ class Prepare(Section):
     @model_validator(mode="after")
     def _cap_has_classes(self) -> "Prepare":
         if self.balance == "cap" and not self.cap:
-            raise ValueError("balance is cap, but cap names no class")
+            raise ValueError("has balance: cap, but its cap names no class")
         return self
 
 
@@ -57,7 +62,7 @@ class Benchmark(Section):
     @model_validator(mode="after")
     def _workers_differ(self) -> "Benchmark":
         if len(set(self.workers)) < len(self.workers):
-            raise ValueError(f"workers is {self.workers}: each number once")
+            raise ValueError(f"has workers {self.workers}: each number once")
         return self
 
 
@@ -97,6 +102,71 @@ class Train(Section):
     device: Literal["auto", "cuda", "mps", "cpu"]
     precision: Literal["auto", "bfloat16", "float32"]
 
+    def get(self, name: str) -> Value:
+        """The parameter called `name`, such as "lr" or "augment.flip"."""
+        return reduce(getattr, name.split("."), self)
+
+    def changed(self, values: Mapping[str, Value]) -> "Train":
+        """The recipe with other values of the parameters named, which are checked."""
+        data = self.model_dump()
+        for name, value in values.items():
+            *section, last = name.split(".")
+            reduce(getitem, section, data)[last] = value
+        return Train.model_validate(data)
+
+    def names(self) -> list[str]:
+        """All parameters, as `get` takes them."""
+        inner = [f"augment.{name}" for name in Augment.model_fields]
+        return [name for name in Train.model_fields if name != "augment"] + inner
+
+
+class Dimension(Section):
+    """Where the search looks for one parameter: between low and high, or among choices."""
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+    choices: list[Value] | None = None
+
+    @model_validator(mode="after")
+    def _range_or_choices(self) -> "Dimension":
+        if self.choices is not None:
+            if self.low is not None or self.high is not None or self.log:
+                raise ValueError("has choices, and so can have no low, high or log")
+            if not self.choices:
+                raise ValueError("has no choices")
+        elif self.low is None or self.high is None:
+            raise ValueError("takes low and high, or choices")
+        elif self.low > self.high:
+            raise ValueError(f"has a low of {self.low}, above its high of {self.high}")
+        elif self.log and self.low <= 0:
+            raise ValueError(f"has a low of {self.low}: with log, it must be above 0")
+        return self
+
+    def including(self, value: Value) -> "Dimension":
+        """The same with `value` in it."""
+        if self.choices is None:
+            ends = {"low": min(self.low, value), "high": max(self.high, value)}
+            return self.model_copy(update=ends)
+        choices = {*self.choices, value}
+        numbers = not any(isinstance(choice, str) for choice in choices)
+        return self.model_copy(update={"choices": sorted(choices, key=None if numbers else str)})
+
+
+class Tune(Section):
+    """The search."""
+
+    storage: str
+    seed: Seed
+    space: dict[str, Dimension]
+
+    @field_validator("space")
+    @classmethod
+    def _space_has_parameters(cls, space: dict) -> dict:
+        if not space:
+            raise ValueError("is empty: name the parameters of train to search")
+        return space
+
 
 class Evaluate(Section):
     """What to show of the test split."""
@@ -111,10 +181,19 @@ class Tracking(Section):
     wandb: Literal["offline", "online", "disabled"]
 
 
+class Search(Section):
+    """How long to search: trials in all, epochs of each, minutes of one run of the stage."""
+
+    trials: Count
+    epochs: Count
+    minutes: Annotated[float, Field(gt=0)]
+
+
 class Budget(Section):
-    """What differs between the data sets: how long to search and train."""
+    """What differs between the data sets: how long to train and search."""
 
     epochs: Count
+    search: Search
 
 
 class Params(Section):
@@ -126,6 +205,7 @@ class Params(Section):
     benchmark: Benchmark
     model: Model
     train: Train
+    tune: Tune
     evaluate: Evaluate
     tracking: Tracking
     budget: dict[str, Budget]
@@ -136,6 +216,31 @@ class Params(Section):
             known = ", ".join(self.budget)
             raise ValueError(f"dataset is {self.dataset!r}, but budget has only {known}")
         return self
+
+    @model_validator(mode="after")
+    def _space_fits_train(self) -> "Params":
+        for name, dimension in self.tune.space.items():
+            if name not in self.train.names():
+                known = ", ".join(self.train.names())
+                raise ValueError(f"tune.space.{name}: train has no such parameter; it has {known}")
+            if dimension.choices is None and isinstance(self.train.get(name), str):
+                raise ValueError(f"tune.space.{name} takes choices")
+            if dimension.log and not self.train.get(name) > 0:
+                raise ValueError(
+                    f"tune.space.{name} has log, but train.{name}, where the search starts, "
+                    f"is {self.train.get(name)}"
+                )
+            for value in dimension.choices or (dimension.low, dimension.high):
+                try:
+                    self.train.changed({name: value})
+                except ValidationError as error:
+                    raise ValueError(f"tune.space.{name}: {_say(error.errors()[0])}") from error
+        return self
+
+    @property
+    def search(self) -> Search:
+        """How long to search on the data set."""
+        return self.budget[self.dataset].search
 
     @property
     def epochs(self) -> int:
@@ -159,6 +264,28 @@ def load(path: Path = Path("params.yaml")) -> Params:
         raise FerError(f"{path}: " + "; ".join(_say(e) for e in error.errors())) from error
 
 
+def update(path: Path, section: str, values: Mapping[str, Value]) -> list[str]:
+    """Write `values` (by names such as "augment.flip") into a section of the file at `path`.
+
+    Comments, order and all else stay as they are. Returns a line for each value that is another
+    than before.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1000  # break no line
+    data = yaml.load(Path(path))
+    lines = []
+    for name, value in values.items():
+        *folders, last = name.split(".")
+        target = reduce(getitem, folders, data[section])
+        if target[last] != value:
+            lines.append(f"{section}.{name}: {target[last]} -> {value}")
+            target[last] = value
+    with whole(path) as temporary:
+        yaml.dump(data, temporary)
+    return lines
+
+
 def _fields(path: tuple) -> list[str]:
     """Names of the parameters in the section at `path`."""
     section = Params
@@ -178,5 +305,5 @@ def _say(error: dict) -> str:
         return f"{key} is {error['input']!r}: no such parameter; {section} has {known}"
     allowed = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
-        return f"{key}: {allowed}" if key else allowed
+        return f"{key} {allowed}" if key else allowed
     return f"{key or 'the file'} is {error['input']!r}: {allowed[0].lower()}{allowed[1:]}"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -12,6 +14,9 @@ from fer.faces import CLASSES, Faces
 from fer.files import whole
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#b8b8b8"  # Okabe and Ito
+
+Ticks = list[tuple[float, str]]
+"""Where on an axis from 0 to 1 which values stand."""
 
 Cell = tuple[np.ndarray, np.ndarray, int, float]
 """Of the Grad-CAM sheet: face [48, 48], its map [48, 48] (0 to 1), predicted label, probability."""
@@ -121,6 +126,95 @@ def history(path: Path, rows: Sequence[Mapping], dataset: str) -> None:
     _save(path, figure, f"{dataset}: training")
 
 
+def trials(
+    path: Path, rows: Sequence[Mapping], importance: Mapping[str, float], dataset: str
+) -> None:
+    """Accuracy of the trials in order (rows of `tuning.table`), and what it depends on."""
+    figure = _figure(10, 3.4)
+    order, shares = figure.subplots(1, 2, width_ratios=(2, 1))
+    for state, color, label in (
+        ("complete", BLUE, "finished"),
+        ("pruned", GREY, "pruned: best epoch until then"),
+    ):
+        own = [row for row in rows if row["state"] == state]
+        order.plot(
+            [row["trial"] for row in own],
+            [row["val_accuracy"] for row in own],
+            "o",
+            color=color,
+            label=label,
+        )
+    numbers = [row["trial"] for row in rows]
+    order.step(
+        numbers, [row["best"] for row in rows], where="post", color=ORANGE, label="best so far"
+    )
+    order.set_xlabel("trial; 0 is the recipe of params.yaml")
+    order.set_ylabel("accuracy on val")
+    order.xaxis.set_major_locator(MaxNLocator(integer=True))
+    order.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    order.legend(frameon=False, fontsize=8)
+    names = sorted(importance, key=importance.get)
+    shares.barh(names, [importance[name] for name in names], color=BLUE)
+    shares.set_title("importance, by fANOVA", fontsize=10)
+    shares.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _plain(order)
+    _plain(shares, grid="x")
+    _save(path, figure, f"{dataset}: search")
+
+
+def parallel(
+    path: Path, points: Sequence[Mapping], ticks: Mapping[str, Ticks], dataset: str
+) -> None:
+    """Parallel coordinates: a line a trial, through its parameters (rows of `tuning.points`)."""
+    figure = _figure(10, 3.8)
+    axes = figure.subplots()
+    accuracies = [point["val_accuracy"] for point in points]
+    colors = ScalarMappable(Normalize(min(accuracies), max(accuracies)), "viridis")
+    for trial in dict.fromkeys(point["trial"] for point in points):
+        own = [point for point in points if point["trial"] == trial]
+        axes.plot(
+            [point["position"] for point in own],
+            color=colors.to_rgba(own[0]["val_accuracy"]),
+            alpha=0.9 if own[0]["state"] == "complete" else 0.35,
+            linewidth=2 if own[0]["state"] == "complete" else 1,
+        )
+    for x, places in enumerate(ticks.values()):
+        axes.axvline(x, color="black", linewidth=0.6)
+        for position, label in places:
+            axes.annotate(
+                label, (x, position), (4, 0), textcoords="offset points", fontsize=8, va="center"
+            )
+    axes.set_xticks(range(len(ticks)), ticks)
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(colors, ax=axes, label="accuracy on val")
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _save(path, figure, f"{dataset}: trials, pruned ones pale")
+
+
+def slices(path: Path, points: Sequence[Mapping], ticks: Mapping[str, Ticks], dataset: str) -> None:
+    """Each parameter against accuracy (rows of `tuning.points`)."""
+    figure = _figure(2.6 * len(ticks), 3)
+    grid = np.atleast_1d(figure.subplots(1, len(ticks), sharey=True))
+    for axes, (name, places) in zip(grid, ticks.items(), strict=True):
+        for state, color in (("pruned", GREY), ("complete", BLUE)):
+            own = [p for p in points if p["parameter"] == name and p["state"] == state]
+            axes.plot(
+                [point["position"] for point in own],
+                [point["val_accuracy"] for point in own],
+                "o",
+                color=color,
+                label={"complete": "finished"}.get(state, state),
+            )
+        axes.set_xticks(*zip(*places, strict=True))
+        axes.set_xlabel(name)
+        _plain(axes)
+    figure.axes[0].set_ylabel("accuracy on val")
+    figure.axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    _save(path, figure, f"{dataset}: each parameter of the search")
+
+
 def confusion(path: Path, matrices: Mapping[str, np.ndarray], dataset: str) -> None:
     """Confusion matrices by model: counts int [7, 7], rows actual, columns predicted."""
     figure = _figure(4.6 * len(matrices), 4.4)
@@ -205,9 +299,9 @@ def _face(axes: Axes, image: np.ndarray) -> None:
     axes.set_yticks([])
 
 
-def _plain(axes: Axes) -> None:
+def _plain(axes: Axes, grid: str = "y") -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.3)
+    axes.grid(axis=grid, alpha=0.3)
 
 
 def _save(path: Path, figure: Figure, title: str) -> None:

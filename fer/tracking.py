@@ -11,16 +11,18 @@ Log = Callable[[Mapping[str, float]], None]
 
 
 @contextmanager
-def run(mode: str, name: str, config: Mapping[str, Any]) -> Iterator[Log]:
+def run(mode: str, name: str, config: Mapping[str, Any], group: str | None = None) -> Iterator[Log]:
     """A W&B run for the block; yields what logs one step's figures.
 
     mode: "offline" (kept in `wandb/`, uploaded by `wandb sync`), "online" or "disabled"
+    group: what W&B shows the run together with
     """
     tracker = _Tracker()
     tracker.attempt(
         lambda: wandb.init(
             project="fer-pipeline",
             name=name,
+            group=group,
             config=dict(config),
             mode=mode,
             settings=wandb.Settings(

@@ -11,7 +11,7 @@ from fer.errors import FerError, exit_on_error
 from fer.explain import grad_cam
 from fer.faces import CLASSES
 
-MODELS = ("baseline",)
+MODELS = ("baseline", "tuned")
 SHOWN = 2
 """Faces of each class on the Grad-CAM sheet, right ones and as many wrong ones."""
 

@@ -1,0 +1,287 @@
+"""The search for a better recipe: a study of short training runs, stored so that it can go on."""
+
+import math
+import re
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.pruners import SuccessiveHalvingPruner
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from tqdm import tqdm
+
+from fer import training
+from fer.errors import FerError
+from fer.faces import Faces
+from fer.params import Dimension, Search, Train, Tune, Value
+
+Log = Callable[[dict[str, float]], None]
+Track = Callable[[str, dict], AbstractContextManager[Log]]
+"""From a trial's name and parameters to a block that yields what logs each of its epochs."""
+
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+_BEAT, _GRACE = 5, 30
+"""Seconds between the signs of life of a trial, and without one until it counts as failed."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is searched, and from where.
+
+    width: of the network; recipe: trial 0; epochs: of a trial
+    """
+
+    train: Faces
+    val: Faces
+    width: float
+    recipe: Train
+    tune: Tune
+    epochs: int
+
+    def space(self) -> dict[str, Dimension]:
+        """The search space, each range and list of choices with the recipe's own value in it."""
+        return {name: d.including(self.recipe.get(name)) for name, d in self.tune.space.items()}
+
+    def start(self) -> dict[str, Value]:
+        """The recipe's own values."""
+        return {name: self.recipe.get(name) for name in self.tune.space}
+
+    def values(self, trial: FrozenTrial) -> dict[str, Value]:
+        """The parameters that `trial` trains with: three digits are enough, and can be read."""
+        start = self.start()
+        return {
+            name: float(f"{value:.3g}")
+            if isinstance(value, float) and value != start[name]
+            else value
+            for name, value in trial.params.items()
+        }
+
+
+def open_study(task: Task, dataset: str) -> optuna.Study:
+    """The study of `task`, in `task.tune.storage`; another space, recipe, data or code is another.
+
+    Raises FerError where the storage cannot be used.
+    """
+    space, seed = task.tune.space, task.tune.seed
+    key = training.fingerprint(
+        task.train, task.val, task.recipe, task.width, space, seed, task.epochs
+    )
+    with _storage_errors(task.tune.storage, ImportError, OSError, RuntimeError):
+        url = make_url(task.tune.storage)
+        if url.get_backend_name() == "sqlite" and url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        storage = RDBStorage(
+            task.tune.storage,
+            heartbeat_interval=_BEAT,
+            grace_period=_GRACE,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+        )
+        name = f"{dataset}-{key[:16]}"
+        # A trial counts at a rung by its best epoch so far: a single epoch says little at a high
+        # learning rate.
+        pruner = SuccessiveHalvingPruner(min_resource=max(1, task.epochs // 4), reduction_factor=2)
+        try:
+            study = optuna.create_study(
+                study_name=name, storage=storage, direction="maximize", pruner=pruner
+            )
+        except DuplicatedStudyError:
+            return optuna.load_study(study_name=name, storage=storage, pruner=pruner)
+        study.enqueue_trial(task.start())
+        return study
+
+
+def search(study: optuna.Study, task: Task, budget: Search, track: Track) -> None:
+    """Run trials until `budget.trials` of the study are finished, or the minutes are over.
+
+    Several processes may do so at a time: each takes trials until none is left to begin (together
+    they may begin one too many each), and waits until those of the others are finished.
+
+    Raises FerError where the storage cannot be used any longer, or no trial came to an end.
+    """
+    deadline = time.monotonic() + 60 * budget.minutes
+    with (
+        _storage_errors(task.tune.storage),
+        tqdm(total=budget.trials, unit="trial", disable=None) as bar,
+    ):
+
+        def show(study: optuna.Study, trial: FrozenTrial) -> None:
+            bar.n = count(study, *_FINISHED)
+            _say(_line(study, task, trial, budget.trials))
+
+        bar.n = count(study, *_FINISHED)
+        if bar.n:
+            _say(f"going on after {bar.n} finished trials")
+        while (finished := count(study, *_FINISHED)) < budget.trials:
+            if time.monotonic() > deadline:
+                _say(f"stopped after {budget.minutes:g} minutes and {finished} trials")
+                break
+            if count(study, *_FINISHED, TrialState.RUNNING) < budget.trials:
+                study.optimize(lambda t: _run(study, task, t, track), 1, callbacks=[show])
+            else:
+                time.sleep(1)
+                optuna.storages.fail_stale_trials(study)
+        if not count(study, TrialState.COMPLETE):
+            raise FerError("tune: no trial came to an end; try lower learning rates")
+
+
+def count(study: optuna.Study, *states: TrialState) -> int:
+    """Number of trials in any of `states`."""
+    return len(study.get_trials(deepcopy=False, states=states))
+
+
+def table(study: optuna.Study, task: Task) -> list[dict[str, Value]]:
+    """The finished trials in order, a row each: what came out, then the parameters.
+
+    A pruned trial's accuracy is that of its last epoch's best so far.
+    """
+    rows, best = [], 0.0
+    for trial in study.get_trials(deepcopy=False, states=_FINISHED):
+        accuracy = _accuracy(trial)
+        if trial.state == TrialState.COMPLETE:
+            best = max(best, accuracy)
+        rows.append(
+            {
+                "trial": trial.number,
+                "state": trial.state.name.lower(),
+                "epochs": len(trial.intermediate_values),
+                "val_accuracy": round(accuracy, 6),
+                "best": round(best, 6),
+                **task.values(trial),
+            }
+        )
+    return rows
+
+
+def points(rows: list[dict[str, Value]], task: Task) -> list[dict[str, Value]]:
+    """The rows of `table` with a row for each parameter, and its position, 0 to 1, in its range."""
+    common = ("trial", "state", "val_accuracy")
+    return [
+        {k: row[k] for k in common}
+        | {"parameter": name, "value": row[name], "position": _position(dimension, row[name])}
+        for row in rows
+        for name, dimension in task.space().items()
+    ]
+
+
+def ticks(task: Task) -> dict[str, list[tuple[float, str]]]:
+    """Positions of each parameter's choices, or of the ends of its range."""
+    return {
+        name: [(_position(d, value), str(value)) for value in d.choices or (d.low, d.high)]
+        for name, d in task.space().items()
+    }
+
+
+def importance(study: optuna.Study, task: Task) -> dict[str, float]:
+    """Share of each parameter in the variance of the accuracy among completed trials, 0 to 1.
+
+    By fANOVA (Hutter, Hoos and Leyton-Brown 2014, PMLR 32:754-762). 0 where there are too few
+    trials to tell.
+    """
+    shares = dict.fromkeys(task.tune.space, 0.0)
+    if count(study, TrialState.COMPLETE) > 1:
+        evaluator = FanovaImportanceEvaluator(seed=task.tune.seed)
+        shares |= get_param_importances(study, evaluator=evaluator)
+    return shares
+
+
+def _run(study: optuna.Study, task: Task, trial: optuna.Trial, track: Track) -> float:
+    """Accuracy on val of a short training run."""
+    # By its number, so that no two processes, and no run that goes on, draw the same again.
+    study.sampler = TPESampler(seed=task.tune.seed + trial.number)
+    for name, dimension in task.space().items():
+        _suggest(trial, name, dimension, task.recipe.get(name))
+    values = task.values(trial)
+
+    def on_epoch(history: list[training.Row]) -> None:
+        log(history[-1])
+        accuracy = training.best_epoch(history)["val_accuracy"]
+        trial.report(accuracy, len(history))
+        if len(history) < task.epochs and trial.should_prune():
+            raise optuna.TrialPruned
+
+    try:
+        with track(f"trial-{trial.number}", values) as log:
+            _, history = training.fit(
+                task.width,
+                task.train,
+                task.val,
+                task.recipe.changed(values),
+                task.epochs,
+                on_epoch=on_epoch,
+                quiet=True,
+            )
+    except training.DivergedError as error:
+        raise optuna.TrialPruned from error
+    except optuna.TrialPruned:
+        raise
+    except BaseException:  # Ctrl-C too: the run that goes on takes this trial up again
+        RetryHeartbeatStaleTrialCallback()(study, study.trials[trial.number])
+        raise
+    return training.best_epoch(history)["val_accuracy"]
+
+
+def _say(text: str) -> None:
+    tqdm.write(text)
+    sys.stdout.flush()
+
+
+def _suggest(trial: optuna.Trial, name: str, dimension: Dimension, own: Value) -> None:
+    if dimension.choices:
+        trial.suggest_categorical(name, dimension.choices)
+    elif isinstance(own, int):
+        trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log)
+    else:
+        trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+
+
+def _position(dimension: Dimension, value: Value) -> float:
+    if dimension.choices:
+        return dimension.choices.index(value) / max(1, len(dimension.choices) - 1)
+    if dimension.low == dimension.high:
+        return 0.0
+    scale = math.log if dimension.log else float
+    low, high = scale(dimension.low), scale(dimension.high)
+    return round((scale(value) - low) / (high - low), 4)
+
+
+def _accuracy(trial: FrozenTrial) -> float:
+    """That of the last epoch's report; 0 for a trial that diverged in its first."""
+    return trial.intermediate_values.get(trial.last_step, 0.0)
+
+
+def _line(study: optuna.Study, task: Task, trial: FrozenTrial, trials: int) -> str:
+    values = ", ".join(f"{name} {value}" for name, value in task.values(trial).items())
+    text = f"trial {trial.number} of {trials}: {values}: {_accuracy(trial):.1%}"
+    if trial.state == TrialState.PRUNED:
+        text += f", pruned after epoch {len(trial.intermediate_values)}"
+    if count(study, TrialState.COMPLETE):
+        text += f"; best {study.best_value:.1%} of trial {study.best_trial.number}"
+    return text
+
+
+@contextmanager
+def _storage_errors(url: str, *others: type[Exception]) -> Iterator[None]:
+    """Make one line of what goes wrong with the storage at `url`."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # the signs of life
+            yield
+    except (SQLAlchemyError, StorageInternalError, *others) as error:
+        url = re.sub(r":[^:@/]*@", ":***@", url)  # no password in a log
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise FerError(f"tune.storage is {url}, which cannot be used: {reason}") from error
+    finally:
+        optuna.logging.set_verbosity(verbosity)
