@@ -81,12 +81,11 @@ def open_study(task: Task, dataset: str) -> optuna.Study:
         url = make_url(task.tune.storage)
         if url.get_backend_name() == "sqlite" and url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        storage = RDBStorage(
-            task.tune.storage,
-            heartbeat_interval=_BEAT,
-            grace_period=_GRACE,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-        )
+        try:
+            storage = _connect(task.tune.storage)
+        except SQLAlchemyError:  # maybe of two processes that made the tables at the same time
+            time.sleep(1)
+            storage = _connect(task.tune.storage)
         name = f"{dataset}-{key[:16]}"
         # A trial counts at a rung by its best epoch so far: a single epoch says little at a high
         # learning rate.
@@ -103,6 +102,8 @@ def open_study(task: Task, dataset: str) -> optuna.Study:
 
 def search(study: optuna.Study, task: Task, budget: Search, track: Track) -> None:
     """Run trials until `budget.trials` of the study are finished, or the minutes are over.
+
+    The minutes are those of this call; they cut no trial short.
 
     Several processes may do so at a time: each takes trials until none is left to begin (together
     they may begin one too many each), and waits until those of the others are finished.
@@ -123,7 +124,7 @@ def search(study: optuna.Study, task: Task, budget: Search, track: Track) -> Non
         if bar.n:
             _say(f"going on after {bar.n} finished trials")
         while (finished := count(study, *_FINISHED)) < budget.trials:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline and count(study, TrialState.COMPLETE):
                 _say(f"stopped after {budget.minutes:g} minutes and {finished} trials")
                 break
             if count(study, *_FINISHED, TrialState.RUNNING) < budget.trials:
@@ -193,6 +194,15 @@ def importance(study: optuna.Study, task: Task) -> dict[str, float]:
         evaluator = FanovaImportanceEvaluator(seed=task.tune.seed)
         shares |= get_param_importances(study, evaluator=evaluator)
     return shares
+
+
+def _connect(url: str) -> RDBStorage:
+    return RDBStorage(
+        url,
+        heartbeat_interval=_BEAT,
+        grace_period=_GRACE,
+        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+    )
 
 
 def _run(study: optuna.Study, task: Task, trial: optuna.Trial, track: Track) -> float:
