@@ -21,9 +21,9 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 .venv/train: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable '.[train]'
 	touch $@
 
 .venv/test: pyproject.toml .venv/train
-	$(BIN)/pip install --quiet --editable '.[test]'
+	$(BIN)/pip install --quiet --editable '.[train,test]'
 	touch $@

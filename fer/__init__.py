@@ -1,1 +1,12 @@
-"""Facial emotion recognition: the library behind the pipeline."""
+"""Facial emotion recognition: `Recognizer` for use, and the library behind the pipeline."""
+
+__all__ = ["Recognizer"]
+
+
+def __getattr__(name: str) -> object:
+    # Not at import, so that the stages need no detector, nor the predictions torch.
+    if name == "Recognizer":
+        from fer.recognition import Recognizer
+
+        return Recognizer
+    raise AttributeError(f"module 'fer' has no attribute {name!r}")

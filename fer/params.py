@@ -168,6 +168,14 @@ class Tune(Section):
         return space
 
 
+class Quantize(Section):
+    """How the ranges of the activations are found: on so many training faces."""
+
+    calibration: Literal["minmax", "entropy", "percentile"]
+    faces: Count
+    seed: Seed
+
+
 class Evaluate(Section):
     """What to show of the test split."""
 
@@ -206,6 +214,7 @@ class Params(Section):
     model: Model
     train: Train
     tune: Tune
+    quantize: Quantize
     evaluate: Evaluate
     tracking: Tracking
     budget: dict[str, Budget]

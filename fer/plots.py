@@ -215,12 +215,49 @@ def slices(path: Path, points: Sequence[Mapping], ticks: Mapping[str, Ticks], da
     _save(path, figure, f"{dataset}: each parameter of the search")
 
 
+def quantization(path: Path, rows: Sequence[Mapping], dataset: str) -> None:
+    """Size, accuracy and speed of each way to run the model, a row each (of stage quantize)."""
+    figure = _figure(12, 0.4 * len(rows) + 1.2)
+    places = np.arange(len(rows))
+    for axes, (title, keys, scale, form) in zip(
+        figure.subplots(1, 4, sharey=True),
+        (
+            ("kilobytes", ["bytes"], 1e-3, "%.0f"),
+            ("accuracy on val, %", ["val_accuracy"], 100, "%.2f"),
+            ("ms for a face", ["latency_ms_1_thread"], 1, "%.3f"),
+            (
+                "thousand faces a second by 128",
+                ["faces_per_second_1_thread", "faces_per_second_all_threads"],
+                1e-3,
+                "%.1f",
+            ),
+        ),
+        strict=True,
+    ):
+        height = 0.8 / len(keys)
+        for number, key in enumerate(keys):
+            bars = axes.barh(
+                places + (number - (len(keys) - 1) / 2) * height,
+                [scale * row[key] for row in rows],
+                height,
+                color=[BLUE, GREY][number],
+                label="1 thread" if number == 0 else "all threads",
+            )
+            axes.bar_label(bars, fmt=form, padding=2, fontsize=7)
+        axes.margins(x=0.25)
+        axes.set_title(title, fontsize=10)
+        _plain(axes, grid="x")
+    figure.axes[0].set_yticks(places, [row["way"] for row in rows])
+    figure.axes[0].invert_yaxis()
+    figure.axes[-1].legend(frameon=False, fontsize=8)
+    _save(path, figure, f"{dataset}: ways to run the model")
+
+
 def confusion(path: Path, matrices: Mapping[str, np.ndarray], dataset: str) -> None:
     """Confusion matrices by model: counts int [7, 7], rows actual, columns predicted."""
-    figure = _figure(4.6 * len(matrices), 4.4)
-    for axes, (model, counts) in zip(
-        np.atleast_1d(figure.subplots(1, len(matrices))), matrices.items(), strict=True
-    ):
+    figure = _figure(9.2, 4.2 * -(-len(matrices) // 2))
+    grid = figure.subplots(-(-len(matrices) // 2), 2, squeeze=False).ravel()
+    for axes, (model, counts) in zip(grid, matrices.items(), strict=True):
         share = counts / np.maximum(1, counts.sum(1, keepdims=True))
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for (row, column), value in np.ndenumerate(share):

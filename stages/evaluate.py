@@ -10,8 +10,10 @@ from fer import evaluation, faces, files, model, params, plots, quality
 from fer.errors import FerError, exit_on_error
 from fer.explain import grad_cam
 from fer.faces import CLASSES
+from fer.recognition import Recognizer
 
-MODELS = ("baseline", "tuned")
+TRAINED = ("baseline", "tuned")
+EXPORTED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
 SHOWN = 2
 """Faces of each class on the Grad-CAM sheet, right ones and as many wrong ones."""
 
@@ -23,14 +25,18 @@ def main() -> None:
     new = ~quality.is_in(test, train)
     if not new.any():
         raise FerError(f"{data}: every test face stands in the training split too")
-    networks = {m: model.load(Path("models", p.dataset, f"{m}.pt"))[0] for m in MODELS}
+    models = Path("models", p.dataset)
+    networks = {name: model.load(models / f"{name}.pt")[0] for name in TRAINED}
+    recognizers = {name: Recognizer(models / file) for name, file in EXPORTED.items()}
 
     images, labels = torch.tensor(test.images), np.array(test.labels)
+    outputs = {
+        name: [evaluation.logits(network, images, flip=flip) for flip in (False, True)]
+        for name, network in networks.items()
+    } | {name: exported_logits(recognizer, images) for name, recognizer in recognizers.items()}
     bins = p.evaluate.calibration_bins
     figures, class_rows, matrices = {}, [], {}
-    for name, network in networks.items():
-        output = evaluation.logits(network, images)
-        flipped = evaluation.logits(network, images, flip=True)
+    for name, (output, flipped) in outputs.items():
         figures[name] = {
             key: evaluation.scores(out, labels, bins)
             | {"accuracy_not_in_train": float((out.argmax(1).numpy() == labels)[new].mean())}
@@ -57,14 +63,28 @@ def main() -> None:
             "dataset": p.dataset,
             "faces": {"test": len(test), "test_not_in_train": int(new.sum())},
             **figures,
+            "int8_against_float32": evaluation.mcnemar(
+                *(outputs[name][0].argmax(1).numpy() == labels for name in ("int8", "float32"))
+            ),
         },
     )
     files.write_csv(plot_dir / "per_class.csv", class_rows)
     plots.confusion(plot_dir / "confusion.png", matrices, p.dataset)
     plots.per_class(plot_dir / "per_class.png", class_rows, p.dataset)
-    last = MODELS[-1]
+    last = TRAINED[-1]
     sheet = gradcam_sheet(networks[last], images, labels, p.evaluate.gradcam_seed)
     plots.gradcam(plot_dir / "gradcam.png", sheet, p.dataset, last)
+
+
+def exported_logits(recognizer: Recognizer, images: torch.Tensor) -> list[torch.Tensor]:
+    """As `evaluation.logits` gives them, plain and flip-averaged, but for a constant a face."""
+
+    def run(faces: torch.Tensor) -> torch.Tensor:
+        found = [recognizer.classify(batch.numpy()) for batch in faces.split(256)]
+        return torch.from_numpy(np.concatenate(found)).clamp(min=1e-12).log()
+
+    plain = run(images)
+    return [plain, (plain + run(images.flip(-1).contiguous())) / 2]
 
 
 def gradcam_sheet(

@@ -1,0 +1,71 @@
+"""Any image to grey pixels."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fer.errors import FerError
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+"""What is taken for an image in a folder."""
+
+
+def read(path: Path) -> Image.Image:
+    """The image in a file, upright (by its EXIF), its first frame where there are several.
+
+    Raises FerError where it cannot be read, or is not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image)
+    except UnidentifiedImageError as error:
+        raise FerError(f"{path}: is not an image, or of a kind that cannot be read") from error
+    except Image.DecompressionBombError as error:
+        raise FerError(f"{path}: is too large: {error}") from error
+    except OSError as error:
+        raise FerError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (SyntaxError, ValueError) as error:  # Pillow's, of broken files
+        raise FerError(f"{path}: is a broken image: {error}") from error
+
+
+def grey(image: Image.Image | np.ndarray) -> np.ndarray:
+    """Grey pixels uint8 [H, W], 0 black to 255 white.
+
+    image: of any mode, transparent parts on white; or an array [H, W] or [H, W, 1, 3 or 4] (RGB,
+        RGBA), 0 to 255 (uint8), 0 to 65535 (uint16) or 0 to 1 (float)
+
+    Raises FerError for another array.
+    """
+    if isinstance(image, np.ndarray):
+        image = _from_array(image)
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+        return (np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)
+    if image.mode == "F":
+        return _from_float(np.asarray(image))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image.convert("L"))
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    colors = array.ndim == 3 and array.shape[2] in (3, 4)
+    if not (array.ndim == 2 or colors) or not array.size:
+        raise FerError(f"an image is [H, W], [H, W, 3] or [H, W, 4], not {list(array.shape)}")
+    if array.dtype == np.uint16:
+        array = (array // 257).astype(np.uint8)
+    elif array.dtype.kind == "f":
+        array = _from_float(array)
+    elif array.dtype != np.uint8:
+        raise FerError(f"an image is uint8, uint16 or float, not {array.dtype}")
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _from_float(array: np.ndarray) -> np.ndarray:
+    if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+        raise FerError("an image of floats has values from 0 to 1")
+    return np.rint(array * 255).astype(np.uint8)

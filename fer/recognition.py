@@ -1,0 +1,115 @@
+"""Emotions of the faces in images, by an ONNX model; needs no torch."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from PIL import Image
+
+from fer import images
+from fer.detection import Box, Detector, cut
+from fer.errors import FerError
+from fer.faces import FACE_SIZE
+
+AnyImage = str | Path | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face that was found.
+
+    box: left, top, right, bottom in pixels of the upright image; it may reach beyond its edge
+    emotion: the one of the highest probability
+    probabilities: of each emotion, 0 to 1, 1 in all
+    pixels: what the model saw, uint8 [48, 48]
+    maps: where it saw each emotion, float32 [7, 3, 3]; their means are the logits
+    """
+
+    box: Box
+    emotion: str
+    probabilities: dict[str, float]
+    pixels: np.ndarray
+    maps: np.ndarray
+
+
+class Recognizer:
+    """Finds faces and tells their emotions.
+
+    model: an ONNX file that the stage `quantize` wrote; by default the one that comes with us
+    threads: of the model, 0 for all cores
+
+    Raises FerError where the file is not such a model.
+    """
+
+    def __init__(self, model: str | Path | None = None, threads: int = 0) -> None:
+        self.path = Path(model) if model is not None else default_model()
+        if not self.path.is_file():
+            raise FerError(f"{self.path}: no model here; run `dvc repro quantize`")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 4  # what goes wrong is told by the exception
+        try:
+            self.session = ort.InferenceSession(self.path, options, ["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors have no common class
+            raise FerError(f"{self.path}: is not a model that ONNX Runtime can read") from error
+        about = self.session.get_modelmeta().custom_metadata_map
+        inputs = [(i.name, i.type, i.shape[1:]) for i in self.session.get_inputs()]
+        if inputs != [("faces", "tensor(uint8)", [FACE_SIZE] * 2)] or "classes" not in about:
+            raise FerError(f"{self.path}: is a model, but does not take faces as those of fer do")
+        self.about: dict[str, object] = {key: json.loads(value) for key, value in about.items()}
+        self.classes: list[str] = self.about["classes"]
+        self._detector: Detector | None = None
+
+    def predict(
+        self, image: AnyImage | Sequence[AnyImage], *, face: bool = False
+    ) -> list[Face] | list[list[Face]]:
+        """The faces in an image, from left to right; of several images, a list for each.
+
+        image: a path, a PIL image or an array as `fer.images.grey` takes it; or a list of such, or
+            an array [N, H, W, 3]
+        face: the image is a face already, with the margin of FER2013's: no search for faces
+
+        Raises FerError where an image cannot be read.
+        """
+        if isinstance(image, list | tuple) or (isinstance(image, np.ndarray) and image.ndim == 4):
+            return [self._predict(one, face) for one in image]
+        return self._predict(image, face)
+
+    def classify(self, faces: np.ndarray) -> np.ndarray:
+        """Probabilities float32 [N, 7] of faces uint8 [N, 48, 48]."""
+        return self.session.run(["probabilities"], {"faces": faces})[0]
+
+    def _predict(self, image: AnyImage, face: bool) -> list[Face]:
+        if isinstance(image, str | Path):
+            image = images.read(Path(image))
+        pixels = images.grey(image)
+        if face:
+            height, width = pixels.shape
+            boxes, crops = [(0, 0, width, height)], [cut(pixels)]
+        else:
+            self._detector = self._detector or Detector()
+            boxes = self._detector(pixels)
+            crops = [cut(pixels, box) for box in boxes]
+        if not crops:
+            return []
+        found = self.session.run(["probabilities", "maps"], {"faces": np.stack(crops)})
+        return [
+            Face(
+                box=box,
+                emotion=self.classes[int(probabilities.argmax())],
+                probabilities=dict(zip(self.classes, probabilities.tolist(), strict=True)),
+                pixels=crop,
+                maps=maps,
+            )
+            for box, crop, probabilities, maps in zip(boxes, crops, *found, strict=True)
+        ]
+
+
+def default_model() -> Path:
+    """The int8 model of FER2013: in an installed package beside the code, or in a checkout."""
+    name, here = "fer.int8.onnx", Path(__file__).parent
+    installed = here / "weights" / name
+    return installed if installed.exists() else here.parent / "models" / "fer2013" / name

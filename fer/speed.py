@@ -1,0 +1,98 @@
+"""Time ways to run a model, side by side."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import openvino
+import torch
+
+from fer.evaluation import logits
+from fer.recognition import Recognizer
+
+Predictor = Callable[[np.ndarray], np.ndarray]
+"""From faces uint8 [N, 48, 48] to probabilities float32 [N, 7]."""
+
+Maker = Callable[[int], Predictor]
+"""From a number of threads to a predictor that uses as many."""
+
+BATCH = 128
+_ROUNDS, _SINGLES, _BATCHES = 5, 100, 4
+_PAUSE = 0.05
+"""Seconds between two predictors, in which the threads of the one come to rest."""
+
+
+def by_torch(model: torch.nn.Module) -> Maker:
+    """PyTorch, as a user would call it: eager, without gradients."""
+
+    def make(threads: int) -> Predictor:
+        def predict(faces: np.ndarray) -> np.ndarray:
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
+            return logits(model, torch.from_numpy(faces)).softmax(1).numpy()
+
+        return predict
+
+    return make
+
+
+def by_onnx_runtime(path: Path) -> Maker:
+    """ONNX Runtime."""
+    return lambda threads: Recognizer(path, threads).classify
+
+
+def by_openvino(path: Path, precision: str) -> Maker:
+    """OpenVINO, with a graph for each number of faces; precision: "f32" or "bf16"."""
+
+    def make(threads: int) -> Predictor:
+        core = openvino.Core()
+        settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision}
+        compiled: dict[int, openvino.CompiledModel] = {}
+
+        def predict(faces: np.ndarray) -> np.ndarray:
+            if len(faces) not in compiled:
+                graph = core.read_model(path)
+                graph.reshape({0: faces.shape})
+                compiled[len(faces)] = core.compile_model(graph, "CPU", settings)
+            return compiled[len(faces)](faces)[0]
+
+        return predict
+
+    return make
+
+
+def measure(makers: Mapping[str, Maker], faces: np.ndarray, threads: int) -> dict[str, dict]:
+    """Latency of one face in ms (median and 99th percentile), and faces a second by 128.
+
+    The predictors take turns, so that a machine that is slower for a while is so for all.
+    faces: uint8 [N, 48, 48], at least 128
+    """
+    predictors = {name: make(threads) for name, make in makers.items()}
+    one, many = np.array(faces[:1]), np.array(faces[:BATCH])
+    singles: dict[str, list[float]] = {name: [] for name in makers}
+    batches: dict[str, list[float]] = {name: [] for name in makers}
+    for _ in range(_ROUNDS):
+        for name, predict in predictors.items():
+            time.sleep(_PAUSE)
+            singles[name] += _seconds(predict, one, _SINGLES)
+            batches[name] += _seconds(predict, many, _BATCHES)
+    return {
+        name: {
+            "latency_ms": round(1000 * float(np.median(singles[name])), 4),
+            "latency_ms_p99": round(1000 * float(np.percentile(singles[name], 99)), 4),
+            "faces_per_second": round(len(many) / float(np.median(batches[name]))),
+        }
+        for name in makers
+    }
+
+
+def _seconds(predict: Predictor, faces: np.ndarray, times: int) -> list[float]:
+    for _ in range(3):  # to warm up
+        predict(faces)
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        predict(faces)
+        found.append(time.perf_counter() - start)
+    return found
