@@ -4,7 +4,8 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,9 @@ _METHODS = {
 
 
 class _Batches(CalibrationDataReader):
-    def __init__(self, images: np.ndarray, size: int = 64) -> None:
-        self.batches = (images[i : i + size] for i in range(0, len(images), size))
+    def __init__(self, images: np.ndarray) -> None:
+        # One by one, as the histograms take no batches of different sizes.
+        self.batches = iter(np.split(images, len(images)))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         batch = next(self.batches, None)
@@ -93,6 +95,7 @@ def _quiet() -> Iterator[None]:
     """Without the advice that ONNX Runtime's tools print and log."""
     logging.disable(logging.WARNING)
     try:
-        yield
+        with redirect_stdout(StringIO()):
+            yield
     finally:
         logging.disable(logging.NOTSET)

@@ -59,8 +59,7 @@ class Recognizer:
         inputs = [(i.name, i.type, i.shape[1:]) for i in self.session.get_inputs()]
         if inputs != [("faces", "tensor(uint8)", [FACE_SIZE] * 2)] or "classes" not in about:
             raise FerError(f"{self.path}: is a model, but does not take faces as those of fer do")
-        self.about: dict[str, object] = {key: json.loads(value) for key, value in about.items()}
-        self.classes: list[str] = self.about["classes"]
+        self.classes: list[str] = json.loads(about["classes"])
         self._detector: Detector | None = None
 
     def predict(

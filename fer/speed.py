@@ -66,10 +66,10 @@ def measure(makers: Mapping[str, Maker], faces: np.ndarray, threads: int) -> dic
     """Latency of one face in ms (median and 99th percentile), and faces a second by 128.
 
     The predictors take turns, so that a machine that is slower for a while is so for all.
-    faces: uint8 [N, 48, 48], at least 128
+    faces: uint8 [N, 48, 48]; where they are fewer than 128, some are taken again
     """
     predictors = {name: make(threads) for name, make in makers.items()}
-    one, many = np.array(faces[:1]), np.array(faces[:BATCH])
+    one, many = np.array(faces[:1]), np.resize(faces[:BATCH], (BATCH, *faces.shape[1:]))
     singles: dict[str, list[float]] = {name: [] for name in makers}
     batches: dict[str, list[float]] = {name: [] for name in makers}
     for _ in range(_ROUNDS):
