@@ -18,7 +18,10 @@ Maker = Callable[[int], Predictor]
 """From a number of threads to a predictor that uses as many."""
 
 BATCH = 128
-_ROUNDS, _SINGLES, _BATCHES = 5, 100, 4
+_ROUNDS = 5
+_SINGLES, _BATCHES = 0.1, 0.15
+"""Seconds for one face, and for batches, in each round."""
+
 _PAUSE = 0.05
 """Seconds between two predictors, in which the threads of the one come to rest."""
 
@@ -87,11 +90,12 @@ def measure(makers: Mapping[str, Maker], faces: np.ndarray, threads: int) -> dic
     }
 
 
-def _seconds(predict: Predictor, faces: np.ndarray, times: int) -> list[float]:
-    for _ in range(3):  # to warm up
-        predict(faces)
+def _seconds(predict: Predictor, faces: np.ndarray, budget: float) -> list[float]:
+    """How long each call took, for so many seconds after a warm-up."""
+    predict(faces)
     found = []
-    for _ in range(times):
+    end = time.perf_counter() + budget
+    while not found or time.perf_counter() < end:
         start = time.perf_counter()
         predict(faces)
         found.append(time.perf_counter() - start)

@@ -44,11 +44,41 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         ("speed", 3, "speed is 3: no such parameter; the file has dataset, sample"),
         ("budget.sample.hours", 3, "no such parameter; budget.sample has epochs"),
         ("benchmark.workers", [], "benchmark.workers is []: list should have at least 1 item"),
-        ("benchmark.workers", [2, 2], "benchmark: workers is [2, 2]: each number once"),
+        ("benchmark.workers", [2, 2], "benchmark has workers [2, 2]: each number once"),
         ("prepare.cap", {"Glad": 3}, "prepare.cap.Glad is 'Glad': input should be 'Angry'"),
         ("dataset", "ck", "dataset is 'ck', but budget has only sample, fer2013"),
         ("dataset", "../x", "dataset is '../x': string should match pattern"),
         ("budget.sample.epochs", 0, "budget.sample.epochs is 0: input should be greater than"),
+        ("budget.sample.search.trials", 0, "budget.sample.search.trials is 0: input should be"),
+        ("tune.space", {}, "tune.space is empty: name the parameters of train to search"),
+        (
+            "tune.space",
+            {"speed": {"low": 1, "high": 2}},
+            "tune.space.speed: train has no such parameter; it has batch_size, optimizer, lr",
+        ),
+        (
+            "tune.space",
+            {"augment": {"choices": [1]}},
+            "tune.space.augment: train has no such parameter",
+        ),
+        ("tune.space", {"lr": {"low": 2, "high": 1}}, "tune.space.lr has a low of 2, above its"),
+        ("tune.space", {"lr": {"low": 0, "high": 1, "log": True}}, "with log, it must be above 0"),
+        ("tune.space", {"lr": {"low": 1}}, "tune.space.lr takes low and high, or choices"),
+        ("tune.space", {"lr": {"choices": []}}, "tune.space.lr has no choices"),
+        ("tune.space", {"lr": {"choices": [1], "low": 1}}, "tune.space.lr has choices, and so"),
+        ("tune.space", {"lr": {"low": -1, "high": 1}}, "tune.space.lr: lr is -1: input"),
+        (
+            "tune.space",
+            {"batch_size": {"low": 16, "high": 64.5}},
+            "tune.space.batch_size: batch_size is 64.5: input should be a valid integer",
+        ),
+        (
+            "tune.space",
+            {"optimizer": {"choices": ["adam"]}},
+            "tune.space.optimizer: optimizer is 'adam': input should be 'sgd' or 'adamw'",
+        ),
+        ("tune.space", {"optimizer": {"low": 1, "high": 2}}, "tune.space.optimizer takes choices"),
+        ("quantize.calibration", "kl", "quantize.calibration is 'kl': input should be 'minmax'"),
     ],
 )
 def test_mistake_names_key_value_and_what_is_allowed(tmp_path, key, value, said):
@@ -70,3 +100,26 @@ def test_file_that_is_no_params(tmp_path, text):
 def test_missing_file(tmp_path):
     with pytest.raises(FerError, match="cannot be read"):
         params.load(tmp_path / "params.yaml")
+
+
+def test_log_needs_a_recipe_above_0(tmp_path):
+    path = change(tmp_path, "train.label_smoothing", 0.0)
+    text = path.read_text().replace("high: 0.15}", "high: 0.15, log: true}")
+    path.write_text(text.replace("label_smoothing: {low: 0.0,", "label_smoothing: {low: 0.01,"))
+    with pytest.raises(FerError, match="where the search starts, is 0"):
+        params.load(path)
+
+
+def test_update_changes_the_values_and_nothing_else(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(PATH.read_text())
+    values = {"lr": 0.0834, "batch_size": 128, "augment.rotation": 7.5}
+    lines = params.update(path, "train", values)
+    assert lines == ["train.lr: 0.15 -> 0.0834", "train.augment.rotation: 10.0 -> 7.5"]
+    before, after = PATH.read_text().splitlines(), path.read_text().splitlines()
+    changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
+    assert [a.split(": ")[0].strip() for a, _ in changed] == ["lr", "rotation"]
+    for a, b in changed:
+        assert a.partition("#")[2] == b.partition("#")[2]
+    assert params.load(path).train.get("augment.rotation") == 7.5
+    assert params.update(path, "train", values) == []

@@ -15,7 +15,8 @@ TINY = {
     "sample": {"train": 60, "val": 14, "test": 21},
     "benchmark": {"workers": [0, 1], "repeats": 1, "batch_size": 32},
     "train": {"batch_size": 16},
-    "budget": {"sample": {"epochs": 2}},
+    "budget": {"sample": {"epochs": 2, "search": {"trials": 3, "epochs": 2, "minutes": 5}}},
+    "quantize": {"faces": 20},
 }
 
 
@@ -70,11 +71,20 @@ def test_writes_all_that_dvc_yaml_names(project):
 
 def test_metrics_say_what_they_are_of(project):
     metrics = {p.stem: json.loads(p.read_text()) for p in project.glob("metrics/sample/*.json")}
-    assert set(metrics) == {"prepare", "benchmark", "train", "evaluate"}
+    assert set(metrics) == {"prepare", "benchmark", "train", "tune", "quantize", "evaluate"}
     assert {m["dataset"] for m in metrics.values()} == {"sample"}
     assert metrics["train"]["faces"] == {"train": 60, "val": 14}
     assert metrics["evaluate"]["faces"]["test"] == 21
-    assert 0 <= metrics["evaluate"]["baseline"]["plain"]["accuracy"] <= 1
+    for model in ("baseline", "tuned", "float32", "int8"):
+        assert 0 <= metrics["evaluate"][model]["plain"]["accuracy"] <= 1
+    trials = metrics["tune"]["trials"]
+    assert trials["completed"] + trials["pruned"] == 3
+    assert trials["failed"] == 0
+    assert metrics["tune"]["before"]["val_accuracy"] == pytest.approx(
+        metrics["train"]["best"]["val_accuracy"], abs=1e-6
+    )
+    assert metrics["quantize"]["parity_float32"] <= 1e-4
+    assert metrics["quantize"]["published_int8"]["modules_changed"] == 0
 
 
 def test_again_is_up_to_date(project):
@@ -87,6 +97,31 @@ def test_training_twice_gives_the_same_bytes(project):
     result = run(project, "dvc", "repro", "-f", "-s", "train@sample")
     assert result.returncode == 0, result.stderr
     assert model.read_bytes() == before
+
+
+def test_finished_search_is_not_repeated(project):
+    result = run(project, "dvc", "repro", "-f", "-s", "tune@sample")
+    assert result.returncode == 0, result.stderr
+    assert "going on after 3 finished trials" in result.stdout
+    assert "\ntrial 0 of 3" not in result.stdout
+
+
+def test_adopt_writes_the_best_parameters(params):
+    best = json.loads((params / "metrics/sample/tune.json").read_text())["best"]["params"]
+    result = run(params, sys.executable, "-m", "stages.adopt")
+    assert result.returncode == 0, result.stderr
+    train = YAML(typ="safe").load(params / "params.yaml")["train"]
+    found = {name: train["augment"][name[8:]] if "." in name else train[name] for name in best}
+    assert found == best
+    again = run(params, sys.executable, "-m", "stages.adopt")
+    assert again.stdout == "params.yaml has the best parameters already\n"
+
+
+def test_adopt_without_a_search_is_a_clear_error(params):
+    update(params, {"dataset": "fer2013"})
+    result = run(params, sys.executable, "-m", "stages.adopt")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: metrics/fer2013/tune.json: no finished search here")
 
 
 def test_only_evaluate_reads_the_test_split(project):
@@ -106,6 +141,10 @@ def test_only_evaluate_reads_the_test_split(project):
         (
             {"train": {"speed": 1}},
             "error: params.yaml: train.speed is 1: no such parameter; train has",
+        ),
+        (
+            {"tune": {"storage": "postgresql+psycopg://fer:secret@127.0.0.1:1/fer"}},
+            "error: tune.storage is postgresql+psycopg://fer:***@127.0.0.1:1/fer, which cannot be",
         ),
         (
             {"dataset": "fer2013"},
