@@ -2,6 +2,7 @@ import csv
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,6 +139,11 @@ def test_mistakes_are_one_line(run, tmp_path, monkeypatch, arguments, said):
     assert err.count("\n") == 1
     assert err.startswith("error: ")
     assert said in err
+
+
+@pytest.mark.skipif(Path("/dev/video0").exists(), reason="has a camera")
+def test_missing_camera_is_a_clear_error(run):
+    assert run("predict", "--webcam") == (1, "", "error: there is no camera\n")
 
 
 def test_video_is_written_whole_or_not(tmp_path):

@@ -256,9 +256,12 @@ def postgres_programs():
         if os.geteuid() != 0 or not shutil.which("apt-get"):
             pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
         for command in (["update"], ["install", "-y", "--no-install-recommends", "postgresql"]):
-            done = subprocess.run(["apt-get", "-q", *command], capture_output=True, text=True)
-            if done.returncode:
-                pytest.skip(f"PostgreSQL cannot be installed: {done.stderr.strip()[-200:]}")
+            try:
+                subprocess.run(
+                    ["apt-get", "-q", *command], check=True, capture_output=True, timeout=90
+                )
+            except subprocess.SubprocessError as error:
+                pytest.skip(f"PostgreSQL cannot be installed: {error}")
     return Path(find()).parent
 
 

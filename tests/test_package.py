@@ -1,0 +1,63 @@
+"""The wheel that `pip install .` makes: for predicting, with the model in it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from test_recognition import PHOTO
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The folder that the wheel was unpacked into."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    shutil.copytree(ROOT / "fer", source / "fer")
+    shutil.copytree(ROOT / "models/fer2013", source / "models/fer2013")
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", source / "wheels", source]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (source / "wheels").glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(target)
+    return target
+
+
+def test_predicts_with_its_own_model(installed, tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"  # which makes its import fail
+        "import fer.recognition\n"
+        "print(fer.recognition.default_model())\n"
+        f"print(fer.Recognizer().predict({str(PHOTO)!r})[0].emotion)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    model, emotion = done.stdout.split()
+    assert Path(model).is_relative_to(installed)
+    assert emotion == "Neutral"
+
+
+def test_needs_no_training_library(installed):
+    (metadata,) = installed.glob("*.dist-info/METADATA")
+    required = Parser().parsestr(metadata.read_text()).get_all("Requires-Dist")
+    for_all = [line for line in required if "extra ==" not in line]
+    assert for_all
+    assert not any(line.startswith(("torch", "dvc", "wandb", "optuna")) for line in for_all)
+
+
+def test_has_the_command(installed):
+    (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
+    assert "fer = fer.cli:main" in entry_points.read_text()
