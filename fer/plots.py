@@ -168,16 +168,16 @@ def parallel(
     """Parallel coordinates: a line a trial, through its parameters (rows of `tuning.points`)."""
     figure = _figure(10, 3.8)
     axes = figure.subplots()
-    accuracies = [point["val_accuracy"] for point in points]
-    colors = ScalarMappable(Normalize(min(accuracies), max(accuracies)), "viridis")
+    finished = [point["val_accuracy"] for point in points if point["state"] == "complete"]
+    colors = ScalarMappable(Normalize(min(finished), max(finished)), "viridis")
     for trial in dict.fromkeys(point["trial"] for point in points):
         own = [point for point in points if point["trial"] == trial]
-        axes.plot(
-            [point["position"] for point in own],
-            color=colors.to_rgba(own[0]["val_accuracy"]),
-            alpha=0.9 if own[0]["state"] == "complete" else 0.35,
-            linewidth=2 if own[0]["state"] == "complete" else 1,
-        )
+        positions = [point["position"] for point in own]
+        if own[0]["state"] == "complete":
+            color = colors.to_rgba(own[0]["val_accuracy"])
+            axes.plot(positions, color=color, linewidth=2, zorder=2)
+        else:
+            axes.plot(positions, color=GREY, linewidth=1, zorder=1)
     for x, places in enumerate(ticks.values()):
         axes.axvline(x, color="black", linewidth=0.6)
         for position, label in places:
@@ -189,7 +189,7 @@ def parallel(
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(colors, ax=axes, label="accuracy on val")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    _save(path, figure, f"{dataset}: trials, pruned ones pale")
+    _save(path, figure, f"{dataset}: trials, pruned ones grey")
 
 
 def slices(path: Path, points: Sequence[Mapping], ticks: Mapping[str, Ticks], dataset: str) -> None:

@@ -144,10 +144,13 @@ def count(study: optuna.Study, *states: TrialState) -> int:
 def table(study: optuna.Study, task: Task) -> list[dict[str, Value]]:
     """The finished trials in order, a row each: what came out, then the parameters.
 
-    A pruned trial's accuracy is that of its last epoch's best so far.
+    The accuracy is that of the best epoch, of a pruned trial until then. Without the trials that
+    diverged in their first epoch, and so have none.
     """
     rows, best = [], 0.0
     for trial in study.get_trials(deepcopy=False, states=_FINISHED):
+        if not trial.intermediate_values:
+            continue
         accuracy = _accuracy(trial)
         if trial.state == TrialState.COMPLETE:
             best = max(best, accuracy)
@@ -266,14 +269,14 @@ def _position(dimension: Dimension, value: Value) -> float:
 
 
 def _accuracy(trial: FrozenTrial) -> float:
-    """That of the last epoch's report; 0 for a trial that diverged in its first."""
-    return trial.intermediate_values.get(trial.last_step, 0.0)
+    return trial.intermediate_values[trial.last_step]
 
 
 def _line(study: optuna.Study, task: Task, trial: FrozenTrial, trials: int) -> str:
     values = ", ".join(f"{name} {value}" for name, value in task.values(trial).items())
-    text = f"trial {trial.number} of {trials}: {values}: {_accuracy(trial):.1%}"
-    if trial.state == TrialState.PRUNED:
+    text = f"trial {trial.number} of {trials}: {values}: "
+    text += f"{_accuracy(trial):.1%}" if trial.intermediate_values else "diverged"
+    if trial.state == TrialState.PRUNED and trial.intermediate_values:
         text += f", pruned after epoch {len(trial.intermediate_values)}"
     if count(study, TrialState.COMPLETE):
         text += f"; best {study.best_value:.1%} of trial {study.best_trial.number}"

@@ -88,6 +88,13 @@ def test_face_that_is_given_is_taken_whole(recognizer, faces):
     np.testing.assert_allclose(list(face.probabilities.values()), probabilities, atol=1e-6)
 
 
+def test_batch_shared_among_threads_is_the_same(faces):
+    expected = Recognizer(threads=1).classify(faces.images)
+    for threads in (2, 3, 8):
+        found = Recognizer(threads=threads).classify(faces.images)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_rotated_by_exif(recognizer, tmp_path):
     image = Image.open(PHOTO).rotate(90, expand=True)
     exif = image.getexif()
