@@ -128,7 +128,11 @@ def _show_text(file: str, seconds: float | None, faces: list[Face]) -> None:
 
 def _show_json(file: str, seconds: float | None, faces: list[Face]) -> None:
     found = [
-        {"box": face.box, "emotion": face.emotion, "probabilities": face.probabilities}
+        {
+            "box": face.box,
+            "emotion": face.emotion,
+            "probabilities": {name: round(p, 4) for name, p in face.probabilities.items()},
+        }
         for face in faces
     ]
     place = {"file": file} if seconds is None else {"file": file, "seconds": round(seconds, 3)}

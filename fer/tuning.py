@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -189,13 +189,14 @@ def ticks(task: Task) -> dict[str, list[tuple[float, str]]]:
 def importance(study: optuna.Study, task: Task) -> dict[str, float]:
     """Share of each parameter in the variance of the accuracy among completed trials, 0 to 1.
 
-    By fANOVA (Hutter, Hoos and Leyton-Brown 2014, PMLR 32:754-762). 0 where there are too few
-    trials to tell.
+    By fANOVA (Hutter, Hoos and Leyton-Brown 2014, PMLR 32:754-762). 0 where the trials
+    are too few or too alike to tell.
     """
     shares = dict.fromkeys(task.tune.space, 0.0)
     if count(study, TrialState.COMPLETE) > 1:
         evaluator = FanovaImportanceEvaluator(seed=task.tune.seed)
-        shares |= get_param_importances(study, evaluator=evaluator)
+        with suppress(RuntimeError):  # where all trials came to the same accuracy
+            shares |= get_param_importances(study, evaluator=evaluator)
     return shares
 
 

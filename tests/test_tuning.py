@@ -138,6 +138,33 @@ def test_diverging_trial_is_pruned(faces, sqlite, capsys):
     assert len(tuning.table(study, given_task)) == 6 - diverged
 
 
+def study_of(accuracies):
+    """Trials of which the accuracy depends on lr, if on anything."""
+    study = optuna.create_study(direction="maximize")
+    ranges = {
+        "lr": optuna.distributions.FloatDistribution(0.01, 0.3, log=True),
+        "batch_size": optuna.distributions.CategoricalDistribution([16, 32]),
+        "augment.shift": optuna.distributions.IntDistribution(0, 4),
+    }
+    for number, accuracy in enumerate(accuracies):
+        values = {"lr": 0.01 + 0.01 * number, "batch_size": 16, "augment.shift": number * 2 % 5}
+        study.add_trial(optuna.create_trial(value=accuracy, params=values, distributions=ranges))
+    return study
+
+
+def test_importance_is_a_share(faces, sqlite):
+    shares = tuning.importance(study_of([0.1 * n for n in range(9)]), task(faces, sqlite))
+    assert list(shares) == list(SPACE)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["lr"] == max(shares.values())
+
+
+@pytest.mark.parametrize("accuracies", [[], [0.5], [0.5] * 4])
+def test_importance_that_nothing_tells(faces, sqlite, accuracies):
+    shares = tuning.importance(study_of(accuracies), task(faces, sqlite))
+    assert shares == dict.fromkeys(SPACE, 0.0)
+
+
 def test_search_without_a_finished_trial_is_a_clear_error(faces, sqlite):
     recipe = RECIPE.model_copy(update={"lr": 1e30})
     given_task = task(faces, sqlite, recipe, {"lr": Dimension(choices=[1e30])})
