@@ -4,9 +4,12 @@ import argparse
 import contextlib
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from PIL import Image
 
 from fer import drawing, images
 from fer.errors import FerError, exit_on_error
@@ -20,7 +23,11 @@ Show = Callable[[str, float | None, list[Face]], None]
 def main() -> None:
     """Run the command line."""
     arguments = _parser().parse_args()
-    exit_on_error(lambda: _predict(arguments))
+    try:
+        exit_on_error(lambda: _predict(arguments))
+    except BrokenPipeError:  # of `fer predict ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to flush
+        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,13 +86,19 @@ def _predict_images(recognizer: Recognizer, show: Show, arguments: argparse.Name
         explained += faces
         if arguments.draw:
             target = arguments.draw / path.name if folder else arguments.draw
-            with whole(target) as temporary:
-                drawing.mark(image, faces).save(temporary)
+            _save(drawing.mark(image, faces), target)
     if arguments.explain and explained:
-        with whole(arguments.explain) as temporary:
-            drawing.explain(explained, recognizer.classes).save(temporary)
+        _save(drawing.explain(explained, recognizer.classes), arguments.explain)
     if failed:
         sys.exit(1)
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    try:
+        with whole(path) as temporary:
+            image.save(temporary)
+    except OSError as error:
+        raise FerError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _files(given: list[Path]) -> Iterator[Path]:

@@ -77,14 +77,14 @@ class Recognizer:
         """The faces in an image, from left to right; of several images, a list for each.
 
         image: a path, a PIL image or an array as `fer.images.grey` takes it; or a list of such, or
-            an array [N, H, W, 3]
+            an array [N, H, W] or [N, H, W, 3]
         face: the image is a face already, with the margin of FER2013's: no search for faces
 
         Raises FerError where an image cannot be read.
         """
-        if isinstance(image, list | tuple) or (isinstance(image, np.ndarray) and image.ndim == 4):
-            return [self._predict(one, face) for one in image]
-        return self._predict(image, face)
+        if _is_batch(image):
+            return self._predict(image, face)
+        return self._predict([image], face)[0]
 
     def classify(self, faces: np.ndarray) -> np.ndarray:
         """Probabilities float32 [N, 7] of faces uint8 [N, 48, 48]."""
@@ -98,30 +98,37 @@ class Recognizer:
         found = self._pool.map(lambda share: self.session.run(outputs, {"faces": share}), shares)
         return [np.concatenate(values) for values in zip(*found, strict=True)]
 
-    def _predict(self, image: AnyImage, face: bool) -> list[Face]:
+    def _predict(self, several: Sequence[AnyImage], face: bool) -> list[list[Face]]:
+        cut_out = [self._cut(image, face) for image in several]
+        crops = [crop for found in cut_out for _, crop in found]
+        if not crops:
+            return [[] for _ in cut_out]
+        results = zip(*self._run(["probabilities", "maps"], np.stack(crops)), strict=True)
+        return [[self._face(box, crop, *next(results)) for box, crop in found] for found in cut_out]
+
+    def _cut(self, image: AnyImage, face: bool) -> list[tuple[Box, np.ndarray]]:
+        """Boxes of the faces, and the faces uint8 [48, 48]."""
         if isinstance(image, str | Path):
             image = images.read(Path(image))
         pixels = images.grey(image)
         if face:
             height, width = pixels.shape
-            boxes, crops = [(0, 0, width, height)], [cut(pixels)]
-        else:
-            self._detector = self._detector or Detector()
-            boxes = self._detector(pixels)
-            crops = [cut(pixels, box) for box in boxes]
-        if not crops:
-            return []
-        found = self._run(["probabilities", "maps"], np.stack(crops))
-        return [
-            Face(
-                box=box,
-                emotion=self.classes[int(probabilities.argmax())],
-                probabilities=dict(zip(self.classes, probabilities.tolist(), strict=True)),
-                pixels=crop,
-                maps=maps,
-            )
-            for box, crop, probabilities, maps in zip(boxes, crops, *found, strict=True)
-        ]
+            return [((0, 0, width, height), cut(pixels))]
+        self._detector = self._detector or Detector()
+        return [(box, cut(pixels, box)) for box in self._detector(pixels)]
+
+    def _face(
+        self, box: Box, pixels: np.ndarray, probabilities: np.ndarray, maps: np.ndarray
+    ) -> Face:
+        emotion = self.classes[int(probabilities.argmax())]
+        named = dict(zip(self.classes, probabilities.tolist(), strict=True))
+        return Face(box, emotion, named, pixels, maps)
+
+
+def _is_batch(image: AnyImage | Sequence[AnyImage]) -> bool:
+    if isinstance(image, np.ndarray):
+        return image.ndim == 4 or (image.ndim == 3 and image.shape[2] not in (1, 3, 4))
+    return isinstance(image, list | tuple)
 
 
 def default_model() -> Path:

@@ -50,6 +50,10 @@ def writer(path: Path, rate: float) -> Iterator["Writer"]:
     """An MP4 file, written whole; frames in RGB, all of the size of the first, `rate` a second."""
     if path.suffix.lower() != ".mp4":
         raise FerError(f"{path}: a video is written as .mp4")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FerError(f"{path}: cannot be written: {error.strerror}") from error
     with whole(path) as temporary:
         file = Writer(temporary, rate)
         yield file

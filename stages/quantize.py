@@ -18,10 +18,11 @@ PARITY = 1e-4
 
 CORES = os.cpu_count() or 1
 
-LICENCE = (
-    "Trained on FER2013 (Goodfellow et al. 2013): photos from a web search, whose rights are "
-    "their owners'. For research; see MODEL_CARD.md."
-)
+LICENCES = {
+    "sample": "Trained on faces that fer/sample.py draws.",
+    "fer2013": "Trained on FER2013 (Goodfellow et al. 2013): photos from a web search, whose "
+    "rights are their owners'. For research; see MODEL_CARD.md.",
+}
 
 
 def main() -> None:
@@ -34,9 +35,12 @@ def main() -> None:
     print(f"{name} is exported: val {about['scores']['val_accuracy']:.2%}", flush=True)
     some = np.random.default_rng(p.quantize.seed).permutation(len(train))[: p.quantize.faces]
     calibration = train.images[np.sort(some)]
-    metadata = {"dataset": p.dataset, "model": name, "scores": about["scores"]}
-    if p.dataset == "fer2013":
-        metadata["licence"] = LICENCE
+    metadata = {
+        "dataset": p.dataset,
+        "model": name,
+        "scores": about["scores"],
+        "licence": LICENCES.get(p.dataset, "That of the faces it was trained on."),
+    }
 
     with tempfile.TemporaryDirectory() as folder:
         float32, int8, usual, published = (

@@ -91,6 +91,20 @@ def test_draw_and_explain(run, folder, tmp_path):
     assert sorted(p.name for p in (tmp_path / "drawn").iterdir()) == ["a.jpg", "b.png"]
 
 
+def test_place_that_cannot_be_written_to(run, tmp_path):
+    (tmp_path / "file").touch()
+    made = make_video(tmp_path / "in.mp4", frames=1)
+    for arguments in (
+        (PHOTO, "--draw", tmp_path / "file" / "d.png"),
+        (PHOTO, "--explain", tmp_path / "file" / "d.png"),
+        ("--video", made, "--draw", tmp_path / "file" / "d.mp4"),
+    ):
+        status, _, err = run("predict", *arguments)
+        assert status == 1
+        assert err.startswith(f"error: {arguments[-1]}: cannot be written: ")
+        assert err.count("\n") == 1
+
+
 def make_video(path, frames=6):
     image = Image.open(PHOTO).convert("RGB")
     with video.writer(path, 5.0) as file:

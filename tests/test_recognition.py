@@ -88,6 +88,14 @@ def test_face_that_is_given_is_taken_whole(recognizer, faces):
     np.testing.assert_allclose(list(face.probabilities.values()), probabilities, atol=1e-6)
 
 
+def test_batch_of_faces(recognizer, faces):
+    found = recognizer.predict(faces.images, face=True)
+    assert [len(one) for one in found] == [1] * len(faces)
+    probabilities = [list(one[0].probabilities.values()) for one in found]
+    np.testing.assert_allclose(probabilities, recognizer.classify(faces.images), atol=1e-6)
+    assert recognizer.predict([]) == []
+
+
 def test_batch_shared_among_threads_is_the_same(faces):
     expected = Recognizer(threads=1).classify(faces.images)
     for threads in (2, 3, 8):
@@ -144,7 +152,7 @@ def test_transparent_is_white():
 @pytest.mark.parametrize(
     ("array", "said"),
     [
-        (np.zeros((2, 2, 2), np.uint8), "not [2, 2, 2]"),
+        (np.zeros((2, 2, 2, 2), np.uint8), "not [2, 2, 2]"),
         (np.zeros((0, 5), np.uint8), "not [0, 5]"),
         (np.zeros(5, np.uint8), "not [5]"),
         (np.zeros((5, 5), np.int64), "not int64"),
