@@ -17,7 +17,7 @@ from fer.errors import FerError
 from fer.faces import FACE_SIZE
 
 _SHARE = 16
-"""Faces that are worth a thread."""
+"""Faces in a call: with 128, what lies between the layers leaves the caches (`metrics/`)."""
 
 AnyImage = str | Path | Image.Image | np.ndarray
 
@@ -44,7 +44,7 @@ class Recognizer:
     """Finds faces and tells their emotions.
 
     model: an ONNX file that the stage `quantize` wrote; by default the one that comes with us
-    threads: among which a batch of faces is shared; all cores by default
+    threads: among which many faces are shared; one for each core by default
 
     Raises FerError where the file is not such a model.
     """
@@ -54,11 +54,7 @@ class Recognizer:
         if not self.path.is_file():
             raise FerError(f"{self.path}: no model here; run `dvc repro quantize`")
         options = ort.SessionOptions()
-        # Several calls at a time use several cores better than several threads in a call: the int8
-        # kernels split the work within a face, which is too little.
-        options.intra_op_num_threads = 1
-        self.threads = threads or os.cpu_count() or 1
-        self._pool = ThreadPoolExecutor(self.threads)
+        options.intra_op_num_threads = 1  # several calls at a time make better use of the cores
         options.log_severity_level = 4  # what goes wrong is told by the exception
         try:
             self.session = ort.InferenceSession(self.path, options, ["CPUExecutionProvider"])
@@ -68,6 +64,7 @@ class Recognizer:
         inputs = [(i.name, i.type, i.shape[1:]) for i in self.session.get_inputs()]
         if inputs != [("faces", "tensor(uint8)", [FACE_SIZE] * 2)] or "classes" not in about:
             raise FerError(f"{self.path}: is a model, but does not take faces as those of fer do")
+        self._pool = ThreadPoolExecutor(threads or os.cpu_count())
         self.classes: list[str] = json.loads(about["classes"])
         self._detector: Detector | None = None
 
@@ -91,10 +88,9 @@ class Recognizer:
         return self._run(["probabilities"], faces)[0]
 
     def _run(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
-        parts = min(self.threads, len(faces) // _SHARE)
-        if parts < 2:
+        if len(faces) <= _SHARE:
             return self.session.run(outputs, {"faces": faces})
-        shares = np.array_split(faces, parts)
+        shares = [faces[start : start + _SHARE] for start in range(0, len(faces), _SHARE)]
         found = self._pool.map(lambda share: self.session.run(outputs, {"faces": share}), shares)
         return [np.concatenate(values) for values in zip(*found, strict=True)]
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import openvino
 import torch
 
@@ -41,7 +42,19 @@ def by_torch(model: torch.nn.Module) -> Maker:
 
 
 def by_onnx_runtime(path: Path) -> Maker:
-    """ONNX Runtime."""
+    """ONNX Runtime, all faces in one call."""
+
+    def make(threads: int) -> Predictor:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+        return lambda faces: session.run(["probabilities"], {"faces": faces})[0]
+
+    return make
+
+
+def by_recognizer(path: Path) -> Maker:
+    """Our Recognizer: ONNX Runtime, 16 faces in a call."""
     return lambda threads: Recognizer(path, threads).classify
 
 
