@@ -183,7 +183,7 @@ class Int8(Float32):
 
     The int8 kernels take 16 channels and more at a time, and spend much on each pixel: the first
     layers, of 1 and 8 channels, would take 70 % of the time. There, two things are done that
-    change no result, and make the whole network 1.8 times as fast:
+    change nothing but rounding, and make the whole network 1.7 times as fast:
 
     - A convolution computes several columns at once, as further output channels: its kernel is
       as much wider, its stride as many columns. Two columns of its input, too, are taken as one

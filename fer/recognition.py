@@ -17,7 +17,7 @@ from fer.errors import FerError
 from fer.faces import FACE_SIZE
 
 _SHARE = 16
-"""Faces in a call: with 128, what lies between the layers leaves the caches (`metrics/`)."""
+"""Faces in a call: with 128, what lies between the layers does not fit the caches."""
 
 AnyImage = str | Path | Image.Image | np.ndarray
 
