@@ -6,8 +6,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: repro test lint
 
-repro: .venv/train  ## set up, and run the pipeline on the data set that params.yaml names
-	$(BIN)/dvc repro
+repro: .venv/train  ## set up, and run every stage on the data set that params.yaml names
+	$(BIN)/dvc repro --force
 
 test: .venv/test  ## set up, and run the tests
 	$(BIN)/pytest

@@ -5,23 +5,30 @@ import math
 import torch
 import torch.nn.functional as F
 
-from fer.faces import FACE_SIZE
+from fer.faces import FACE_SIZE, INPUT_SIZE
 from fer.params import Augment
-
-INPUT_SIZE = 44
-"""Height and width of what the network sees, in pixels."""
 
 _MARGIN = (FACE_SIZE - INPUT_SIZE) // 2
 
 
-def center_crop(images: torch.Tensor) -> torch.Tensor:
-    """The network's input without chance: uint8 [N, 48, 48] -> float32 [N, 1, 44, 44], 0 to 1."""
+def center_crop(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tensor:
+    """The network's input without chance: uint8 [N, 48, 48] -> float32 [N, 1, size, size], 0 to 1.
+
+    size: pixels to which the inner 44x44 are brought
+    """
     inner = slice(_MARGIN, _MARGIN + INPUT_SIZE)
-    return images[:, None, inner, inner].float() / 255
+    faces = images[:, None, inner, inner].float() / 255
+    if size == INPUT_SIZE:
+        return faces
+    return F.interpolate(faces, size=(size, size), mode="bilinear", align_corners=False)
 
 
-def augment(images: torch.Tensor, strengths: Augment, generator: torch.Generator) -> torch.Tensor:
-    """The network's input with chance: uint8 [N, 48, 48] -> float32 [N, 1, 44, 44], 0 to 1.
+def augment(
+    images: torch.Tensor, strengths: Augment, generator: torch.Generator, size: int = INPUT_SIZE
+) -> torch.Tensor:
+    """The network's input with chance: uint8 [N, 48, 48] -> float32 [N, 1, size, size], 0 to 1.
+
+    size: pixels to which 44x44 of the face are brought
 
     Flip, rotation, scale, shift and crop are one bilinear sampling; beyond the edge, the edge
     repeats. The draws come from `generator` on the CPU whatever the images' device is, so that a
@@ -35,6 +42,7 @@ def augment(images: torch.Tensor, strengths: Augment, generator: torch.Generator
         down=_integer(down, strengths.shift),
         angle=_either_way(angle, math.radians(strengths.rotation)),
         zoom=1 + _either_way(zoom, strengths.scale),
+        size=size,
     )
     faces = images[:, None].float()
     faces = F.grid_sample(faces, grid, padding_mode="border", align_corners=False).div_(255)
@@ -61,17 +69,18 @@ def _sampling_grid(
     down: torch.Tensor,
     angle: torch.Tensor,
     zoom: torch.Tensor,
+    size: int,
 ) -> torch.Tensor:
-    """Where in the face each pixel of the output comes from: five [N] -> [N, 44, 44, 2].
+    """Where in the face each pixel of the output comes from: five [N] -> [N, size, size, 2].
 
     Places are -1..1 from edge to edge, as `grid_sample` takes them. An affine map is a sum of
     one term for the column and one for the row; adding them is many times faster on a CPU than
     the matrix product of `affine_grid`.
     """
-    output = (torch.arange(INPUT_SIZE, device=angle.device) * 2 + 1) / INPUT_SIZE - 1
-    # -1..1 is 44 pixels on the way out and 48 on the way in.
-    size = INPUT_SIZE / FACE_SIZE / zoom
-    cos, sin = size * angle.cos(), size * angle.sin()
+    output = (torch.arange(size, device=angle.device) * 2 + 1) / size - 1
+    # From edge to edge, the output shows 44 of the face's 48 pixels.
+    seen = INPUT_SIZE / FACE_SIZE / zoom
+    cos, sin = seen * angle.cos(), seen * angle.sin()
     column = torch.stack([mirror * cos, mirror * sin], 1)[:, :, None] * output
     shift = torch.stack([right, down], 1) * (2 / FACE_SIZE)
     row = torch.stack([-sin, cos], 1)[:, :, None] * output + shift[:, :, None]

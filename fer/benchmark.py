@@ -10,8 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from tqdm import tqdm
 
-from fer.augment import INPUT_SIZE
-from fer.faces import Faces
+from fer.faces import INPUT_SIZE, Faces
 from fer.loading import loader
 from fer.params import Augment, Benchmark
 from fer.timing import synchronize

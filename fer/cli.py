@@ -39,7 +39,11 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--video", type=Path, help="a video, in place of images")
     predict.add_argument("--webcam", action="store_true", help="the camera, until Ctrl-C")
     predict.add_argument("--face", action="store_true", help="each image is one face already")
-    predict.add_argument("--model", type=Path, help="an ONNX file that the stage quantize wrote")
+    predict.add_argument(
+        "--model",
+        default="float32",
+        help="float32 (the default), int8, or an ONNX file that the stage quantize wrote",
+    )
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object an image or frame")
     form.add_argument("--csv", action="store_true", help="print a row a face")
@@ -94,11 +98,8 @@ def _predict_images(recognizer: Recognizer, show: Show, arguments: argparse.Name
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    try:
-        with whole(path) as temporary:
-            image.save(temporary)
-    except OSError as error:
-        raise FerError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with whole(path) as temporary:
+        image.save(temporary)
 
 
 def _files(given: list[Path]) -> Iterator[Path]:

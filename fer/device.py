@@ -1,8 +1,13 @@
 """Where the work runs, and in which precision."""
 
+import ctypes
+import platform
+
 import torch
 
 from fer.errors import FerError
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 
 
 def pick_device(name: str) -> torch.device:
@@ -34,3 +39,15 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     }
     helps = device.type in fast and fast[device.type]()
     return torch.bfloat16 if helps else torch.float32
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory that this process frees; elsewhere, nothing.
+
+    By default it gives a training step's large buffers back to the system, whose pages are then
+    made anew, and zeroed, in the next step.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the highest that glibc takes
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

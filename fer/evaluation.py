@@ -7,22 +7,28 @@ from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_recall_fscore_support
 
 from fer.augment import center_crop
-from fer.faces import CLASSES
+from fer.faces import CLASSES, INPUT_SIZE
 
 
 @torch.inference_mode()
 def logits(
-    model: torch.nn.Module, images: torch.Tensor, *, flip: bool = False, batch_size: int = 256
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    *,
+    flip: bool = False,
+    size: int = INPUT_SIZE,
+    batch_size: int = 256,
 ) -> torch.Tensor:
     """Logits float32 [N, 7], on the CPU, of faces uint8 [N, 48, 48], in float32.
 
     flip: the mean of the logits of each face and of its mirror image
+    size: of what the model gets, in pixels
     """
     model.eval()
     device = next(model.parameters()).device
     found = []
     for batch in images.split(batch_size):
-        inputs = center_crop(batch.to(device))
+        inputs = center_crop(batch.to(device), size)
         output = model(inputs)
         if flip:
             output = (output + model(inputs.flip(-1))) / 2

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from captum.attr import LayerAttribution, LayerGradCam
 
-from fer.augment import INPUT_SIZE, center_crop
-from fer.faces import FACE_SIZE
+from fer.augment import center_crop
+from fer.faces import FACE_SIZE, INPUT_SIZE
 from fer.model import MiniXception
 
 

@@ -5,15 +5,17 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fer.augment import INPUT_SIZE
-from fer.faces import CLASSES, FACE_SIZE
+from fer.errors import FerError
+from fer.faces import CLASSES, FACE_SIZE, INPUT_SIZE
 from fer.files import whole
 from fer.model import MiniXception, SeparableConv
 
@@ -26,8 +28,11 @@ MAP_SIZE = 3
 _PIXEL = np.float32(1 / 255)
 """Of the step from one grey to the next, in what the network takes."""
 
-_NARROW = 8
+NARROW = 8
 """Input channels up to which the int8 kernels are kept busy by tricks, see Int8."""
+
+_MOST = np.array([[128], [128], [127]])
+"""The most that `_two_largest` may be of int8 weights, see Int8."""
 
 _COLUMNS = (2, 4, 6)
 """How many columns such a convolution may compute at once."""
@@ -45,17 +50,20 @@ def export(path: Path, model: MiniXception, metadata: Mapping[str, object]) -> N
 
     metadata: goes into the file, each value as JSON, beside the classes and our version
     """
-    _save(path, Float32(), model, metadata)
+    _save(path, Float32(), fold(model), metadata)
 
 
 def export_int8(
-    path: Path, model: MiniXception, ranges: Ranges, metadata: Mapping[str, object]
+    path: Path, folded: MiniXception, ranges: Ranges, metadata: Mapping[str, object]
 ) -> None:
-    """Write `model` as `export` does, with everything up to the maps in int8.
+    """Write a model as `export` does, with everything up to the maps in int8.
 
+    folded: as `fold` gives it
     ranges: of the tensors of the graph that `export` writes
+
+    Raises FerError where the answers would depend on the processor, see Int8.
     """
-    _save(path, Int8(ranges), model, metadata)
+    _save(path, Int8(ranges), folded, metadata)
 
 
 def fold(model: MiniXception) -> MiniXception:
@@ -71,10 +79,16 @@ def fold(model: MiniXception) -> MiniXception:
     return net.requires_grad_(False)
 
 
-def _save(
-    path: Path, graph: "Float32", model: MiniXception, metadata: Mapping[str, object]
-) -> None:
-    net = fold(model)
+def merge(conv: SeparableConv) -> torch.Tensor:
+    """The weight [O, I, 3, 3] of the one convolution that does what a folded `conv` does."""
+    return conv.pointwise.weight * conv.depthwise.weight.transpose(0, 1)
+
+
+def walk(graph: Any, net: MiniXception) -> Any:
+    """Hand the layers of the folded `net` to `graph`, which has the methods of Float32.
+
+    Returns what `graph` makes of the last of them.
+    """
     x = graph.conv("conv1", graph.faces(), net.conv1, relu=True)
     x = graph.conv("conv2", x, net.conv2, relu=True)
     for number, block in enumerate(net.blocks, 1):
@@ -85,8 +99,11 @@ def _save(
         # With the stride that training on a CPU must do without, see fer/model.py.
         shortcut = graph.conv(f"{name}.shortcut", x, block.shortcut, relu=False, stride=2)
         x = graph.add(name, shortcut, residual)
-    graph.maps(graph.conv("last_conv", x, net.last_conv, relu=False))
+    return graph.maps(graph.conv("last_conv", x, net.last_conv, relu=False))
 
+
+def _save(path: Path, graph: "Float32", net: MiniXception, metadata: Mapping[str, object]) -> None:
+    walk(graph, net)
     content = graph.finish()
     about = {"classes": CLASSES, "producer": f"fer-pipeline {version('fer-pipeline')}", **metadata}
     helper.set_model_props(content, {key: json.dumps(value) for key, value in about.items()})
@@ -181,6 +198,11 @@ class Int8(Float32):
     Activations are uint8 with a scale and a zero point, weights int8 with a scale for each output
     channel (Jacob et al. 2018, arXiv:1712.05877). The faces are uint8 as they come.
 
+    Without VNNI, the kernels for x86 add two products of uint8 and int8 in 16 bits (`vpmaddubsw`),
+    which end at 32,767. As it depends on the kernel which two, no two weights of an output channel
+    that have the same sign are more than 128 together: 255 * 128 is 32,640. So every processor
+    gives the same sums.
+
     The int8 kernels take 16 channels and more at a time, and spend much on each pixel: the first
     layers, of 1 and 8 channels, would take 70 % of the time. There, two things are done that
     change nothing but rounding, and make the whole network 1.7 times as fast:
@@ -214,11 +236,12 @@ class Int8(Float32):
 
     def separable(self, name: str, x: str, conv: SeparableConv, *, relu: bool) -> str:
         """A depthwise and a pointwise convolution, for few channels as one."""
-        if conv.depthwise.in_channels > _NARROW:
+        if conv.depthwise.in_channels > NARROW:
             return super().separable(name, x, conv, relu=relu)
-        weight = conv.pointwise.weight * conv.depthwise.weight.transpose(0, 1)
         attributes = _conv_attributes(conv.depthwise, 1) | {"group": 1}
-        return self._conv(name, x, weight.numpy(), conv.pointwise.bias.numpy(), relu, attributes)
+        return self._conv(
+            name, x, merge(conv).numpy(), conv.pointwise.bias.numpy(), relu, attributes
+        )
 
     def max_pool(self, name: str, x: str) -> str:
         """The largest of 3x3, at every other pixel."""
@@ -229,7 +252,7 @@ class Int8(Float32):
     def add(self, name: str, a: str, b: str) -> str:
         """The sum."""
         self.sizes[name] = self.sizes[a]
-        self._quantized(name, *self._scale_and_zero(name))
+        self._quantized(name, *scale_and_zero(self.ranges[name]))
         inputs = [a, *self.quantization[a], b, *self.quantization[b], *self.quantization[name]]
         return self._node("QLinearAdd", inputs, name, domain=_CONTRIB)
 
@@ -250,7 +273,7 @@ class Int8(Float32):
         outputs, inputs, kernel, _ = weight.shape
         stride, padding = attributes["strides"][0], attributes["pads"][0]
         source, size = x, (self.sizes[x] + 2 * padding - kernel) // stride + 1
-        narrow = inputs <= _NARROW and attributes["group"] == 1 < kernel
+        narrow = inputs <= NARROW and attributes["group"] == 1 < kernel
         if narrow:
             columns = max(c for c in _COLUMNS if size % c == 0)
             pair = 1 if padding else 2
@@ -261,14 +284,14 @@ class Int8(Float32):
             steps = {"kernel_shape": weight.shape[2:], "strides": [1, columns // pair]}
             attributes = attributes | steps
 
-        scale, zero = self._scale_and_zero(name, relu)
-        scales = np.abs(weight).max((1, 2, 3)).clip(min=1e-12) / 127
+        scale, zero = scale_and_zero(self.ranges[name], relu)
+        scales = weight_scales(weight)
         self._quantized(name, scale, zero)
         self.sizes[name] = size
         operands = [
             source,
             *self.quantization[x],
-            self._const(np.rint(weight / scales[:, None, None, None]).astype(np.int8)),
+            self._const(_checked(name, np.rint(weight / scales[:, None, None, None]))),
             self._const(scales),
             self._const(np.int8(0)),
             *self.quantization[name],
@@ -280,17 +303,46 @@ class Int8(Float32):
         wide = self._node("QLinearConv", operands, f"{name}.wide", **attributes)
         return self._reshape(name, wide, [-1, size, size, outputs])
 
-    def _scale_and_zero(self, name: str, relu: bool = False) -> tuple[np.float32, int]:
-        """For the range of `name`, made to hold 0, as a padding is 0."""
-        low, high = self.ranges[name]
-        low, high = 0.0 if relu else min(low, 0.0), max(high, 1e-6)
-        scale = np.float32((high - low) / 255)
-        return scale, round(-low / float(scale))
-
     def _quantized(self, x: str, scale: np.float32, zero: int) -> str:
         self.scales[x] = scale
         self.quantization[x] = [self._const(scale), self._const(np.uint8(zero))]
         return x
+
+
+def with_zero(low: float, high: float) -> tuple[float, float]:
+    """A range made to hold 0, as a padding is 0."""
+    return min(low, 0.0), max(high, 1e-6)
+
+
+def scale_and_zero(ends: tuple[float, float], relu: bool = False) -> tuple[np.float32, int]:
+    """Scale and zero point of uint8 for a range; relu: what is below 0 becomes 0."""
+    low, high = with_zero(*ends)
+    low = 0.0 if relu else low
+    scale = np.float32((high - low) / 255)
+    return scale, round(-low / float(scale))
+
+
+def weight_scales(weight: np.ndarray) -> np.ndarray:
+    """Of each output channel of a weight [O, I, H, W], the step from one integer to the next.
+
+    As small as can be, so that the two largest of a sign give 128 in all, and none is above 127;
+    a hundredth less, as both are rounded.
+    """
+    return (_two_largest(weight) / (_MOST - 0.01)).max(0).clip(min=1e-12).astype(np.float32)
+
+
+def _two_largest(weight: np.ndarray) -> np.ndarray:
+    """[3, O] of each output channel: the sum of the two highest, of the two lowest, the largest."""
+    flat = np.sort(weight.reshape(len(weight), -1), 1)
+    highest, lowest = flat[:, -2:].clip(min=0), -flat[:, :2].clip(max=0)
+    return np.stack([highest.sum(1), lowest.sum(1), np.maximum(highest[:, -1], lowest[:, 0])])
+
+
+def _checked(name: str, weight: np.ndarray) -> np.ndarray:
+    """Integers [O, I, H, W] as int8; an error where two products could leave 16 bits."""
+    if (_two_largest(weight) > _MOST).any():
+        raise FerError(f"{name}: in 16 bits, the sum of two products of its weights can overflow")
+    return weight.astype(np.int8)
 
 
 def _conv_attributes(conv: nn.Conv2d, stride: int) -> dict[str, object]:

@@ -14,6 +14,9 @@ CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 FACE_SIZE = 48
 """Height and width of a face in pixels."""
 
+INPUT_SIZE = 44
+"""Height and width of the middle of it that the network sees."""
+
 
 @dataclass(frozen=True)
 class Faces:

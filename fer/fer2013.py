@@ -17,15 +17,12 @@ from tqdm import tqdm
 
 from fer.errors import FerError
 from fer.faces import CLASSES, FACE_SIZE, Faces
+from fer.raw import choose
 
 USAGES = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 """Kaggle's name of each split, and ours."""
 
-SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".gz", ".zip", ".tar.gz", ".tgz", ".tar")
-"""What may stand behind the name of a data set, in the order in which it is looked for."""
-
 _COLUMNS = ("emotion", "pixels", "Usage")
-_KAGGLE_NAMES = ("fer2013.csv", "icml_face_data.csv")
 _LABELS = {str(label).encode(): label for label in range(len(CLASSES))}
 _USAGE_CODES = {usage.encode(): code for code, usage in enumerate(USAGES)}
 _PIXELS = FACE_SIZE * FACE_SIZE
@@ -41,12 +38,6 @@ _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
 )
-
-
-def find(folder: Path, dataset: str) -> Path | None:
-    """The file `dataset` plus one of `SUFFIXES` in `folder`, or None."""
-    paths = (Path(folder) / f"{dataset}{suffix}" for suffix in SUFFIXES)
-    return next((path for path in paths if path.is_file()), None)
 
 
 @contextlib.contextmanager
@@ -77,13 +68,8 @@ def _open(path: Path, stack: contextlib.ExitStack) -> BinaryIO:
 
 
 def _member(path: Path, names: list[str]) -> str:
-    """The CSV of faces among the `names` in an archive: the only one, or Kaggle's."""
-    tables = [n for n in names if n.endswith(".csv") and not Path(n).name.startswith(".")]
-    kaggle = [n for n in tables if Path(n).name in _KAGGLE_NAMES]
-    chosen = kaggle or tables
-    if len(chosen) != 1:
-        raise FerError(f"{path}: needs one CSV of faces inside, found {chosen or 'none'}")
-    return chosen[0]
+    """The CSV of faces among the `names` in an archive."""
+    return choose(path, [name for name in names if name.endswith(".csv")])
 
 
 class BadRowError(ValueError):

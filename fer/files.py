@@ -9,17 +9,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fer.errors import FerError
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary name in the folder of `path`; it becomes `path` if the block succeeds."""
+    """Yield a temporary name in the folder of `path`; it becomes `path` if the block succeeds.
+
+    Raises FerError where the file cannot be written, for an OSError of the block too.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        # The same file name, because torch.save writes the name into the archive.
-        temporary = Path(folder) / path.name
-        yield temporary
-        os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+            # The same file name, because torch.save writes the name into the archive.
+            temporary = Path(folder) / path.name
+            yield temporary
+            os.replace(temporary, path)
+    except BrokenPipeError:  # of standard output, if the block prints
+        raise
+    except OSError as error:
+        raise FerError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -7,16 +7,16 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fer.augment import augment
-from fer.faces import Faces
+from fer.faces import INPUT_SIZE, Faces
 from fer.params import Augment
 
-Key = tuple[torch.Tensor, int]
+Key = tuple[torch.Tensor, int, int]
 
 
 class Batches(Dataset):
-    """Batches built at once, by key: (indices int64 [B], seed of the draws).
+    """Batches built at once, by key: (indices int64 [B], seed of the draws, size in pixels).
 
-    An item is (images float32 [B, 1, 44, 44], labels int64 [B]), on `device`.
+    An item is (images float32 [B, 1, size, size], labels int64 [B]), on `device`.
     """
 
     def __init__(self, faces: Faces, strengths: Augment, device: torch.device) -> None:
@@ -26,22 +26,23 @@ class Batches(Dataset):
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
         """The batch of `key`: the same one in any process."""
-        indices, seed = key
+        indices, seed, size = key
         indices = indices.to(self.images.device)
         generator = torch.Generator().manual_seed(seed)
-        return augment(self.images[indices], self.strengths, generator), self.labels[indices]
+        images = augment(self.images[indices], self.strengths, generator, size)
+        return images, self.labels[indices]
 
 
 class Shuffled(Sampler[Key]):
     """The keys of an epoch: all faces in a new order, and a seed for each batch.
 
     Both depend only on `seed` and `epoch`: the number of workers, or a run that goes on after a
-    stop, changes nothing.
+    stop, changes nothing. `size` is that of the epoch's faces, in pixels.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
         self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.epoch = 0
+        self.epoch, self.size = 0, INPUT_SIZE
 
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
@@ -52,7 +53,7 @@ class Shuffled(Sampler[Key]):
         )
         order = torch.randperm(self.count, generator=torch.Generator().manual_seed(int(first)))
         for indices, seed in zip(order.split(self.batch_size), seeds, strict=True):
-            yield indices, int(seed)
+            yield indices, int(seed), self.size
 
 
 def loader(
@@ -65,7 +66,7 @@ def loader(
     device: torch.device,
     persistent: bool = True,
 ) -> DataLoader:
-    """Augmented batches of `faces`; set `.sampler.epoch` before each epoch.
+    """Augmented batches of `faces`; set `.sampler.epoch` and `.sampler.size` before each epoch.
 
     With `num_workers` 0 all faces lie on `device`, and so do the batches; otherwise the batches
     come from worker processes, in memory from which they go to `device` fast.

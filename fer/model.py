@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from fer.augment import INPUT_SIZE
 from fer.errors import FerError
-from fer.faces import CLASSES, FACE_SIZE
+from fer.faces import CLASSES, FACE_SIZE, INPUT_SIZE
 from fer.files import whole
 
 _FORMAT = "fer-pipeline model 1"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ruamel.yaml import YAML, YAMLError
 
 from fer.errors import FerError
-from fer.faces import CLASSES
+from fer.faces import CLASSES, INPUT_SIZE
 from fer.files import whole
 
 Count = Annotated[int, Field(ge=1)]
@@ -96,11 +96,19 @@ class Train(Section):
     decay_every: Count
     decay_rate: Annotated[float, Field(gt=0, le=1)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    sizes: Annotated[list[Annotated[int, Field(ge=16, le=INPUT_SIZE)]], Field(min_length=1)]
     augment: Augment
     seed: Seed
     num_workers: Annotated[int, Field(ge=0, le=256)]
     device: Literal["auto", "cuda", "mps", "cpu"]
     precision: Literal["auto", "bfloat16", "float32"]
+
+    @field_validator("sizes")
+    @classmethod
+    def _ends_at_full_size(cls, sizes: list[int]) -> list[int]:
+        if sizes[-1] != INPUT_SIZE:
+            raise ValueError(f"ends with {sizes[-1]}: the last size is {INPUT_SIZE}, as in use")
+        return sizes
 
     def get(self, name: str) -> Value:
         """The parameter called `name`, such as "lr" or "augment.flip"."""
@@ -169,10 +177,12 @@ class Tune(Section):
 
 
 class Quantize(Section):
-    """How the ranges of the activations are found: on so many training faces."""
+    """From float32 to int8: the ranges on so many training faces, then epochs of fine-tuning."""
 
     calibration: Literal["minmax", "entropy", "percentile"]
     faces: Count
+    epochs: Annotated[int, Field(ge=0)]
+    max_loss: Fraction
     seed: Seed
 
 

@@ -16,6 +16,8 @@ from fer.detection import Box, Detector, cut
 from fer.errors import FerError
 from fer.faces import FACE_SIZE
 
+_SHIPPED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
+
 _SHARE = 16
 """Faces in a call: with 128, what lies between the layers does not fit the caches."""
 
@@ -43,14 +45,16 @@ class Face:
 class Recognizer:
     """Finds faces and tells their emotions.
 
-    model: an ONNX file that the stage `quantize` wrote; by default the one that comes with us
+    model: "float32" or "int8", which come with us (MODEL_CARD.md compares them), or the path of an
+        ONNX file that the stage `quantize` wrote
     threads: among which many faces are shared; one for each core by default
 
+    Its `path` is the file, and its `about` what that says of itself: the data set, the scores, ...
     Raises FerError where the file is not such a model.
     """
 
-    def __init__(self, model: str | Path | None = None, threads: int | None = None) -> None:
-        self.path = Path(model) if model is not None else default_model()
+    def __init__(self, model: str | Path = "float32", threads: int | None = None) -> None:
+        self.path = _shipped(_SHIPPED[model]) if model in _SHIPPED else Path(model)
         if not self.path.is_file():
             raise FerError(f"{self.path}: no model here; run `dvc repro quantize`")
         options = ort.SessionOptions()
@@ -61,11 +65,12 @@ class Recognizer:
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise FerError(f"{self.path}: is not a model that ONNX Runtime can read") from error
         about = self.session.get_modelmeta().custom_metadata_map
+        self.about = {key: json.loads(value) for key, value in about.items()}
         inputs = [(i.name, i.type, i.shape[1:]) for i in self.session.get_inputs()]
         if inputs != [("faces", "tensor(uint8)", [FACE_SIZE] * 2)] or "classes" not in about:
             raise FerError(f"{self.path}: is a model, but does not take faces as those of fer do")
         self._pool = ThreadPoolExecutor(threads or os.cpu_count())
-        self.classes: list[str] = json.loads(about["classes"])
+        self.classes: list[str] = self.about["classes"]
         self._detector: Detector | None = None
 
     def predict(
@@ -127,8 +132,8 @@ def _is_batch(image: AnyImage | Sequence[AnyImage]) -> bool:
     return isinstance(image, list | tuple)
 
 
-def default_model() -> Path:
-    """The int8 model of FER2013: in an installed package beside the code, or in a checkout."""
-    name, here = "fer.int8.onnx", Path(__file__).parent
+def _shipped(name: str) -> Path:
+    """A model of FER2013: in an installed package beside the code, or in a checkout."""
+    here = Path(__file__).parent
     installed = here / "weights" / name
     return installed if installed.exists() else here.parent / "models" / "fer2013" / name

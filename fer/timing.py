@@ -9,6 +9,12 @@ from pathlib import Path
 
 import torch
 
+_FEATURES = (
+    *("avx2", "avx_vnni", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
+    *("neon", "dot", "i8mm", "bf16", "sve"),
+)
+"""What decides how fast a processor computes, and how exactly in int8: x86's, then ARM's."""
+
 
 def synchronize(device: torch.device) -> None:
     """Wait until `device` has done all it was given: a GPU works on after a call returns."""
@@ -48,11 +54,18 @@ class Laps:
         return dict(totals)
 
 
-def machine(device: torch.device) -> dict[str, str | int]:
+def cpu_features() -> list[str]:
+    """Those of `_FEATURES` that the processor has."""
+    there = torch.cpu.get_capabilities()
+    return [name for name in _FEATURES if there.get(name)]
+
+
+def machine(device: torch.device) -> dict[str, str | int | list[str]]:
     """What the figures were measured on."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         "cpu": _cpu_name(),
+        "features": cpu_features(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "device": gpu,

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from fer.device import pick_device, pick_precision
+from fer.device import keep_freed_memory, pick_device, pick_precision
 from fer.errors import FerError
 from fer.evaluation import logits, loss_and_accuracy
 from fer.faces import Faces
@@ -28,7 +28,7 @@ _CODE = ("augment", "evaluation", "loading", "model", "optim", "training")
 """The modules that the result of a training run depends on."""
 
 Row = dict[str, float]
-"""One epoch: losses (nats), accuracies (0 to 1), learning rate, seconds of each part."""
+"""One epoch: size of the faces, losses (nats), accuracies (0 to 1), learning rate, seconds."""
 
 
 class DivergedError(FerError):
@@ -59,6 +59,7 @@ def fit(
     """
     device = pick_device(recipe.device)
     precision = pick_precision(recipe.precision, device)
+    keep_freed_memory()
     torch.manual_seed(recipe.seed)
     model = MiniXception(width).to(device, memory_format=torch.channels_last)
     batches = loader(
@@ -84,18 +85,19 @@ def fit(
         for epoch in range(start, epochs):
             laps = Laps(device)
             lr = schedule.get_last_lr()[0]
-            batches.sampler.epoch = epoch
+            size = input_size(recipe.sizes, epoch, epochs)
+            batches.sampler.epoch, batches.sampler.size = epoch, size
             trained = _train_epoch(
                 model, batches, optimizer, schedule, recipe.label_smoothing, precision, laps, bar
             )
-            validated = loss_and_accuracy(logits(model, images), labels)
+            validated = loss_and_accuracy(logits(model, images, size=size), labels)
             laps.lap("validation")
             if not (math.isfinite(trained[0]) and math.isfinite(validated[0])):
                 raise DivergedError(
                     f"train.lr is {recipe.lr}: the loss is not finite after epoch {epoch + 1}; "
                     "try a lower one"
                 )
-            row = _row(epoch, trained, validated, lr, laps)
+            row = _row(epoch, size, trained, validated, lr, laps)
             state.add(row)
             if checkpoint:
                 state.save(checkpoint)
@@ -106,9 +108,20 @@ def fit(
     return model, state.history
 
 
+def input_size(sizes: Sequence[int], epoch: int, epochs: int) -> int:
+    """Pixels of the faces in an epoch (from 0): `sizes` in turn, for equal shares of `epochs`.
+
+    The last epoch has the last size, however few epochs there are.
+    """
+    return sizes[-1 - (epochs - 1 - epoch) * len(sizes) // epochs]
+
+
 def best_epoch(history: list[Row]) -> Row:
-    """The row that `fit` kept the weights of: the first with the highest accuracy on val."""
-    return max(history, key=lambda row: row["val_accuracy"])
+    """The row that `fit` kept the weights of: the first with the highest accuracy on val.
+
+    Among those with the largest faces so far, as `val_accuracy` is of faces of the epoch's size.
+    """
+    return max(history, key=lambda row: (row["size"], row["val_accuracy"]))
 
 
 def fingerprint(train: Faces, val: Faces, recipe: Train, *others: object) -> str:
@@ -170,6 +183,7 @@ def _train_epoch(
 
 def _row(
     epoch: int,
+    size: int,
     trained: tuple[float, float],
     validated: tuple[float, float],
     lr: float,
@@ -186,7 +200,7 @@ def _row(
     parts = {
         f"seconds_{part}": round(seconds[part], 4) for part in ("data", "compute", "validation")
     }
-    return {"epoch": epoch + 1} | {k: round(v, 6) for k, v in figures.items()} | parts
+    return {"epoch": epoch + 1, "size": size} | {k: round(v, 6) for k, v in figures.items()} | parts
 
 
 def _show(row: Row, epochs: int, bar: tqdm) -> None:

@@ -1,5 +1,6 @@
 """Judge each model on the test split, which no other stage reads."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,17 +58,21 @@ def main() -> None:
             flush=True,
         )
 
+    warning = recognizers["int8"].about["warning"]  # of stage quantize
     files.write_json(
         Path("metrics", p.dataset, "evaluate.json"),
         {
             "dataset": p.dataset,
             "faces": {"test": len(test), "test_not_in_train": int(new.sum())},
             **figures,
+            "warning": warning,
             "int8_against_float32": evaluation.mcnemar(
                 *(outputs[name][0].argmax(1).numpy() == labels for name in ("int8", "float32"))
             ),
         },
     )
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
     files.write_csv(plot_dir / "per_class.csv", class_rows)
     plots.confusion(plot_dir / "confusion.png", matrices, p.dataset)
     plots.per_class(plot_dir / "per_class.png", class_rows, p.dataset)

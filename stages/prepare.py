@@ -1,17 +1,22 @@
 """Turn the CSV into arrays: validate it, clean and balance the training split, describe it."""
 
+import os
 import time
 from pathlib import Path
 
-from fer import fer2013, files, params, plots, quality
+from fer import fer2013, files, params, plots, quality, raw
 from fer.balance import clean_train
 from fer.errors import exit_on_error
 
 
 def main() -> None:
     p = params.load()
+    folder = Path("data", "raw", p.dataset)
+    # An experiment in a temporary folder has what git tracks; what the user brought is in the
+    # repository that it was started from, which DVC names.
+    raw.link(os.environ.get("DVC_ROOT", ".") / folder, folder)
     start = time.perf_counter()
-    splits, bad_rows = fer2013.read(Path("data", f"{p.dataset}.csv"), p.prepare.on_bad_row)
+    splits, bad_rows = fer2013.read(raw.find(folder), p.prepare.on_bad_row)
     seconds = time.perf_counter() - start
 
     cleaned = splits | {"train": clean_train(splits, p.prepare)}

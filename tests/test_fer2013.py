@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer import fer2013
+from fer import fer2013, raw
 from fer.errors import FerError
 
 HEADER = "emotion,pixels,Usage"
@@ -157,7 +157,7 @@ def pack(folder, suffix, content):
 def test_finds_and_reads_archives(tmp_path, suffix):
     content = "\n".join([HEADER, *ROWS]).encode()
     path = pack(tmp_path, suffix, content)
-    assert fer2013.find(tmp_path, "fer2013") == path
+    assert raw.find(tmp_path) == path
     assert sum(map(len, fer2013.read(path)[0].values())) == 3
 
 
@@ -170,10 +170,6 @@ def test_broken_archive_is_one_error(tmp_path, suffix):
     path.write_bytes(b"not an archive")
     with pytest.raises(FerError, match="cannot be read"):
         fer2013.read(path)
-
-
-def test_finds_nothing(tmp_path):
-    assert fer2013.find(tmp_path, "fer2013") is None
 
 
 @pytest.mark.skipif(not (SHARED / "fer2013.xz").exists(), reason="needs the real FER2013")

@@ -115,7 +115,7 @@ def test_update_changes_the_values_and_nothing_else(tmp_path):
     path.write_text(PATH.read_text())
     values = {"lr": 0.0834, "batch_size": 128, "augment.rotation": 7.5}
     lines = params.update(path, "train", values)
-    assert lines == ["train.lr: 0.15 -> 0.0834", "train.augment.rotation: 10.0 -> 7.5"]
+    assert lines == ["train.lr: 0.15 -> 0.0834", "train.augment.rotation: 3.0 -> 7.5"]
     before, after = PATH.read_text().splitlines(), path.read_text().splitlines()
     changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
     assert [a.split(": ")[0].strip() for a, _ in changed] == ["lr", "rotation"]

@@ -1,0 +1,15 @@
+"""Draw the built-in faces, in Kaggle's format."""
+
+from pathlib import Path
+
+from fer import params, sample
+from fer.errors import exit_on_error
+
+
+def main() -> None:
+    p = params.load()
+    sample.write_csv(Path("data", "raw", "sample", "sample.csv"), p.sample)
+
+
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -1,0 +1,53 @@
+"""The int8 models on processors without VNNI and AVX2, in emulation: `pytest -m qemu`."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer import sample
+from fer.params import load
+
+ROOT = Path(__file__).parents[1]
+QEMU = shutil.which("qemu-x86_64")
+CLASSIFY = """
+import sys, numpy as np
+from fer import Recognizer
+_, model, faces, out = sys.argv
+np.save(out, Recognizer(model, threads=1).classify(np.load(faces)))
+"""
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """Path of 504 drawn faces."""
+    drawn = sample.draw_split(504, load(ROOT / "params.yaml").sample, stream=3)
+    path = tmp_path_factory.mktemp("faces") / "faces.npy"
+    np.save(path, np.stack([face for _, face in drawn]))
+    return path
+
+
+def classify(model, faces, out, *emulator):
+    # Without the kernels that this machine's environment may have chosen for its own processor.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS")}
+    command = [*emulator, sys.executable, "-c", CLASSIFY, model, faces, out]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    return np.load(out)
+
+
+@pytest.mark.qemu
+@pytest.mark.skipif(QEMU is None, reason="needs qemu-x86_64, of Debian's package qemu-user")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="compares processors of x86")
+@pytest.mark.parametrize("dataset", ["sample", "fer2013"])
+@pytest.mark.parametrize("cpu", ["Haswell", "Nehalem"])  # AVX2 without VNNI; no AVX
+def test_int8_says_the_same_on_another_processor(faces, tmp_path, dataset, cpu):
+    model = ROOT / "models" / dataset / "fer.int8.onnx"
+    here = classify(model, faces, tmp_path / "here.npy")
+    there = classify(model, faces, tmp_path / "there.npy", QEMU, "-cpu", cpu)
+    assert (here.argmax(1) == there.argmax(1)).all()
+    assert np.abs(here - there).max() < 0.01

@@ -1,0 +1,172 @@
+"""No command of DVC or git ever deletes or changes what a user brought.
+
+With the committed dvc.lock, whose FER2013 is another than the user's.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+from test_pipeline import ROOT, TINY, run, update
+
+FIRST_STAGES = ("sample", "prepare")
+COMMITTED = ("dvc.yaml", "dvc.lock", "params.yaml", ".gitignore", ".dvcignore", "README.md")
+
+
+def git(folder, *command):
+    identity = ("-c", "user.name=fer", "-c", "user.email=fer@example.org")
+    done = run(folder, "git", *identity, *command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def dvc(folder, *command, fails=False):
+    done = run(folder, "dvc", *command)
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def csv(seed, count):
+    """A CSV in Kaggle's format, of noise."""
+    generator = np.random.default_rng(seed)
+    rows = ["emotion,pixels,Usage"]
+    for usage, share in (("Training", 8), ("PublicTest", 1), ("PrivateTest", 1)):
+        for label in list(range(7)) * (share * count // 70):
+            pixels = " ".join(map(str, generator.integers(0, 256, 48 * 48)))
+            rows.append(f"{label},{pixels},{usage}")
+    return "\n".join(rows).encode()
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """The project in a repository of its own, with a second commit, and a user's CSV in it."""
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    for name in ("stages", "fer", "models", "metrics", "plots", ".dvc"):
+        ignored = shutil.ignore_patterns("__pycache__", "cache", "tmp", "*.ckpt", "config.local")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    (folder / "data/raw/fer2013").mkdir(parents=True)
+    for name in (*COMMITTED, "data/raw/fer2013/README.md"):
+        shutil.copy(ROOT / name, folder / name)
+    budget = YAML(typ="safe").load(folder / "params.yaml")["budget"]
+    update(folder, TINY | {"budget": budget | {"fer2013": TINY["budget"]["sample"]}})
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "first")
+    (folder / "README.md").write_text("another commit\n")
+    git(folder, "commit", "-qam", "second")
+    return folder
+
+
+@pytest.fixture
+def users(clone):
+    """The clone with a user's CSV; afterwards, its bytes stand where they stood."""
+    content = csv(seed=1, count=140)
+    path = clone / "data/raw/fer2013/mine.csv"
+    path.write_bytes(content)
+    yield clone
+    assert path.read_bytes() == content
+    assert not path.is_symlink()
+
+
+def switch(folder):
+    path = folder / "params.yaml"
+    path.write_text(path.read_text().replace("dataset: sample", "dataset: fer2013"))
+
+
+def images(folder):
+    """The first face of the training split that `prepare` wrote."""
+    return np.load(folder / "data/fer2013/train/images.npy")[0]
+
+
+FIRST = np.random.default_rng(1).integers(0, 256, 48 * 48).reshape(48, 48)
+
+
+def test_repro_reads_it_and_what_it_was_changed_to(clone):
+    path = clone / "data/raw/fer2013/mine.csv"
+    path.write_bytes(csv(seed=1, count=140))
+    switch(clone)
+    assert "Running stage 'prepare@fer2013'" in dvc(clone, "repro", *FIRST_STAGES)
+    assert (images(clone) == FIRST).all()
+    assert "up to date" in dvc(clone, "repro", *FIRST_STAGES)
+
+    changed = csv(seed=2, count=140)
+    path.write_bytes(changed)
+    dvc(clone, "repro", *FIRST_STAGES)
+    assert not (images(clone) == FIRST).all()
+    assert path.read_bytes() == changed
+
+
+def test_experiment_and_every_checkout_leave_it(users):
+    dvc(users, "exp", "run", "-n", "mine", "-S", "dataset=fer2013", *FIRST_STAGES)
+    assert (images(users) == FIRST).all()
+    lines = git(users, "diff", "-U0", "params.yaml").splitlines()
+    changed = [line for line in lines if re.match(r"[-+]\w", line)]
+    assert [line[:17] for line in changed] == ["-dataset: sample ", "+dataset: fer2013"]
+
+    dvc(users, "checkout", "prepare@fer2013")
+    run(users, "dvc", "pull")  # there is no remote
+    git(users, "stash", "-q")
+    git(users, "checkout", "-q", "HEAD~1")
+    run(users, "dvc", "checkout")  # of what was never cached here
+    git(users, "checkout", "-q", "-")
+    dvc(users, "exp", "apply", "mine")
+    assert (images(users) == FIRST).all()
+    assert "up to date" in dvc(users, "repro", *FIRST_STAGES)
+
+
+def test_experiments_elsewhere_read_it(users):
+    options = ("-S", "dataset=fer2013", *FIRST_STAGES)
+    dvc(users, "exp", "run", "--temp", "-n", "temporary", *options)
+    dvc(users, "exp", "run", "--queue", "-n", "queued", "-S", "prepare.seed=1", *options)
+    dvc(users, "queue", "start")
+    run(users, "dvc", "queue", "logs", "queued", "--follow")
+    for name in ("temporary", "queued"):
+        git(users, "checkout", "-q", ".")
+        dvc(users, "exp", "apply", name)
+        assert (images(users) == FIRST).all()
+        assert "up to date" in dvc(users, "repro", *FIRST_STAGES)
+
+
+def test_missing_csv_is_one_line(clone):
+    said = dvc(clone, "exp", "run", "-S", "dataset=fer2013", *FIRST_STAGES, fails=True)
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: data/raw/fer2013 holds no data: put Kaggle's")
+    assert "Traceback" not in said
+    (clone / "data/raw/fer2013/mine.csv").write_bytes(csv(seed=1, count=140))
+    dvc(clone, "exp", "run", *FIRST_STAGES)
+
+
+def test_folder_that_cannot_be_written_to_is_one_line(users):
+    switch(users)
+    shutil.rmtree(users / "metrics/fer2013")
+    (users / "metrics/fer2013").write_text("a file where a folder belongs")
+    done = run(users, sys.executable, "-m", "stages.prepare")
+    assert done.returncode == 1
+    said = "error: metrics/fer2013/prepare.json: cannot be written: File exists"
+    assert done.stderr.splitlines()[-1] == said
+    assert "Traceback" not in done.stderr
+
+
+def test_readme_on_fer2013_word_for_word(users):
+    text = (ROOT / "README.md").read_text()
+    section = text.partition("\n## FER2013\n")[2].partition("\n## ")[0]
+    commands = "".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL)).splitlines()
+    assert commands
+    for command in commands:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=users,
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
