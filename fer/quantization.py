@@ -120,10 +120,12 @@ def _quiet() -> Iterator[None]:
 def finetune(
     folded: MiniXception, ranges: Ranges, faces: Faces, *, epochs: int, seed: int
 ) -> tuple[MiniXception, Ranges]:
-    """Weights and ranges with which the roundings of int8 change the probabilities least.
+    """Weights and ranges with which a network does well in spite of the roundings of int8.
 
-    folded: as `export.fold` gives it; its own answers to randomly shifted and mirrored `faces`
-        are what is learned (distillation: Polino et al. 2018, arXiv:1802.05668), not the labels
+    Learned from the labels of randomly shifted and mirrored `faces`, and from what the network
+    says of them without roundings (distillation: Polino et al. 2018, arXiv:1802.05668).
+
+    folded: as `export.fold` gives it
     ranges: of the tensors of its float32 graph; they are learned with the weights (Esser et al.
         2020, arXiv:1902.08153)
     """
@@ -142,11 +144,12 @@ def finetune(
     keep_freed_memory()
     with tqdm(total=steps, desc="fine-tuning int8", unit="step", disable=None) as bar:
         for batches.sampler.epoch in range(epochs):
-            for images, _ in batches:
+            for images, labels in batches:
                 with torch.no_grad():
                     wanted = folded(images).log_softmax(1)
                 found = walk(rounded.of(images), student).log_softmax(1)
-                loss = F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+                loss = F.nll_loss(found, labels)
+                loss = loss + F.kl_div(found, wanted, reduction="batchmean", log_target=True)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -65,11 +65,11 @@ class Recognizer:
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise FerError(f"{self.path}: is not a model that ONNX Runtime can read") from error
         about = self.session.get_modelmeta().custom_metadata_map
-        self.about = {key: json.loads(value) for key, value in about.items()}
         inputs = [(i.name, i.type, i.shape[1:]) for i in self.session.get_inputs()]
         if inputs != [("faces", "tensor(uint8)", [FACE_SIZE] * 2)] or "classes" not in about:
             raise FerError(f"{self.path}: is a model, but does not take faces as those of fer do")
         self._pool = ThreadPoolExecutor(threads or os.cpu_count())
+        self.about = {key: json.loads(value) for key, value in about.items()}
         self.classes: list[str] = self.about["classes"]
         self._detector: Detector | None = None
 

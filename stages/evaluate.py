@@ -12,6 +12,7 @@ from fer.errors import FerError, exit_on_error
 from fer.explain import grad_cam
 from fer.faces import CLASSES
 from fer.recognition import Recognizer
+from fer.timing import machine
 
 TRAINED = ("baseline", "tuned")
 EXPORTED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
@@ -66,6 +67,7 @@ def main() -> None:
             "faces": {"test": len(test), "test_not_in_train": int(new.sum())},
             **figures,
             "warning": warning,
+            "machine": machine(torch.device("cpu")),
             "int8_against_float32": evaluation.mcnemar(
                 *(outputs[name][0].argmax(1).numpy() == labels for name in ("int8", "float32"))
             ),

@@ -4,9 +4,12 @@ import os
 import time
 from pathlib import Path
 
+import torch
+
 from fer import fer2013, files, params, plots, quality, raw
 from fer.balance import clean_train
 from fer.errors import exit_on_error
+from fer.timing import machine
 
 
 def main() -> None:
@@ -34,6 +37,7 @@ def main() -> None:
             **quality.report(splits),
             "train_faces_before": len(splits["train"]),
             "seconds_reading": round(seconds, 3),
+            "machine": machine(torch.device("cpu")),
         },
     )
     plot_dir = Path("plots", p.dataset)

@@ -9,9 +9,11 @@ import torch
 from optuna.trial import TrialState
 
 from fer import faces, files, model, params, plots, tracking, training, tuning
+from fer.device import pick_device
 from fer.errors import exit_on_error
 from fer.evaluation import logits, loss_and_accuracy
 from fer.faces import Faces
+from fer.timing import machine
 
 
 def main() -> None:
@@ -66,6 +68,7 @@ def main() -> None:
         "epochs": {"trial": p.search.epochs, "full": p.epochs},
         "before": judge(baseline, train, val) | {"seconds_per_epoch": seconds_before},
         "after": judge(tuned, train, val) | {"seconds_per_epoch": seconds},
+        "machine": machine(pick_device(p.train.device)),
     }
     with track(f"tune-{p.dataset}", metrics) as log:
         for row in rows:

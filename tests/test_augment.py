@@ -68,6 +68,18 @@ def test_contrast_keeps_the_mean():
     assert 1.25 < ratio.max() < 1.31
 
 
+@pytest.mark.parametrize("size", [22, 32, 44])
+def test_smaller_is_the_same_face(size):
+    faces = torch.arange(48, dtype=torch.uint8).repeat(3, 48, 1) * 5  # a ramp, which no size bends
+    plain = center_crop(faces, size)
+    assert plain.shape == (3, 1, size, size)
+    torch.testing.assert_close(
+        augment(faces, Augment(), torch.Generator(), size), plain, atol=1e-5, rtol=0
+    )
+    step = 5 * 44 / size / 255  # of grey from a pixel to the next
+    torch.testing.assert_close(plain[0, 0, 0].diff(), torch.full((size - 1,), step))
+
+
 @settings(max_examples=30, deadline=None)
 @given(count=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
 def test_range_shape_and_seed(count, seed):

@@ -34,7 +34,7 @@ def test_predicts_with_its_own_model(installed, tmp_path):
     code = (
         "import sys; sys.modules['torch'] = None\n"  # which makes its import fail
         "import fer.recognition\n"
-        "print(fer.recognition.default_model())\n"
+        "print(fer.Recognizer().path)\n"
         f"print(fer.Recognizer().predict({str(PHOTO)!r})[0].emotion)"
     )
     done = subprocess.run(

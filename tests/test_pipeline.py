@@ -44,6 +44,8 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     for name in ("stages", "fer"):
         shutil.copytree(ROOT / name, folder / name)
+    (folder / "data/raw/fer2013").mkdir(parents=True)
+    shutil.copy(ROOT / "data/raw/fer2013/README.md", folder / "data/raw/fer2013")
     for name in ("dvc.yaml", "params.yaml", ".gitignore"):
         shutil.copy(ROOT / name, folder)
     update(folder, TINY)
@@ -148,7 +150,7 @@ def test_only_evaluate_reads_the_test_split(project):
         ),
         (
             {"dataset": "fer2013"},
-            "error: data/fer2013.csv is missing: put Kaggle's fer2013.csv there",
+            "error: data/raw/fer2013 holds no data: put Kaggle's fer2013.csv",
         ),
     ],
 )

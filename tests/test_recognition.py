@@ -192,6 +192,15 @@ def test_file_that_is_no_model(tmp_path, content):
         Recognizer(break_file(tmp_path / "m.onnx", content))
 
 
+def test_models_that_come_with_it(faces):
+    assert Recognizer().path.name == "fer.onnx"
+    small = Recognizer("int8")
+    assert small.path.name == "fer.int8.onnx"
+    assert small.about["dataset"] == "fer2013"
+    assert small.path.stat().st_size < 90_000
+    assert small.classify(faces.images).shape == (70, 7)
+
+
 def test_missing_files(recognizer, tmp_path):
     with pytest.raises(FerError, match="no model here"):
         Recognizer(tmp_path / "m.onnx")

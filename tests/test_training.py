@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fer import params, training
 from fer.errors import FerError
@@ -83,6 +85,23 @@ def test_goes_on_after_a_stop_to_the_same_end(faces, checkpoint):
     assert_same(whole, fit(faces, checkpoint, on_epoch=lambda rows: seen.append(len(rows))))
     assert seen == [3]
     assert_same(whole, fit(faces, checkpoint))  # from the end of the run
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(16, 44), min_size=1, max_size=6), st.integers(1, 30))
+def test_sizes_share_the_epochs_and_the_last_is_last(sizes, epochs):
+    found = [training.input_size(sizes, epoch, epochs) for epoch in range(epochs)]
+    assert found[-1] == sizes[-1]
+    if epochs % len(sizes) == 0:
+        assert found == [size for size in sizes for _ in range(epochs // len(sizes))]
+
+
+def test_best_epoch_is_one_of_full_size(faces, checkpoint):
+    recipe = RECIPE.model_copy(update={"sizes": [24, 44]})
+    _, history = fit(faces, checkpoint, recipe, epochs=4)
+    assert [row["size"] for row in history] == [24, 24, 44, 44]
+    history[0]["val_accuracy"] = 1.0  # of faces that are not those in use
+    assert training.best_epoch(history)["epoch"] > 2
 
 
 def test_stop_of_another_recipe_is_not_gone_on_from(faces, checkpoint):

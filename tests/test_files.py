@@ -1,0 +1,36 @@
+import errno
+import os
+
+import pytest
+
+from fer.errors import FerError
+from fer.files import whole
+
+
+def test_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "folder" / "file.txt"
+    with whole(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    with pytest.raises(ValueError, match="stop"), whole(path) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise ValueError("stop")
+    assert path.read_text() == "new"
+    assert os.listdir(path.parent) == ["file.txt"]
+
+
+def test_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "folder").write_text("a file")
+    with (
+        pytest.raises(FerError, match=r"folder/file\.txt: cannot be written: "),
+        whole(tmp_path / "folder" / "file.txt"),
+    ):
+        pass
+
+
+def test_full_disk_is_one_line(tmp_path):
+    path = tmp_path / "file.txt"
+    with pytest.raises(FerError, match=r"file\.txt: cannot be written: No space left"), whole(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert os.listdir(tmp_path) == []
