@@ -1,5 +1,6 @@
 """The folder into which a user puts a data set as it was downloaded."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def choose(place: Path, names: Sequence[str]) -> str:
 
     Raises FerError where none or several may be it.
     """
-    visible = [name for name in names if not Path(name).name.startswith(".")]
+    # Not what a system or a run that was killed left behind, such as ._x or .writing-1/x.
+    visible = [n for n in names if not any(part.startswith(".") for part in Path(n).parts)]
     chosen = [name for name in visible if Path(name).name in _KAGGLE_NAMES] or visible
     if len(chosen) != 1:
         raise FerError(f"{place}: needs one file of faces inside, found {chosen or 'none'}")
@@ -53,6 +55,6 @@ def link(source: Path, folder: Path) -> None:
     """
     for path in sorted(Path(source).resolve().rglob("*")):
         target = Path(folder, path.relative_to(Path(source).resolve()))
-        if path.is_file() and not target.exists():
+        if path.is_file() and not os.path.lexists(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(path)

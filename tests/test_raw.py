@@ -21,6 +21,7 @@ def fill(folder, *names):
         (["fer2013/fer2013.csv", "fer2013/README"], "fer2013/fer2013.csv"),
         (["icml_face_data.csv", "train.csv", "test.csv"], "icml_face_data.csv"),
         (["._mine.csv", "mine.csv", ".DS_Store"], "mine.csv"),
+        ([".writing-x/mine.csv", "mine.csv"], "mine.csv"),
     ],
 )
 def test_finds_what_the_user_put_there(tmp_path, names, found):

@@ -64,7 +64,7 @@ def test_starts_from_the_recipe_and_runs_all_trials(faces, sqlite, capsys):
         assert row["augment.shift"] in range(5)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6
-    assert lines[0].startswith("trial 0 of 6: lr 0.15, batch_size 16, augment.shift 4: ")
+    assert lines[0].startswith("trial 0 of 6: lr 0.15, batch_size 16, augment.shift 3: ")
 
 
 def test_same_seed_same_trials(faces, tmp_path):
