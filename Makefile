@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The stages call `python`: the one of the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test lint
+.PHONY: repro test test-fast lint
 
 repro: .venv/train  ## set up, and run every stage on the data set that params.yaml names
 	$(BIN)/dvc repro --force
@@ -12,9 +12,14 @@ repro: .venv/train  ## set up, and run every stage on the data set that params.y
 test: .venv/test  ## set up, and run the tests
 	$(BIN)/pytest
 
-lint: .venv/test  ## check style
+test-fast: .venv/test  ## the same without what takes more than a few seconds
+	$(BIN)/pytest -m 'not qemu and not slow'
+
+lint: .venv/test  ## check style, types, and which part of the code imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: needs Python 3.11 or newer; name one with make PYTHON=...")'

@@ -6,7 +6,7 @@ __all__ = ["Recognizer"]
 def __getattr__(name: str) -> object:
     # Not at import, so that the stages need no detector, nor the predictions torch.
     if name == "Recognizer":
-        from fer.recognition import Recognizer
+        from fer.predict.recognizer import Recognizer
 
         return Recognizer
     raise AttributeError(f"module 'fer' has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """The face set: what the stages hand to each other."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,10 @@ FACE_SIZE = 48
 """Height and width of a face in pixels."""
 
 INPUT_SIZE = 44
-"""Height and width of the middle of it that the network sees."""
+"""Height and width of the middle of it that a network sees."""
+
+MARGIN = (FACE_SIZE - INPUT_SIZE) // 2
+"""Pixels on each side of a face that it does not see."""
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,14 @@ def load(folder: Path) -> Faces:
         return Faces(*arrays)
     except (OSError, EOFError, ValueError) as error:
         raise FerError(f"{folder}: no face set here ({error}); run `dvc repro prepare`") from error
+
+
+def digests(faces: Faces) -> list[bytes]:
+    """A digest of the pixels of each face: faces with the same pixels have the same."""
+    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in faces.images]
+
+
+def is_in(faces: Faces, *others: Faces) -> np.ndarray:
+    """Mask bool [N] of the faces whose pixels stand in one of `others`."""
+    known = {digest for other in others for digest in digests(other)}
+    return np.array([digest in known for digest in digests(faces)], bool)

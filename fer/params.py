@@ -1,5 +1,6 @@
 """params.yaml as frozen models: an unknown key or a value that is not allowed is an error."""
 
+import os
 from collections.abc import Mapping
 from functools import reduce
 from operator import getitem
@@ -66,9 +67,18 @@ class Benchmark(Section):
         return self
 
 
-class Model(Section):
-    """The network."""
+class Settings(Section):
+    """Where and how to run; none changes a result, so no stage depends on them."""
 
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")]
+    wandb: Literal["offline", "online", "disabled"]
+    storage: str
+
+
+class Model(Section):
+    """The network: its name in `fer.training.networks`, and a factor on its channels."""
+
+    name: str
     width: Annotated[float, Field(gt=0, le=32)]
 
 
@@ -96,11 +106,11 @@ class Train(Section):
     decay_every: Count
     decay_rate: Annotated[float, Field(gt=0, le=1)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    sizes: Annotated[list[Annotated[int, Field(ge=16, le=INPUT_SIZE)]], Field(min_length=1)]
+    # From 24 pixels on, the smallest maps of the networks have more than one.
+    sizes: Annotated[list[Annotated[int, Field(ge=24, le=INPUT_SIZE)]], Field(min_length=1)]
     augment: Augment
     seed: Seed
     num_workers: Annotated[int, Field(ge=0, le=256)]
-    device: Literal["auto", "cuda", "mps", "cpu"]
     precision: Literal["auto", "bfloat16", "float32"]
 
     @field_validator("sizes")
@@ -110,22 +120,33 @@ class Train(Section):
             raise ValueError(f"ends with {sizes[-1]}: the last size is {INPUT_SIZE}, as in use")
         return sizes
 
+
+class Recipe(Section):
+    """All that decides what a training run results in: the network, and how it is trained."""
+
+    model: Model
+    train: Train
+
     def get(self, name: str) -> Value:
-        """The parameter called `name`, such as "lr" or "augment.flip"."""
+        """The parameter called `name`, such as "train.lr" or "model.width"."""
         return reduce(getattr, name.split("."), self)
 
-    def changed(self, values: Mapping[str, Value]) -> "Train":
-        """The recipe with other values of the parameters named, which are checked."""
+    def changed(self, values: Mapping[str, Value]) -> "Recipe":
+        """The recipe with other values of the parameters named, which are checked.
+
+        >>> recipe.changed({"train.lr": 0.1, "train.augment.flip": 0.0})
+        """
         data = self.model_dump()
         for name, value in values.items():
             *section, last = name.split(".")
             reduce(getitem, section, data)[last] = value
-        return Train.model_validate(data)
+        return Recipe.model_validate(data)
 
     def names(self) -> list[str]:
-        """All parameters, as `get` takes them."""
-        inner = [f"augment.{name}" for name in Augment.model_fields]
-        return [name for name in Train.model_fields if name != "augment"] + inner
+        """The parameters that a search may vary, as `get` takes them: all of a single value."""
+        sections = {"model": Model, "train": Train, "train.augment": Augment}
+        every = [f"{path}.{name}" for path, one in sections.items() for name in one.model_fields]
+        return [name for name in every if isinstance(self.get(name), Value)]
 
 
 class Dimension(Section):
@@ -164,7 +185,6 @@ class Dimension(Section):
 class Tune(Section):
     """The search."""
 
-    storage: str
     seed: Seed
     space: dict[str, Dimension]
 
@@ -172,7 +192,7 @@ class Tune(Section):
     @classmethod
     def _space_has_parameters(cls, space: dict) -> dict:
         if not space:
-            raise ValueError("is empty: name the parameters of train to search")
+            raise ValueError("is empty: name the parameters to search, such as train.lr")
         return space
 
 
@@ -190,13 +210,7 @@ class Evaluate(Section):
     """What to show of the test split."""
 
     calibration_bins: Count
-    gradcam_seed: Seed
-
-
-class Tracking(Section):
-    """Weights & Biases."""
-
-    wandb: Literal["offline", "online", "disabled"]
+    shown_seed: Seed
 
 
 class Search(Section):
@@ -218,6 +232,7 @@ class Params(Section):
     """All of params.yaml."""
 
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+    settings: Settings
     sample: Sample
     prepare: Prepare
     benchmark: Benchmark
@@ -226,7 +241,6 @@ class Params(Section):
     tune: Tune
     quantize: Quantize
     evaluate: Evaluate
-    tracking: Tracking
     budget: dict[str, Budget]
 
     @model_validator(mode="after")
@@ -237,24 +251,30 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _space_fits_train(self) -> "Params":
+    def _space_fits_recipe(self) -> "Params":
+        recipe = self.recipe
         for name, dimension in self.tune.space.items():
-            if name not in self.train.names():
-                known = ", ".join(self.train.names())
-                raise ValueError(f"tune.space.{name}: train has no such parameter; it has {known}")
-            if dimension.choices is None and isinstance(self.train.get(name), str):
+            if name not in recipe.names():
+                known = ", ".join(recipe.names())
+                raise ValueError(f"tune.space.{name}: no such parameter to search; known: {known}")
+            own = recipe.get(name)
+            if dimension.choices is None and isinstance(own, str | bool):
                 raise ValueError(f"tune.space.{name} takes choices")
-            if dimension.log and not self.train.get(name) > 0:
+            if dimension.log and not own > 0:
                 raise ValueError(
-                    f"tune.space.{name} has log, but train.{name}, where the search starts, "
-                    f"is {self.train.get(name)}"
+                    f"tune.space.{name} has log, but {name}, where the search starts, is {own}"
                 )
             for value in dimension.choices or (dimension.low, dimension.high):
                 try:
-                    self.train.changed({name: value})
+                    recipe.changed({name: value})
                 except ValidationError as error:
                     raise ValueError(f"tune.space.{name}: {_say(error.errors()[0])}") from error
         return self
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the search starts from, and `train` trains."""
+        return Recipe(model=self.model, train=self.train)
 
     @property
     def search(self) -> Search:
@@ -283,8 +303,16 @@ def load(path: Path = Path("params.yaml")) -> Params:
         raise FerError(f"{path}: " + "; ".join(_say(e) for e in error.errors())) from error
 
 
-def update(path: Path, section: str, values: Mapping[str, Value]) -> list[str]:
-    """Write `values` (by names such as "augment.flip") into a section of the file at `path`.
+def home() -> Path:
+    """The repository: of an experiment in a temporary folder, the one that it was started from.
+
+    What outlives a run (checkpoints, studies, W&B's files) belongs there.
+    """
+    return Path(os.environ.get("DVC_ROOT", "."))  # set by DVC
+
+
+def update(path: Path, values: Mapping[str, Value]) -> list[str]:
+    """Write `values` (by names such as "train.augment.flip") into the file at `path`.
 
     Comments, order and all else stay as they are. Returns a line for each value that is another
     than before.
@@ -296,9 +324,9 @@ def update(path: Path, section: str, values: Mapping[str, Value]) -> list[str]:
     lines = []
     for name, value in values.items():
         *folders, last = name.split(".")
-        target = reduce(getitem, folders, data[section])
+        target = reduce(getitem, folders, data)
         if target[last] != value:
-            lines.append(f"{section}.{name}: {target[last]} -> {value}")
+            lines.append(f"{name}: {target[last]} -> {value}")
             target[last] = value
     with whole(path) as temporary:
         yaml.dump(data, temporary)

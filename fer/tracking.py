@@ -1,30 +1,69 @@
 """Weights & Biases: every run is logged, and no run fails because of it."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import wandb
 
-Log = Callable[[Mapping[str, float]], None]
+from fer.params import home
+
+
+class Run:
+    """A run that is logged until the first failure, which is told in a line."""
+
+    def __init__(self) -> None:
+        self._works = True
+
+    def log(self, figures: Mapping[str, float]) -> None:
+        """Log the figures of one step."""
+        self._attempt(lambda: wandb.log(dict(figures)))
+
+    def add_images(self, paths: Sequence[Path]) -> None:
+        """Show pictures with the run."""
+        self._attempt(lambda: wandb.log({p.stem: wandb.Image(str(p)) for p in paths}))
+
+    def add_files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
+        """Keep files with the run, as an artifact such as ("fer2013", "model")."""
+
+        def add() -> None:
+            artifact = wandb.Artifact(name, kind)
+            for path in paths:
+                artifact.add_file(str(path))
+            wandb.log_artifact(artifact)
+
+        self._attempt(add)
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        if not self._works:
+            return
+        try:
+            action()
+        except Exception as error:  # whatever it is, it must not end a training run
+            self._works = False
+            reason = str(error).strip().partition("\n")[0]
+            print(f"warning: not tracked by W&B: {reason}", file=sys.stderr)
 
 
 @contextmanager
-def run(mode: str, name: str, config: Mapping[str, Any], group: str | None = None) -> Iterator[Log]:
-    """A W&B run for the block; yields what logs one step's figures.
+def run(mode: str, name: str, config: Mapping[str, Any], group: str | None = None) -> Iterator[Run]:
+    """A W&B run for the block.
 
-    mode: "offline" (kept in `wandb/`, uploaded by `wandb sync`), "online" or "disabled"
+    mode: "offline" (kept in `wandb/` of the repository, uploaded by `wandb sync`), "online" or
+        "disabled"
     group: what W&B shows the run together with
     """
-    tracker = _Tracker()
-    tracker.attempt(
+    tracked = Run()
+    tracked._attempt(
         lambda: wandb.init(
             project="fer-pipeline",
             name=name,
             group=group,
             config=dict(config),
             mode=mode,
+            dir=home(),
             settings=wandb.Settings(
                 silent=True,
                 console="off",
@@ -35,25 +74,8 @@ def run(mode: str, name: str, config: Mapping[str, Any], group: str | None = Non
         )
     )
     try:
-        yield lambda figures: tracker.attempt(lambda: wandb.log(dict(figures)))
+        yield tracked
     except BaseException:
-        tracker.attempt(lambda: wandb.finish(exit_code=1))
+        tracked._attempt(lambda: wandb.finish(exit_code=1))
         raise
-    tracker.attempt(wandb.finish)
-
-
-class _Tracker:
-    """Does what it is given until the first failure, which it reports in a line."""
-
-    def __init__(self) -> None:
-        self.works = True
-
-    def attempt(self, action: Callable[[], object]) -> None:
-        if not self.works:
-            return
-        try:
-            action()
-        except Exception as error:  # whatever it is, it must not end a training run
-            self.works = False
-            reason = str(error).strip().partition("\n")[0]
-            print(f"warning: not tracked by W&B: {reason}", file=sys.stderr)
+    tracked._attempt(wandb.finish)

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from fer import params, sample
+from fer import params
+from fer.data import sample
 from fer.errors import exit_on_error
 
 

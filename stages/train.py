@@ -1,61 +1,52 @@
-"""Train the recipe of params.yaml, and keep the epoch that is best on the val split."""
+"""Train the recipe of params.yaml, and keep the epoch that is best on new faces of val."""
 
 from pathlib import Path
-from statistics import median
 
-from fer import faces, files, model, params, plots, tracking, training
-from fer.device import pick_device, pick_precision
+from fer import faces, files, params, tracking
 from fer.errors import exit_on_error
-from fer.timing import machine
+from fer.machine import machine
+from fer.training import checkpoint, evaluation
+from fer.training.device import pick_device
+from fer.training.fit import best_epoch, checkpoint_path, fit, seconds_per_epoch
+from fer.training.networks import parameter_count
 
 
 def main() -> None:
     p = params.load()
-    device = pick_device(p.train.device)
-    data, plot_dir = Path("data", p.dataset), Path("plots", p.dataset)
+    device = pick_device(p.settings.device)
+    data, plots = Path("data", p.dataset), Path("plots", p.dataset)
     train, val = faces.load(data / "train"), faces.load(data / "val")
+    new = val[~faces.is_in(val, train)]
+    state = checkpoint_path(p.recipe, train, new, p.epochs)
 
-    checkpoint = Path("models", p.dataset, "baseline.ckpt")
-    config = p.model_dump(include={"dataset", "model", "train"}) | {"epochs": p.epochs}
-    with tracking.run(p.tracking.wandb, f"train-{p.dataset}", config) as log:
-
-        def on_epoch(history: list[training.Row]) -> None:
-            files.write_csv(plot_dir / "history.csv", history)
-            log(history[-1])
-
-        network, history = training.fit(
-            p.model.width,
+    config = {"dataset": p.dataset, "epochs": p.epochs} | p.recipe.model_dump()
+    with tracking.run(p.settings.wandb, f"train-{p.dataset}", config) as run:
+        network, history = fit(
+            p.recipe,
             train,
-            val,
-            p.train,
+            new,
             p.epochs,
-            on_epoch=on_epoch,
-            checkpoint=checkpoint,
+            device,
+            on_epoch=lambda history: run.log(history[-1]),
+            checkpoint=state,
         )
-        best = training.best_epoch(history)
-        scores = {k: best[k] for k in ("epoch", "val_accuracy", "val_loss")}
-        path = Path("models", p.dataset, "baseline.pt")
-        model.save(path, network, dataset=p.dataset, scores=scores)
-
-    plots.history(plot_dir / "history.png", history, p.dataset)
-    seconds = {
-        part: round(median(row[f"seconds_{part}"] for row in history), 4)
-        for part in ("data", "compute", "validation")
+    scores = evaluation.val_scores(network, train, val)
+    model = Path("models", p.dataset, "baseline.pt")
+    checkpoint.save(model, network, p.model, dataset=p.dataset, scores=scores, history=history)
+    report = {
+        "dataset": p.dataset,
+        "faces": {"train": len(train), "val": len(val), "val_new": len(new)},
+        "model": p.model.model_dump(),
+        "parameters": parameter_count(network),
+        "epochs": len(history),
+        "best_epoch": best_epoch(history)["epoch"],
+        **scores,
+        "seconds_per_epoch": seconds_per_epoch(history),
+        "machine": machine(device),
     }
-    files.write_json(
-        Path("metrics", p.dataset, "train.json"),
-        {
-            "dataset": p.dataset,
-            "faces": {"train": len(train), "val": len(val)},
-            "parameters": network.parameter_count(),
-            "epochs": len(history),
-            "best": {k: v for k, v in best.items() if not k.startswith("seconds_")},
-            "seconds_per_epoch": seconds | {"total": round(sum(seconds.values()), 4)},
-            "machine": machine(device)
-            | {"precision": str(pick_precision(p.train.precision, device)).removeprefix("torch.")},
-        },
-    )
-    checkpoint.unlink()
+    files.write_json(Path("metrics", p.dataset, "train.json"), report)
+    files.write_csv(plots / "history.csv", history)
+    state.unlink()
 
 
 if __name__ == "__main__":

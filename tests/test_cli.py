@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_recognition import PHOTO
+from test_recognizer import PHOTO
 
-from fer import cli, video
 from fer.errors import FerError
+from fer.predict import cli, video
 
 
 def fer(monkeypatch, capsys, *arguments):

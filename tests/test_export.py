@@ -1,4 +1,6 @@
-import json
+"""The float32 and int8 graphs of every network in the registry."""
+
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -6,243 +8,230 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as nps
 from onnx import numpy_helper
 
-from fer import evaluation, export, quantization
-from fer.augment import center_crop
+from fer.deploy import export, quantize
 from fer.errors import FerError
-from fer.faces import CLASSES
-from fer.model import MiniXception
-from fer.recognition import Recognizer
+from fer.faces import CLASSES, Faces
+from fer.params import Model
+from fer.predict.recognizer import Recognizer
+from fer.training import evaluation
+from fer.training.networks import NETWORKS, build
 
 ROOT = Path(__file__).parents[1]
 
 
-def trained(width, images):
-    """A network whose BatchNorms have seen faces, so that folding them can go wrong."""
+@pytest.fixture(scope="module")
+def faces():
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(7, dtype=np.uint8), 10)
+    images = generator.integers(0, 100, (70, 48, 48), dtype=np.uint8) + 20 * labels[:, None, None]
+    return Faces(images, labels)
+
+
+def trained(name, width, faces):
+    """A network that has learned a little, so that its answers differ from face to face."""
     torch.manual_seed(0)
-    network = MiniXception(width).train()
-    for _ in range(3):
-        network(torch.tensor(images)[:, None, 2:46, 2:46] / 255)
-    with torch.no_grad():
-        network.last_conv.weight *= 20  # probabilities that differ
+    network = build(Model(name=name, width=width)).train()
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    images = torch.tensor(faces.images)[:, None, 2:46, 2:46] / 255
+    for _ in range(12):
+        loss = torch.nn.functional.cross_entropy(network(images), torch.tensor(faces.labels).long())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     return network.eval()
 
 
-@pytest.fixture(params=[0.5, 1.0, 2.0])
+@pytest.fixture(scope="module", params=NETWORKS)
 def network(request, faces):
-    return trained(request.param, faces.images)
+    return trained(request.param, 1.0, faces)
 
 
-def expected(network, images):
-    return evaluation.logits(network, torch.tensor(images)).softmax(1).numpy()
+@pytest.fixture(scope="module")
+def float32(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "fer.onnx"
+    export.export(path, network)
+    return path
 
 
-def test_float32_gives_what_pytorch_gives(network, faces, tmp_path):
-    export.export(tmp_path / "fer.onnx", network, {})
-    recognizer = Recognizer(tmp_path / "fer.onnx")
+def quantized(source, faces, method="minmax", **options):
+    target = source.with_name("fer.int8.onnx")
+    quantize.quantize(source, target, faces.images, method, **options)
+    return target
+
+
+def classify(path, images):
+    session = ort.InferenceSession(path)
+    return session.run(["probabilities"], {"faces": images})[0]
+
+
+def test_float32_gives_what_pytorch_gives(network, float32, faces):
     for count in (1, 5, 70):
         images = faces.images[:count]
-        found = recognizer.classify(images)
-        assert found.shape == (count, 7)
-        np.testing.assert_allclose(found, expected(network, images), atol=1e-5)
-    assert recognizer.classify(faces.images[:0]).shape == (0, 7)
+        expected = evaluation.probabilities(network, images)
+        np.testing.assert_allclose(classify(float32, images), expected, atol=1e-5)
 
 
-def write_int8(folder, network, images, method="minmax"):
-    """fer.int8.onnx in `folder`, without fine-tuning."""
-    export.export(folder / "fer.onnx", network, {})
-    ranges = quantization.calibrate(folder / "fer.onnx", images, method)
-    export.export_int8(folder / "fer.int8.onnx", export.fold(network), ranges, {})
-    return folder / "fer.int8.onnx"
+@pytest.mark.parametrize("width", [0.1, 0.5])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_narrow_networks_are_exported_too(name, width, faces, tmp_path):
+    network = trained(name, width, faces)
+    export.export(tmp_path / "fer.onnx", network)
+    found = classify(tmp_path / "fer.onnx", faces.images)
+    expected = evaluation.probabilities(network, faces.images)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    quantize.check_portable(quantized(tmp_path / "fer.onnx", faces))
+
+
+def test_same_network_same_bytes_and_no_folder_of_ours(network, float32, tmp_path):
+    export.export(tmp_path / "again.onnx", network)
+    content = (tmp_path / "again.onnx").read_bytes()
+    assert content == float32.read_bytes()
+    assert str(ROOT).encode() not in content
+    assert b"site-packages" not in content
 
 
 @pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
-def test_int8_is_close(faces, tmp_path, method):
-    network = trained(1.0, faces.images)
-    path = write_int8(tmp_path, network, faces.images, method)
-    found, right = Recognizer(path).classify(faces.images), expected(network, faces.images)
-    assert right.max(1).mean() > 0.3  # far from 1/7 each
-    # A step of 1/128 of the largest weight and of 1/255 of the largest activation in each of 18
-    # layers gives 0.008 on average. With one layer wrong, it is 0.05 and more.
-    assert np.abs(found - right).mean() < 0.02
-    assert path.stat().st_size < 90_000
+def test_int8_is_close(network, float32, faces, method):
+    path = quantized(float32, faces, method)
+    found, expected = classify(path, faces.images), evaluation.probabilities(network, faces.images)
+    assert expected.max(1).mean() > 0.3  # far from 1/7 each
+    # A step of 1/128 of the largest weight and of 1/255 of the largest activation in each layer
+    # gives some 0.01 on average. With one layer wrong, it is 0.1 and more.
+    assert np.abs(found - expected).mean() < 0.04
 
 
-def test_int8_computes_all_layers_in_int8(network, faces, tmp_path):
-    graph = onnx.load(write_int8(tmp_path, network, faces.images)).graph
-    weights = [c for c in graph.initializer if len(c.dims) == 4]
+def test_int8_has_int8_weights_and_is_small(float32, faces):
+    path = quantized(float32, faces)
+    weights = [c for c in onnx.load(path).graph.initializer if len(c.dims) == 4]
     assert {c.data_type for c in weights} == {onnx.TensorProto.INT8}
-    assert not {node.op_type for node in graph.node} & {"Conv", "Add", "MaxPool", "Cast"}
+    assert path.stat().st_size < float32.stat().st_size / 2
 
 
-def convolutions(path, images):
-    """Of each QLinearConv of the int8 graph: its operands, attributes, and what this machine gives.
-
-    The input and output are those that ONNX Runtime has between its layers.
-    """
+def outputs(path, images, optimized):
+    """Every quantized tensor, computed by the int8 kernels or (not optimized) in float32."""
     model = onnx.load(path)
-    constants = {c.name: numpy_helper.to_array(c) for c in model.graph.initializer}
-    nodes = [node for node in model.graph.node if node.op_type == "QLinearConv"]
-    names = {name for node in nodes for name in (node.input[0], node.output[0])}
+    names = [n.output[0] for n in model.graph.node if n.op_type == "QuantizeLinear"]
     tensor = onnx.helper.make_tensor_value_info
-    model.graph.output.extend(tensor(n, onnx.TensorProto.UINT8, None) for n in sorted(names))
-    session = ort.InferenceSession(model.SerializeToString())
-    found = dict(zip(sorted(names), session.run(sorted(names), {"faces": images}), strict=True))
-    for node in nodes:
-        operands = [found.get(name, constants.get(name)) for name in node.input]
-        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        yield operands, attributes, found[node.output[0]]
+    model.graph.output.extend(tensor(name, onnx.TensorProto.UINT8, None) for name in names)
+    options = ort.SessionOptions()
+    if not optimized:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.SerializeToString(), options)
+    return session.run(names, {"faces": images})
 
 
-def exact(operands, attributes):
-    """What a QLinearConv must give, in integers that nothing can overflow, before rounding."""
-    x, x_scale, x_zero, w, w_scale, _, y_scale, y_zero, bias = operands
-    images = torch.tensor(x.astype(np.float64) - x_zero).permute(0, 3, 1, 2)  # 53 bits: exact
-    sums = torch.nn.functional.conv2d(
-        images,
-        torch.tensor(w, dtype=torch.float64),
-        torch.tensor(bias, dtype=torch.float64),
-        attributes["strides"],
-        attributes["pads"][:2],
-        groups=attributes["group"],
-    ).permute(0, 2, 3, 1)
-    return np.clip(sums.numpy() * (x_scale * w_scale / y_scale) + y_zero, 0, 255)
+def test_int8_sums_do_not_overflow_on_this_processor(float32, faces):
+    """The int8 kernels against the same graph in float32, for the faces that drive sums furthest.
 
-
-def test_int8_is_exact_on_this_processor(network, faces, tmp_path):
-    """Layer by layer, for the faces that drive the sums furthest too."""
-    path = write_int8(tmp_path, network, faces.images)
+    A rounding may fall the other way, and the layers after it follow by a step or a few. With one
+    sum of 16 bits that overflowed, it is dozens at once.
+    """
+    path = quantized(float32, faces)
     white, stripes = np.full((1, 48, 48), 255, np.uint8), np.zeros((2, 48, 48), np.uint8)
     stripes[0, :, ::2] = stripes[1, ::2] = 255
     images = np.concatenate([faces.images[:8], white, stripes])
-    seen = 0
-    for operands, attributes, found in convolutions(path, images):
-        # A rounding away at most: with one sum of 16 bits that overflowed, it is dozens.
-        assert np.abs(exact(operands, attributes) - found).max() < 0.51
-        seen += 1
-    assert seen > 15
+    for fast, slow in zip(*(outputs(path, images, o) for o in (True, False)), strict=True):
+        difference = np.abs(fast.astype(int) - slow)
+        assert difference.max() <= 4
+        assert (difference > 1).mean() < 0.01
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    nps.arrays(
-        np.float32,
-        st.tuples(st.integers(1, 4), st.integers(1, 3), st.just(3), st.just(3)),
-        elements=st.floats(-1, 1, width=32) | st.sampled_from([-1.0, -0.5, 0.5, 1.0]),
-    )
+def test_weights_that_could_overflow_are_refused(float32, faces):
+    path = quantized(float32, faces, portable=False)
+    with pytest.raises(FerError, match=r"fer\.int8\.onnx: the sums of .* can leave 16 bits"):
+        quantize.check_portable(path)
+
+
+@pytest.mark.parametrize(
+    ("weights", "fits"),
+    [([64, 64], True), ([65, 64], False), ([127, -127], True), ([-64, -65], False)],
 )
-def test_no_two_products_leave_16_bits(weight):
-    scales = export.weight_scales(weight)[:, None, None, None]
-    integers = export._checked("layer", np.rint(weight / scales)).astype(int)
-    for channel in integers.reshape(len(integers), -1):
-        a, b = np.meshgrid(channel, channel)
-        pairs = 255 * np.stack([a.clip(min=0) + b.clip(min=0), a.clip(max=0) + b.clip(max=0)])
-        pairs = pairs[:, ~np.eye(len(channel), dtype=bool)]
-        assert -(2**15) <= pairs.min() <= pairs.max() < 2**15
-    # As fine as that allows: within a step, the two largest or the largest are at their bounds.
-    if np.abs(weight).max() > 1e-3:
-        assert export._two_largest(integers).max() >= 125
+def test_portable_is_what_no_two_products_can_leave(tmp_path, weights, fits):
+    flat = np.zeros((2, 1, 3, 3), np.int8)
+    flat[1, 0, 0, :2] = weights
+    graph = onnx.helper.make_graph([], "g", [], [], [numpy_helper.from_array(flat, "conv1")])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "x.onnx")
+    pair = 255 * np.array([flat.clip(min=0).sum(), flat.clip(max=0).sum()], int)
+    assert fits == (-(2**15) <= pair.min() <= pair.max() < 2**15)
+    if fits:
+        quantize.check_portable(tmp_path / "x.onnx")
+    else:
+        with pytest.raises(FerError, match="conv1"):
+            quantize.check_portable(tmp_path / "x.onnx")
 
 
-def test_weights_that_could_overflow_are_refused():
-    weight = np.zeros((2, 1, 3, 3))
-    weight[1, 0, 0, :2] = 65, 64
-    with pytest.raises(FerError, match=r"conv1: in 16 bits, .* can overflow"):
-        export._checked("conv1", weight)
-    weight[1, 0, 0, :2] = 127, -127  # which can only lessen each other
-    assert export._checked("conv1", weight).dtype == np.int8
+def test_shipped_int8_models_are_portable():
+    paths = list((ROOT / "models").glob("*/fer.int8.onnx"))
+    assert paths
+    for path in paths:
+        quantize.check_portable(path)
 
 
-def test_shipped_int8_models_cannot_overflow():
-    for path in (ROOT / "models").glob("*/fer.int8.onnx"):
-        for constant in onnx.load(path).graph.initializer:
-            if len(constant.dims) == 4:
-                export._checked(constant.name, numpy_helper.to_array(constant).astype(int))
+def test_channel_without_weights_keeps_its_bias(network, faces, tmp_path):
+    """The int32 bias is in units of the weights' scale, which must not be next to nothing."""
+    dead = trained("mini-xception", 1.0, faces)
+    with torch.no_grad():
+        dead.last_conv.weight[3] = 1e-20
+        dead.last_conv.bias[3] = 5.0
+    export.export(tmp_path / "fer.onnx", dead)
+    found = classify(quantized(tmp_path / "fer.onnx", faces), faces.images)
+    expected = evaluation.probabilities(dead, faces.images)
+    assert np.abs(found - expected).mean() < 0.04
 
 
-def test_finetuning_learns_the_labels_with_the_roundings(faces, tmp_path):
-    network = trained(0.5, faces.images)
-    export.export(tmp_path / "fer.onnx", network, {})
-    ranges = quantization.calibrate(tmp_path / "fer.onnx", faces.images, "minmax")
-    folded = export.fold(network)
-    inputs, labels = center_crop(torch.tensor(faces.images)), torch.tensor(faces.labels).long()
+def test_finetuning_learns_with_the_roundings(network, faces):
+    def loss(net):
+        net = copy.deepcopy(net)  # which keeps its weights rounded
+        with quantize._rounded(net, faces.images), torch.no_grad():
+            output = evaluation.logits(net, torch.tensor(faces.images))
+        return torch.nn.functional.cross_entropy(output, torch.tensor(faces.labels).long())
 
-    def loss(net, ranges):
-        with torch.no_grad():
-            logits = export.walk(quantization.Rounded(ranges).of(inputs), net)
-        return torch.nn.functional.cross_entropy(logits, labels)
-
-    tuned, learned = quantization.finetune(folded, ranges, faces, epochs=20, seed=0)
-    assert loss(tuned, learned) < loss(folded, ranges)
-    assert torch.equal(export.fold(network).conv1.weight, folded.conv1.weight)  # untouched
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    tuned = quantize.finetune(network, faces.images, faces, epochs=20, seed=0)
+    assert loss(tuned) < loss(network)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert tuned.state_dict().keys() == before.keys()
 
 
-def test_finetuning_of_no_epochs_changes_nothing(network, faces):
-    folded = export.fold(network)
-    ranges = {"conv1": (-1.0, 2.0), "conv2": (0.5, 3.0)}
-    tuned, learned = quantization.finetune(folded, ranges, faces, epochs=0, seed=0)
-    assert learned == {"conv1": (-1.0, 2.0), "conv2": (0.0, 3.0)}
-    for name, weight in folded.state_dict().items():
-        assert torch.equal(tuned.state_dict()[name], weight)
+def test_weights_after_finetuning_are_those_that_int8_rounds_to(network, faces):
+    tuned = quantize.finetune(network, faces.images, faces, epochs=1, seed=0)
+    for module in tuned.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            weight = module.weight.detach()
+            steps = weight / weight.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-8) * 64
+            torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
 
 
-def test_file_says_what_it_is(faces, tmp_path):
-    network = trained(0.5, faces.images)
-    about = {"dataset": "noise", "scores": {"val_accuracy": 0.5}}
-    export.export(tmp_path / "fer.onnx", network, about)
-    onnx.checker.check_model(str(tmp_path / "fer.onnx"), full_check=True)
-    session = ort.InferenceSession(tmp_path / "fer.onnx")
-    found = session.get_modelmeta().custom_metadata_map
-    assert json.loads(found["classes"]) == list(CLASSES)
-    assert json.loads(found["scores"]) == {"val_accuracy": 0.5}
-    assert json.loads(found["dataset"]) == "noise"
-    assert "fer-pipeline" in found["producer"]
+def test_published_quantization_changes_nothing(network, faces):
+    nothing, changed = quantize.quantize_published(network)
+    assert changed == 0
+    images = torch.tensor(faces.images)
+    assert torch.equal(evaluation.logits(nothing, images), evaluation.logits(network, images))
 
 
-def test_maps_are_the_last_layer(faces, tmp_path):
-    network = trained(1.0, faces.images)
-    export.export(tmp_path / "fer.onnx", network, {})
-    session = ort.InferenceSession(tmp_path / "fer.onnx")
-    (maps,) = session.run(["maps"], {"faces": faces.images})
+def test_file_says_what_it_is(float32, faces):
+    export.describe(float32, {"dataset": "noise", "scores": {"val_accuracy": 0.5}})
+    onnx.checker.check_model(str(float32), full_check=True)
+    about = Recognizer(float32).about
+    assert about["classes"] == list(CLASSES)
+    assert about["scores"] == {"val_accuracy": 0.5}
+    assert about["dataset"] == "noise"
+    assert "fer-pipeline" in about["producer"]
+
+
+def test_maps_have_the_logits_as_means(network, float32, faces):
+    (maps,) = ort.InferenceSession(float32).run(["maps"], {"faces": faces.images})
     logits = evaluation.logits(network, torch.tensor(faces.images)).numpy()
     np.testing.assert_allclose(maps.mean((2, 3)), logits, atol=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    st.integers(1, 3),
-    st.integers(1, 5),
-    st.sampled_from([2, 4, 6]),
-    st.sampled_from([0, 1]),
-    st.integers(0, 99),
-)
-def test_several_columns_at_once_are_the_same_convolution(inputs, outputs, columns, padding, seed):
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.rand(2, inputs, 14 - 2 * padding, 14 - 2 * padding, generator=generator)
-    weight = torch.rand(outputs, inputs, 3, 3, generator=generator)
-    plain = torch.nn.functional.conv2d(x, weight, padding=padding)
-    pair = 1 if padding else 2
-    wide = torch.tensor(export._widen(weight.numpy(), columns, pair))
-    pairs = x.permute(0, 2, 3, 1).reshape(2, x.shape[2], -1, inputs * pair).permute(0, 3, 1, 2)
-    found = torch.nn.functional.conv2d(
-        pairs, wide, stride=(1, columns // pair), padding=padding
-    ).permute(0, 2, 3, 1)
-    found = found.reshape(2, 12, 12, outputs).permute(0, 3, 1, 2)
-    torch.testing.assert_close(found, plain)
+def test_loss_above_the_limit_is_told():
+    warning = quantize.loss_warning(0.66, 0.63, most=0.01)
+    assert warning == "int8 loses 3.00% of val accuracy, more than quantize.max_loss of 1.00%"
 
 
-def test_range_always_holds_zero():
-    assert export.scale_and_zero((0.5, 2.0)) == (np.float32(2 / 255), 0)
-    assert export.scale_and_zero((-3.0, -1.0))[1] == 255
-    assert export.scale_and_zero((-1.0, 1.0), relu=True) == (np.float32(1 / 255), 0)
-
-
-def test_published_quantization_changes_nothing(network, faces):
-    quantized, changed = quantization.quantize_published(network)
-    assert changed == 0
-    images = torch.tensor(faces.images)
-    assert torch.equal(evaluation.logits(quantized, images), evaluation.logits(network, images))
+def test_loss_within_the_limit_is_none():
+    assert quantize.loss_warning(0.66, 0.65, most=0.01) is None
+    assert quantize.loss_warning(0.66, 0.67, most=0.0) is None

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer import fer2013, raw
+from fer.data import fer2013, raw
 from fer.errors import FerError
 
 HEADER = "emotion,pixels,Usage"
@@ -174,16 +174,17 @@ def test_broken_archive_is_one_error(tmp_path, suffix):
 
 @pytest.mark.skipif(not (SHARED / "fer2013.xz").exists(), reason="needs the real FER2013")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory from /proc")
+@pytest.mark.slow
 def test_real_fer2013_in_little_memory(tmp_path):
     path = tmp_path / "fer2013.csv"
     subprocess.run([sys.executable, SHARED / "write_csv.py", path], check=True)
     code = (
-        "import re, sys; from pathlib import Path; from fer import fer2013, quality\n"
+        "import re, sys; from pathlib import Path; from fer.data import cleaning, fer2013\n"
         "splits, bad = fer2013.read(sys.argv[1])\n"
         # Not ru_maxrss, which a process inherits from the one that started it.
         "status = Path('/proc/self/status').read_text()\n"
         "peak = int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) // 1024\n"
-        "found = quality.report(splits)\n"
+        "found = cleaning.report(splits)\n"
         "print(bad, *map(len, splits.values()), found['val_faces_in_train'],"
         " found['test_faces_in_train'], peak)"
     )

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from fer.loading import loader
 from fer.params import Augment
+from fer.training.loading import loader
 
 STRONG = Augment(flip=0.5, shift=4, rotation=20.0, scale=0.2, contrast=0.5)
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from fer import params
-from fer.model import MiniXception
-from fer.optim import make_optimizer, make_schedule
+from fer.training.networks.mini_xception import MiniXception
+from fer.training.optim import make_optimizer, make_schedule
 
 TRAIN = params.load(Path(__file__).parents[1] / "params.yaml").train
 

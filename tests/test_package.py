@@ -9,7 +9,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
-from test_recognition import PHOTO
+from test_recognizer import PHOTO
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 def installed(tmp_path_factory):
     """The folder that the wheel was unpacked into."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
-    shutil.copytree(ROOT / "fer", source / "fer")
+    shutil.copytree(ROOT / "fer", source / "fer", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "models/fer2013", source / "models/fer2013")
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)
@@ -33,7 +33,7 @@ def installed(tmp_path_factory):
 def test_predicts_with_its_own_model(installed, tmp_path):
     code = (
         "import sys; sys.modules['torch'] = None\n"  # which makes its import fail
-        "import fer.recognition\n"
+        "import fer.predict.recognizer\n"
         "print(fer.Recognizer().path)\n"
         f"print(fer.Recognizer().predict({str(PHOTO)!r})[0].emotion)"
     )
@@ -60,4 +60,4 @@ def test_needs_no_training_library(installed):
 
 def test_has_the_command(installed):
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
-    assert "fer = fer.cli:main" in entry_points.read_text()
+    assert "fer = fer.predict.cli:main" in entry_points.read_text()

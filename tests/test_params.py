@@ -41,7 +41,7 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         ("train.optimizer", "adam", "train.optimizer is 'adam': input should be 'sgd' or 'adamw'"),
         ("train.augment.flip", 1.5, "train.augment.flip is 1.5: input should be less than"),
         ("train.speed", 3, "train.speed is 3: no such parameter; train has batch_size, optimizer"),
-        ("speed", 3, "speed is 3: no such parameter; the file has dataset, sample"),
+        ("speed", 3, "speed is 3: no such parameter; the file has dataset, settings"),
         ("budget.sample.hours", 3, "no such parameter; budget.sample has epochs"),
         ("benchmark.workers", [], "benchmark.workers is []: list should have at least 1 item"),
         ("benchmark.workers", [2, 2], "benchmark has workers [2, 2]: each number once"),
@@ -50,34 +50,58 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         ("dataset", "../x", "dataset is '../x': string should match pattern"),
         ("budget.sample.epochs", 0, "budget.sample.epochs is 0: input should be greater than"),
         ("budget.sample.search.trials", 0, "budget.sample.search.trials is 0: input should be"),
-        ("tune.space", {}, "tune.space is empty: name the parameters of train to search"),
+        ("tune.space", {}, "tune.space is empty: name the parameters to search"),
         (
             "tune.space",
             {"speed": {"low": 1, "high": 2}},
-            "tune.space.speed: train has no such parameter; it has batch_size, optimizer, lr",
+            "tune.space.speed: no such parameter to search; known: model.name, model.width, train",
         ),
         (
             "tune.space",
             {"augment": {"choices": [1]}},
-            "tune.space.augment: train has no such parameter",
-        ),
-        ("tune.space", {"lr": {"low": 2, "high": 1}}, "tune.space.lr has a low of 2, above its"),
-        ("tune.space", {"lr": {"low": 0, "high": 1, "log": True}}, "with log, it must be above 0"),
-        ("tune.space", {"lr": {"low": 1}}, "tune.space.lr takes low and high, or choices"),
-        ("tune.space", {"lr": {"choices": []}}, "tune.space.lr has no choices"),
-        ("tune.space", {"lr": {"choices": [1], "low": 1}}, "tune.space.lr has choices, and so"),
-        ("tune.space", {"lr": {"low": -1, "high": 1}}, "tune.space.lr: lr is -1: input"),
-        (
-            "tune.space",
-            {"batch_size": {"low": 16, "high": 64.5}},
-            "tune.space.batch_size: batch_size is 64.5: input should be a valid integer",
+            "tune.space.augment: no such parameter",
         ),
         (
             "tune.space",
-            {"optimizer": {"choices": ["adam"]}},
-            "tune.space.optimizer: optimizer is 'adam': input should be 'sgd' or 'adamw'",
+            {"train.lr": {"low": 2, "high": 1}},
+            "tune.space.train.lr has a low of 2, above its",
         ),
-        ("tune.space", {"optimizer": {"low": 1, "high": 2}}, "tune.space.optimizer takes choices"),
+        (
+            "tune.space",
+            {"train.lr": {"low": 0, "high": 1, "log": True}},
+            "with log, it must be above 0",
+        ),
+        (
+            "tune.space",
+            {"train.lr": {"low": 1}},
+            "tune.space.train.lr takes low and high, or choices",
+        ),
+        ("tune.space", {"train.lr": {"choices": []}}, "tune.space.train.lr has no choices"),
+        (
+            "tune.space",
+            {"train.lr": {"choices": [1], "low": 1}},
+            "tune.space.train.lr has choices, and so",
+        ),
+        (
+            "tune.space",
+            {"train.lr": {"low": -1, "high": 1}},
+            "tune.space.train.lr: train.lr is -1: input",
+        ),
+        (
+            "tune.space",
+            {"train.batch_size": {"low": 16, "high": 64.5}},
+            "train.batch_size: train.batch_size is 64.5: input should be a valid integer",
+        ),
+        (
+            "tune.space",
+            {"train.optimizer": {"choices": ["adam"]}},
+            "train.optimizer: train.optimizer is 'adam': input should be 'sgd'",
+        ),
+        (
+            "tune.space",
+            {"train.optimizer": {"low": 1, "high": 2}},
+            "tune.space.train.optimizer takes choices",
+        ),
         ("train.sizes", [44, 24], "train.sizes ends with 24: the last size is 44"),
         ("quantize.max_loss", -0.1, "quantize.max_loss is -0.1: input should be greater"),
         ("quantize.calibration", "kl", "quantize.calibration is 'kl': input should be 'minmax'"),
@@ -115,13 +139,13 @@ def test_log_needs_a_recipe_above_0(tmp_path):
 def test_update_changes_the_values_and_nothing_else(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(PATH.read_text())
-    values = {"lr": 0.0834, "batch_size": 128, "augment.rotation": 7.5}
-    lines = params.update(path, "train", values)
+    values = {"train.lr": 0.0834, "train.batch_size": 128, "train.augment.rotation": 7.5}
+    lines = params.update(path, values)
     assert lines == ["train.lr: 0.15 -> 0.0834", "train.augment.rotation: 3.0 -> 7.5"]
     before, after = PATH.read_text().splitlines(), path.read_text().splitlines()
     changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
     assert [a.split(": ")[0].strip() for a, _ in changed] == ["lr", "rotation"]
     for a, b in changed:
         assert a.partition("#")[2] == b.partition("#")[2]
-    assert params.load(path).train.get("augment.rotation") == 7.5
-    assert params.update(path, "train", values) == []
+    assert params.load(path).recipe.get("train.augment.rotation") == 7.5
+    assert params.update(path, values) == []

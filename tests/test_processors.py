@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer import sample
+from fer.data import sample
 from fer.params import load
 
 ROOT = Path(__file__).parents[1]

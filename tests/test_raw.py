@@ -1,6 +1,6 @@
 import pytest
 
-from fer import raw
+from fer.data import raw
 from fer.errors import FerError
 
 
@@ -16,7 +16,10 @@ def fill(folder, *names):
     ("names", "found"),
     [
         (["README.md", "mine.csv"], "mine.csv"),
-        (["fer2013.tar.gz", "any.csv"], "any.csv"),
+        (["mine.tar.gz", "any.csv"], "any.csv"),
+        (["example_submission.csv", "fer2013.tar.gz"], "fer2013.tar.gz"),
+        (["fer2013.csv", "icml_face_data.csv", "fer2013.tar.gz"], "fer2013.csv"),
+        (["FER2013.CSV", "notes.txt"], "FER2013.CSV"),
         (["README.md", "x.zip"], "x.zip"),
         (["fer2013/fer2013.csv", "fer2013/README"], "fer2013/fer2013.csv"),
         (["icml_face_data.csv", "train.csv", "test.csv"], "icml_face_data.csv"),
@@ -59,3 +62,16 @@ def test_folder_is_not_linked_to_itself(tmp_path):
     raw.link(tmp_path, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
     assert not raw.find(tmp_path).is_symlink()
+
+
+def test_reads_linked_folders(tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/linked").symlink_to(fill(tmp_path / "elsewhere", "mine.csv"))
+    assert raw.find(tmp_path / "raw") == tmp_path / "raw/linked/mine.csv"
+
+
+def test_link_that_cannot_be_made_is_a_clear_error(tmp_path):
+    source = fill(tmp_path / "source", "mine.csv")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FerError, match="cannot be linked: Not a directory"):
+        raw.link(source, tmp_path / "file" / "folder")

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer import fer2013, params, sample
+from fer import params
+from fer.data import fer2013, sample
 from fer.faces import CLASSES
 
 PARAMS = params.load(Path(__file__).parents[1] / "params.yaml").sample.model_copy(

@@ -15,6 +15,8 @@ import pytest
 from ruamel.yaml import YAML
 from test_pipeline import ROOT, TINY, run, update
 
+pytestmark = pytest.mark.slow
+
 FIRST_STAGES = ("sample", "prepare")
 COMMITTED = ("dvc.yaml", "dvc.lock", "params.yaml", ".gitignore", ".dvcignore", "README.md")
 
@@ -48,7 +50,7 @@ def clone(tmp_path):
     """The project in a repository of its own, with a second commit, and a user's CSV in it."""
     folder = tmp_path / "clone"
     folder.mkdir()
-    for name in ("stages", "fer", "models", "metrics", "plots", ".dvc"):
+    for name in ("stages", "fer", "scripts", "models", "metrics", "plots", ".dvc"):
         ignored = shutil.ignore_patterns("__pycache__", "cache", "tmp", "*.ckpt", "config.local")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     (folder / "data/raw/fer2013").mkdir(parents=True)

@@ -1,0 +1,351 @@
+"""The built-in faces: drawn here, their expressions set by facial action units.
+
+An action unit (AU) is a movement that facial muscles make, 0 (none) to 1 (full); emotions are
+combinations of them (Ekman and Friesen 1978, Facial Action Coding System; EMFACS). Lengths are in
+half heights of a head whose centre is (0, 0), x to the right and y down.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+from fer.data.fer2013 import USAGES
+from fer.faces import CLASSES, FACE_SIZE
+from fer.files import whole
+from fer.params import Sample
+
+ACTION_UNITS = {
+    "Angry": (4, 5, 7, 23, 24),
+    "Disgust": (4, 9, 10, 15, 16),
+    "Fear": (1, 2, 4, 5, 7, 20, 25, 26),
+    "Happy": (6, 12, 25),
+    "Sad": (1, 4, 15, 17),
+    "Surprise": (1, 2, 5, 25, 26),
+    "Neutral": (),
+}
+"""The prototype of each emotion.
+
+1 inner brow up, 2 outer brow up, 4 brows down and together, 5 upper lid up, 6 cheeks up, 7 lids
+tight, 9 nose wrinkled, 10 upper lip up, 12 lip corners up, 15 lip corners down, 16 lower lip down,
+17 chin up, 20 lips stretched, 23 lips tight, 24 lips pressed, 25 lips apart, 26 jaw down
+"""
+
+SHARES = (0.139, 0.015, 0.143, 0.251, 0.168, 0.111, 0.173)
+"""Share of each class in FER2013's training split."""
+
+_UNITS = sorted({unit for units in ACTION_UNITS.values() for unit in units})
+_ZOOM = 4
+"""Pixels drawn for each pixel of a face, each way: averaging them smooths the edges."""
+
+Points = Sequence[tuple[float, float]]
+
+
+def draw_split(count: int, params: Sample, stream: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Label (0 to 6) and face (uint8 [48, 48]) of `count` faces; each `stream` has its own."""
+    generator = np.random.default_rng([params.seed, stream])
+    numbers = np.floor(np.array(SHARES) * count).astype(int).clip(1)
+    numbers[CLASSES.index("Happy")] += count - numbers.sum()
+    for label in generator.permutation(np.repeat(np.arange(len(CLASSES)), numbers)):
+        face = draw(CLASSES[label], generator)
+        if generator.random() < params.label_noise:
+            label = (label + generator.integers(1, len(CLASSES))) % len(CLASSES)
+        yield int(label), face
+
+
+def write_csv(path: Path, params: Sample) -> None:
+    """Draw the splits and write them in Kaggle's format; the same params give the same bytes."""
+    counts = {"train": params.train, "val": params.val, "test": params.test}
+    tokens = np.array([str(value) for value in range(256)])
+    with (
+        whole(path) as temporary,
+        temporary.open("w", newline="\n") as file,
+        tqdm(total=sum(counts.values()), desc="drawing", unit="face", disable=None) as bar,
+    ):
+        file.write("emotion,pixels,Usage\n")
+        for stream, (usage, split) in enumerate(USAGES.items()):
+            for label, face in draw_split(counts[split], params, stream):
+                file.write(f"{label},{' '.join(tokens[face.ravel()])},{usage}\n")
+                bar.update()
+
+
+def draw(emotion: str, generator: np.random.Generator) -> np.ndarray:
+    """A face uint8 [48, 48] of someone new who shows `emotion`, subtly or strongly."""
+    person = _Person.of(generator)
+    sketch = _Sketch(person, _expression(emotion, generator), generator)
+    grey = np.asarray(sketch.image.reduce(_ZOOM), np.float32)
+    y, x = np.mgrid[-1 : 1 : FACE_SIZE * 1j, -1 : 1 : FACE_SIZE * 1j].astype(np.float32)
+    direction = generator.uniform(0, 2 * np.pi)
+    light = generator.uniform(0, 0.35) * (np.cos(direction) * x + np.sin(direction) * y)
+    grey = 128 + (grey * (1 + light) - 128) * generator.uniform(0.7, 1.1)
+    grey += generator.uniform(-20, 20) + generator.normal(0, generator.uniform(2, 9), grey.shape)
+    return grey.round().clip(0, 255).astype(np.uint8)
+
+
+def _expression(emotion: str, generator: np.random.Generator) -> dict[int, float]:
+    """Strength of each action unit: the prototype's, with some left out, over an idle face."""
+    strengths = {unit: generator.uniform(0, 0.16) for unit in _UNITS}
+    intensity = generator.uniform(0.35, 1)
+    for unit in ACTION_UNITS[emotion]:
+        if generator.random() > 0.12:
+            strengths[unit] = min(1.0, intensity * generator.uniform(0.7, 1.2))
+    return strengths
+
+
+@dataclass(frozen=True)
+class _Person:
+    """What stays the same whatever a face shows."""
+
+    width: float
+    jaw: float
+    skin: float
+    hair: float
+    hairline: float
+    hair_length: float
+    brow_tone: float
+    brow_thickness: float
+    brow_height: float
+    eye_distance: float
+    eye_width: float
+    eye_height: float
+    iris: float
+    nose_width: float
+    nose_length: float
+    mouth_width: float
+    mouth_height: float
+    lips: float
+    background: float
+
+    @classmethod
+    def of(cls, generator: np.random.Generator) -> "_Person":
+        skin = generator.uniform(95, 215)
+        hair = generator.choice([generator.uniform(15, 70), generator.uniform(60, 200)])
+        return cls(
+            width=generator.uniform(0.68, 0.82),
+            jaw=generator.uniform(0.5, 0.8),
+            skin=skin,
+            hair=hair,
+            hairline=generator.uniform(-0.78, -0.58),
+            hair_length=generator.uniform(-0.3, 0.9),
+            brow_tone=min(skin * 0.65, hair + 10),
+            brow_thickness=generator.uniform(0.035, 0.08),
+            brow_height=generator.uniform(-0.36, -0.29),
+            eye_distance=generator.uniform(0.29, 0.35),
+            eye_width=generator.uniform(0.14, 0.18),
+            eye_height=generator.uniform(0.06, 0.085),
+            iris=generator.uniform(15, 90),
+            nose_width=generator.uniform(0.1, 0.17),
+            nose_length=generator.uniform(0.2, 0.3),
+            mouth_width=generator.uniform(0.22, 0.3),
+            mouth_height=generator.uniform(0.5, 0.57),
+            lips=generator.uniform(0.04, 0.075),
+            background=generator.uniform(20, 235),
+        )
+
+
+class _Sketch:
+    """A face on a canvas of 192x192, in one pose."""
+
+    def __init__(
+        self, person: _Person, units: dict[int, float], generator: np.random.Generator
+    ) -> None:
+        self.person, self.units = person, units
+        self.image = Image.new("L", (FACE_SIZE * _ZOOM,) * 2, round(person.background))
+        self.canvas = ImageDraw.Draw(self.image)
+        self.scale = FACE_SIZE * _ZOOM / 2 * generator.uniform(0.98, 1.18)
+        self.tilt = np.radians(generator.normal(0, 6))
+        self.yaw = generator.normal(0, 0.06)
+        self.middle = FACE_SIZE * _ZOOM * (0.5 + generator.normal(0, 0.015, 2))
+        self.head()
+        for side in (-1, 1):
+            self.eye(side)
+            self.brow(side)
+            self.folds(side)
+        self.forehead()
+        self.nose()
+        self.mouth()
+        self.fringe()
+
+    # -- from lengths to pixels ------------------------------------------------------------------
+
+    def place(self, points: Points) -> list[tuple[float, float]]:
+        x, y = np.array(points, float).T
+        x = x + self.yaw * (1 - (x / 0.9) ** 2)  # the middle of a turned head moves most
+        cos, sin = np.cos(self.tilt), np.sin(self.tilt)
+        u = self.middle[0] + self.scale * (cos * x - sin * y)
+        v = self.middle[1] + self.scale * (sin * x + cos * y)
+        return list(zip(u.tolist(), v.tolist(), strict=True))
+
+    def fill(self, points: Points, tone: float) -> None:
+        self.canvas.polygon(self.place(points), fill=_tone(tone))
+
+    def stroke(self, points: Points, tone: float, width: float) -> None:
+        pixels = max(1, round(width * self.scale))
+        self.canvas.line(self.place(points), fill=_tone(tone), width=pixels, joint="curve")
+
+    def shade(self, factor: float) -> float:
+        return self.person.skin * factor
+
+    # -- the parts -------------------------------------------------------------------------------
+
+    def head(self) -> None:
+        p, chin = self.person, 0.93 + 0.12 * self.units[26]
+        side = p.width * 1.14
+        self.fill(_ellipse((0, -0.25), side, 0.85), p.hair)
+        self.fill(
+            [(-side, -0.25), (side, -0.25), (side, p.hair_length), (-side, p.hair_length)], p.hair
+        )
+        neck = 0.5 * p.width
+        self.fill(
+            [(-neck, 0.6), (neck, 0.6), (neck * 1.1, 1.6), (-neck * 1.1, 1.6)], self.shade(0.8)
+        )
+        angle = np.linspace(0, 2 * np.pi, 60)
+        down = np.clip(np.sin(angle), 0, 1)
+        x = p.width * np.cos(angle) * (1 - (1 - p.jaw) * down**2)
+        y = np.where(np.sin(angle) > 0, chin, 0.9) * np.sin(angle)
+        for side in (-1, 1):
+            self.fill(_ellipse((side * p.width, 0.02), 0.08, 0.16), self.shade(0.85))
+        self.fill(list(zip(x, y, strict=True)), p.skin)
+        if self.units[17] > 0.3:
+            self.stroke(_curve((-0.1, 0.8), (0, 0.74), (0.1, 0.8)), self.shade(0.75), 0.025)
+
+    def fringe(self) -> None:
+        p = self.person
+        angle = np.linspace(np.pi, 2 * np.pi, 30)
+        crown = [(1.04 * p.width * np.cos(a), 1.0 * np.sin(a) - 0.02) for a in angle]
+        line = _curve((p.width, -0.25), (0, 2 * p.hairline + 0.25), (-p.width, -0.25))
+        self.fill(crown + line, p.hair)
+
+    def eye(self, side: int) -> None:
+        p, u = self.person, self.units
+        x, y = side * p.eye_distance, -0.12
+        upper = p.eye_height * (1 + 0.8 * u[5] - 0.35 * u[6] - 0.35 * u[7] - 0.3 * u[9])
+        lower = 0.75 * p.eye_height * (1 + 0.2 * u[5] - 0.8 * u[6] - 0.45 * u[7] - 0.3 * u[9])
+        left, right = (x - p.eye_width, y), (x + p.eye_width, y)
+        lid = _curve(left, (x, y - 2 * upper), right)
+        under = _curve(right, (x, y + 2 * lower), left)
+        self.fill(lid + under, min(250, 150 + 0.4 * p.skin))
+        self.clipped(lid + under, _ellipse((x, y - 0.01), 0.072, 0.072), p.iris)
+        self.clipped(lid + under, _ellipse((x, y - 0.01), 0.032, 0.032), 5)
+        self.stroke(lid, self.shade(0.3), 0.03)
+        self.stroke(under, self.shade(0.7), 0.012)
+        self.stroke(
+            _curve(left, (x, y - 2 * upper - 0.1), right), self.shade(0.8 - 0.15 * u[5]), 0.015
+        )
+        if u[6] > 0.25:  # the cheek pushes up a fold, and crow's feet
+            fold = _curve((x - 0.15, y + 0.13), (x, y + 0.2), (x + 0.15, y + 0.13))
+            self.stroke(fold, self.shade(1 - 0.3 * u[6]), 0.022)
+            for end in (-0.05, 0.03):
+                corner = (side * (p.eye_distance + p.eye_width + 0.03), y + 0.02)
+                outer = (corner[0] + side * 0.09, y + 0.02 + end)
+                self.stroke([corner, outer], self.shade(1 - 0.25 * u[6]), 0.014)
+
+    def clipped(self, window: Points, shape: Points, tone: float) -> None:
+        """Fill `shape` where it lies in `window`."""
+        mask = Image.new("1", self.image.size)
+        ImageDraw.Draw(mask).polygon(self.place(window), fill=1)
+        inner = Image.new("1", self.image.size)
+        ImageDraw.Draw(inner).polygon(self.place(shape), fill=1)
+        both = Image.new("1", self.image.size)
+        both.paste(inner, mask=mask)
+        self.image.paste(_tone(tone), mask=both)
+
+    def brow(self, side: int) -> None:
+        p, u = self.person, self.units
+        frown = 0.15 * u[4] + 0.08 * u[9]
+        inner = (p.eye_distance - 0.16 - 0.05 * u[4], p.brow_height - 0.17 * u[1] + frown)
+        peak = (p.eye_distance + 0.03, p.brow_height - 0.1 - 0.08 * (u[1] + u[2]) + 0.5 * frown)
+        outer = (p.eye_distance + 0.22, p.brow_height + 0.03 - 0.13 * u[2] + 0.05 * u[1])
+        arch = _curve(*[(side * x, y) for x, y in (inner, peak, outer)])
+        self.stroke(arch, p.brow_tone, p.brow_thickness)
+        if max(u[4], u[9]) > 0.3:
+            crease = [(side * 0.04, p.brow_height - 0.02), (side * 0.05, p.brow_height + 0.14)]
+            self.stroke(crease, self.shade(1 - 0.4 * max(u[4], u[9])), 0.022)
+
+    def forehead(self) -> None:
+        raised = min(self.units[1], self.units[2])
+        if raised > 0.3:
+            for y in (-0.56, -0.64):
+                line = _curve((-0.3, y), (0, y - 0.03), (0.3, y))
+                self.stroke(line, self.shade(1 - 0.25 * raised), 0.018)
+
+    def folds(self, side: int) -> None:
+        """From the nose to the corner of the mouth."""
+        p, u = self.person, self.units
+        depth = max(u[12], u[10], u[9])
+        if depth > 0.2:
+            start = (side * (p.nose_width + 0.04), 0.18)
+            bend = (side * (p.mouth_width + 0.12), 0.28)
+            end = (side * (p.mouth_width + 0.1 + 0.05 * u[12]), p.mouth_height - 0.05)
+            self.stroke(_curve(start, bend, end), self.shade(1 - 0.35 * depth), 0.022)
+
+    def nose(self) -> None:
+        p, u = self.person, self.units
+        tip = p.nose_length - 0.05 * u[9]
+        w = p.nose_width * (1 + 0.2 * u[9])
+        self.stroke(_curve((-0.06, -0.1), (-0.05, 0.1), (-w, tip)), self.shade(0.82), 0.02)
+        self.stroke(_curve((-w, tip), (0, tip + 0.09), (w, tip)), self.shade(0.62), 0.028)
+        for side in (-1, 1):
+            self.fill(_ellipse((side * 0.55 * w, tip + 0.015), 0.03, 0.018), self.shade(0.35))
+        if u[9] > 0.25:
+            for y in (-0.1, -0.04, 0.02):
+                self.stroke(
+                    _curve((-0.09, y), (0, y - 0.05), (0.09, y)), self.shade(1 - 0.4 * u[9]), 0.018
+                )
+
+    def mouth(self) -> None:
+        p, u = self.person, self.units
+        width = p.mouth_width * (1 + 0.3 * u[12] + 0.35 * u[20] - 0.18 * u[23] - 0.22 * u[26])
+        y = p.mouth_height - 0.04 * u[17]
+        corner = y - 0.13 * u[12] + 0.12 * u[15] + 0.02 * u[20]
+        gap = max(
+            0.0, 0.1 * u[25] + 0.3 * u[26] + 0.07 * u[16] + 0.04 * u[10] - 0.15 * u[24] - 0.05
+        )
+        lips = p.lips * (1 - 0.45 * max(u[23], u[24]) + 0.25 * u[10])
+        top = y - 0.1 * u[10] - 0.05 * u[9] + 0.04 * u[12] - 0.3 * gap
+        bottom = y + 0.04 * u[12] + 0.7 * gap
+        left, right = (-width, corner), (width, corner)
+        # A curve's middle lies half way to its bend.
+        bend = lambda middle: (0, 2 * middle - corner)  # noqa: E731
+        upper_edge = _curve(left, bend(top - lips), right)
+        lower_edge = _curve(right, bend(bottom + lips * 1.25), left)
+        self.fill(upper_edge + lower_edge, self.shade(0.62))
+        opening = _curve(left, bend(top), right) + _curve(right, bend(bottom), left)
+        if gap > 0.015:
+            self.fill(opening, 30)
+            teeth = min(0.09, 0.6 * gap)
+            if max(u[12], u[10], u[20]) > 0.3:
+                row = _ellipse((0, top + teeth * 0.3), width * 0.75, teeth)
+                self.clipped(opening, row, 225)
+        else:
+            self.stroke(_curve(left, bend(y + 0.04 * u[12]), right), self.shade(0.3), 0.025)
+        for side in (-1, 1):
+            tick = [
+                (side * width, corner),
+                (side * (width + 0.03), corner - 0.04 * (u[12] - u[15])),
+            ]
+            self.stroke(tick, self.shade(0.5), 0.022)
+
+
+def _tone(value: float) -> int:
+    return int(np.clip(round(value), 0, 255))
+
+
+def _ellipse(middle: tuple[float, float], width: float, height: float) -> list[tuple[float, float]]:
+    angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    x, y = middle[0] + width * np.cos(angle), middle[1] + height * np.sin(angle)
+    return list(zip(x.tolist(), y.tolist(), strict=True))
+
+
+def _curve(
+    start: tuple[float, float], bend: tuple[float, float], end: tuple[float, float]
+) -> list[tuple[float, float]]:
+    """A quadratic Bezier curve."""
+    t = np.linspace(0, 1, 16)[:, None]
+    points = (
+        (1 - t) ** 2 * np.array(start) + 2 * t * (1 - t) * np.array(bend) + t**2 * np.array(end)
+    )
+    return [tuple(point) for point in points.tolist()]

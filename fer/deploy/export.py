@@ -1,0 +1,95 @@
+"""Write a network as an ONNX graph: raw faces in, probabilities out."""
+
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from importlib.metadata import version
+from io import StringIO
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import helper
+from torch import nn
+
+from fer.faces import CLASSES, FACE_SIZE
+from fer.files import whole
+from fer.training.augmentation import center_crop
+from fer.training.networks import Network
+
+
+class _Deployed(nn.Module):
+    """A network with all that stands around it in use."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps = self.network.maps(center_crop(faces))
+        return maps.mean((2, 3)).softmax(1), maps
+
+
+def export(path: Path, network: Network) -> None:
+    """Write `network` as a float32 graph.
+
+    Its input `faces` is uint8 [N, 48, 48], 0 black to 255 white, with any N. Its outputs are
+    `probabilities`, float32 [N, 7], and `maps`, float32 [N, 7, h, w]: where in the face the
+    network sees each emotion. The mean of a map is the emotion's logit.
+    """
+    deployed = _Deployed(network).cpu().eval()
+    faces = torch.zeros(2, FACE_SIZE, FACE_SIZE, dtype=torch.uint8)
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        written = Path(folder, "fer.onnx")
+        torch.onnx.export(
+            deployed,
+            (faces,),
+            written,
+            input_names=["faces"],
+            output_names=["probabilities", "maps"],
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+        graph = onnx.load(written)
+    _strip(graph)
+    with whole(path) as temporary:
+        onnx.save(graph, temporary)
+
+
+def describe(path: Path, about: Mapping[str, object]) -> None:
+    """Write what is known of a model into its file, beside the classes and our version.
+
+    about: each value becomes JSON
+    """
+    graph = onnx.load(path)
+    known = {"classes": CLASSES, "producer": f"fer-pipeline {version('fer-pipeline')}", **about}
+    helper.set_model_props(graph, {key: json.dumps(value) for key, value in known.items()})
+    with whole(path) as temporary:
+        onnx.save(graph, temporary)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the advice that PyTorch's exporter and ONNX Runtime's tools print and log."""
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes of where each operator came from, and our folders with it."""
+    model.ClearField("metadata_props")
+    model.graph.ClearField("metadata_props")
+    model.graph.ClearField("value_info")
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")

@@ -1,0 +1,67 @@
+"""Find the faces in a photo, and cut them out as FER2013's were."""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fer.faces import FACE_SIZE
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom, in pixels; right and bottom are the first outside."""
+
+_LONG_SIDE = 1280
+"""Pixels to which an image is brought: the detector finds faces of 80 pixels and more."""
+
+# Where dlib's detector sees the face in FER2013's crops: the median of 925 faces of its training
+# split is 0.90 of the crop wide, with its centre 0.10 of the crop below the crop's.
+_CROP_TO_BOX = 1 / 0.90
+_CROP_ABOVE_BOX = 0.10
+
+
+class Detector:
+    """dlib's frontal face detector (HOG and SVM; King 2009, JMLR 10:1755-1758).
+
+    Its weights are compiled in. It finds faces up to some 30 degrees from upright and frontal.
+    """
+
+    def __init__(self) -> None:
+        import dlib  # here, as a face that is given needs no detector
+
+        self.detect = dlib.get_frontal_face_detector()
+
+    def __call__(self, pixels: np.ndarray) -> list[Box]:
+        """Square boxes of the faces in uint8 [H, W], from left to right.
+
+        They have the margin of FER2013's crops, and may so reach beyond the image.
+        """
+        height, width = pixels.shape
+        zoom = min(_LONG_SIDE / max(height, width), 2.0)
+        size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+        small = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
+        return sorted(_crop(found, zoom) for found in self.detect(np.asarray(small), 0))
+
+
+def cut(pixels: np.ndarray, box: Box | None = None) -> np.ndarray:
+    """The face uint8 [48, 48] in `box` of uint8 [H, W]; without one, all of it as a square.
+
+    Beyond the edge, the edge repeats.
+    """
+    height, width = pixels.shape
+    if box is None:
+        side = min(height, width)
+        left, top = (width - side) // 2, (height - side) // 2
+        box = (left, top, left + side, top + side)
+    left, top, right, bottom = box
+    rows = np.arange(top, bottom).clip(0, height - 1)
+    columns = np.arange(left, right).clip(0, width - 1)
+    face = Image.fromarray(pixels[np.ix_(rows, columns)])
+    return np.asarray(face.resize((FACE_SIZE, FACE_SIZE), Image.Resampling.BICUBIC))
+
+
+def _crop(found: Any, zoom: float) -> Box:
+    side = _CROP_TO_BOX * found.width() / zoom
+    middle = (found.left() + found.right() + 1) / 2 / zoom
+    center = (found.top() + found.bottom() + 1) / 2 / zoom - _CROP_ABOVE_BOX * side
+    left, top = round(middle - side / 2), round(center - side / 2)
+    return left, top, left + round(side), top + round(side)

@@ -1,0 +1,170 @@
+"""Emotions of the faces in images, by an ONNX model; needs no torch."""
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, overload
+
+import numpy as np
+import onnxruntime as ort
+from PIL import Image
+
+from fer.errors import FerError
+from fer.faces import FACE_SIZE
+from fer.predict import images
+from fer.predict.detection import Box, Detector, cut
+
+_SHIPPED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
+
+_SHARE = 16
+"""Faces in a call: with 128, what lies between the layers does not fit the caches."""
+
+AnyImage = str | Path | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face that was found.
+
+    box: left, top, right, bottom in pixels of the upright image; it may reach beyond its edge
+    emotion: the one of the highest probability
+    probabilities: of each emotion, 0 to 1, 1 in all
+    pixels: what the model saw, uint8 [48, 48]
+    maps: where it saw each emotion, float32 [7, h, w]; the means are the logits
+    """
+
+    box: Box
+    emotion: str
+    probabilities: dict[str, float]
+    pixels: np.ndarray
+    maps: np.ndarray
+
+
+class Recognizer:
+    """Finds faces and tells their emotions.
+
+    model: "float32" or "int8", which come with us (MODEL_CARD.md compares them), or the path of an
+        ONNX file that the stage `quantize` wrote
+    threads: among which many faces are shared; one for each core by default
+    flip: average over each face and its mirror image, which takes twice as long and is right more
+        often
+
+    Its `path` is the file, and its `about` what that says of itself: the data set, the scores, ...
+    Raises FerError where the file is not such a model.
+    """
+
+    def __init__(
+        self, model: str | Path = "float32", threads: int | None = None, *, flip: bool = True
+    ) -> None:
+        self.path = _shipped(_SHIPPED[model]) if model in _SHIPPED else Path(model)
+        if not self.path.is_file():
+            raise FerError(f"{self.path}: no model here; run `dvc repro quantize`")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1  # several calls at a time make better use of the cores
+        options.log_severity_level = 4  # what goes wrong is told by the exception
+        try:
+            self.session = ort.InferenceSession(self.path, options, ["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors have no common class
+            raise FerError(f"{self.path}: is not a model that ONNX Runtime can read") from error
+        about = self.session.get_modelmeta().custom_metadata_map
+        inputs = [(i.name, i.type, i.shape[1:]) for i in self.session.get_inputs()]
+        if inputs != [("faces", "tensor(uint8)", [FACE_SIZE] * 2)] or "classes" not in about:
+            raise FerError(f"{self.path}: is a model, but does not take faces as those of fer do")
+        self.flip = flip
+        self._pool = ThreadPoolExecutor(threads or os.cpu_count())
+        self.about = {key: json.loads(value) for key, value in about.items()}
+        self.classes: list[str] = self.about["classes"]
+        self._detector: Detector | None = None
+
+    @overload
+    def predict(self, image: str | Path | Image.Image, *, face: bool = False) -> list[Face]: ...
+
+    @overload
+    def predict(
+        self, image: list[Any] | tuple[Any, ...], *, face: bool = False
+    ) -> list[list[Face]]: ...
+
+    @overload
+    def predict(
+        self, image: np.ndarray, *, face: bool = False
+    ) -> list[Face] | list[list[Face]]: ...
+
+    def predict(
+        self, image: AnyImage | Sequence[AnyImage], *, face: bool = False
+    ) -> list[Face] | list[list[Face]]:
+        """The faces in an image, from left to right; of several images, a list for each.
+
+        >>> Recognizer().predict(["one.jpg", "two.jpg"])
+
+        image: a path, a PIL image or an array as `fer.predict.images.grey` takes it; or a list of
+            such, or an array [N, H, W] or [N, H, W, 3]
+        face: the image is a face already, with the margin of FER2013's: no search for faces
+
+        Raises FerError where an image cannot be read.
+        """
+        if _is_batch(image):
+            return self._predict(cast(Sequence[AnyImage], image), face)
+        return self._predict([cast(AnyImage, image)], face)[0]
+
+    def classify(self, faces: np.ndarray) -> np.ndarray:
+        """Probabilities float32 [N, 7] of faces uint8 [N, 48, 48]."""
+        return self._run(["probabilities"], faces)[0]
+
+    def _run(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
+        """The outputs for faces uint8 [N, 48, 48], of the mirror images too where that is on."""
+        found = self._run_once(outputs, np.ascontiguousarray(faces))
+        if not self.flip:
+            return found
+        mirrored = self._run_once(outputs, np.ascontiguousarray(faces[..., ::-1]))
+        # A map is of places in the face, and is mirrored back.
+        back = [part[..., ::-1] if part.ndim == 4 else part for part in mirrored]
+        return [(a + b) / 2 for a, b in zip(found, back, strict=True)]
+
+    def _run_once(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
+        if len(faces) <= _SHARE:
+            return self.session.run(outputs, {"faces": faces})
+        shares = [faces[start : start + _SHARE] for start in range(0, len(faces), _SHARE)]
+        found = self._pool.map(lambda share: self.session.run(outputs, {"faces": share}), shares)
+        return [np.concatenate(values) for values in zip(*found, strict=True)]
+
+    def _predict(self, several: Sequence[AnyImage], face: bool) -> list[list[Face]]:
+        cut_out = [self._cut(image, face) for image in several]
+        crops = [crop for found in cut_out for _, crop in found]
+        if not crops:
+            return [[] for _ in cut_out]
+        results = zip(*self._run(["probabilities", "maps"], np.stack(crops)), strict=True)
+        return [[self._face(box, crop, *next(results)) for box, crop in found] for found in cut_out]
+
+    def _cut(self, image: AnyImage, face: bool) -> list[tuple[Box, np.ndarray]]:
+        """Boxes of the faces, and the faces uint8 [48, 48]."""
+        if isinstance(image, str | Path):
+            image = images.read(Path(image))
+        pixels = images.grey(image)
+        if face:
+            height, width = pixels.shape
+            return [((0, 0, width, height), cut(pixels))]
+        self._detector = self._detector or Detector()
+        return [(box, cut(pixels, box)) for box in self._detector(pixels)]
+
+    def _face(
+        self, box: Box, pixels: np.ndarray, probabilities: np.ndarray, maps: np.ndarray
+    ) -> Face:
+        emotion = self.classes[int(probabilities.argmax())]
+        named = dict(zip(self.classes, probabilities.tolist(), strict=True))
+        return Face(box, emotion, named, pixels, maps)
+
+
+def _is_batch(image: AnyImage | Sequence[AnyImage]) -> bool:
+    if isinstance(image, np.ndarray):
+        return image.ndim == 4 or (image.ndim == 3 and image.shape[2] not in (1, 3, 4))
+    return isinstance(image, list | tuple)
+
+
+def _shipped(name: str) -> Path:
+    """A model of FER2013: in an installed package beside the code, or in a checkout."""
+    here = Path(__file__).parents[1]
+    installed = here / "weights" / name
+    return installed if installed.exists() else here.parent / "models" / "fer2013" / name

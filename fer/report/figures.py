@@ -1,0 +1,354 @@
+"""Every figure, as PNG, drawn from what the stages wrote.
+
+Each function takes the path to write, the rows of a CSV or an entry of a JSON file, and the name of
+the data set.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from fer.faces import CLASSES, FACE_SIZE, MARGIN, Faces
+from fer.files import whole
+
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#b8b8b8"  # Okabe and Ito
+
+
+def classes(path: Path, table: pd.DataFrame, dataset: str) -> None:
+    """Faces of each class in each split (classes.csv), also before cleaning where that differs."""
+    splits = list(table.groupby("split", sort=False))
+    figure = _figure(9, 3.2)
+    x = np.arange(len(CLASSES))
+    for axes, (split, rows) in zip(figure.subplots(1, len(splits)), splits, strict=True):
+        if (rows["before"] == rows["after"]).all():
+            axes.bar(x, rows["after"], 0.6, color=BLUE)
+        else:
+            axes.bar(x - 0.2, rows["before"], 0.4, color=GREY, label="before")
+            axes.bar(x + 0.2, rows["after"], 0.4, color=BLUE, label="after")
+            axes.legend(frameon=False)
+        axes.set_title(f"{split}, {rows['after'].sum():,} faces")
+        axes.set_xticks(x, rows["class"], rotation=60)
+        _plain(axes)
+    _save(path, figure, f"{dataset}: faces of each class")
+
+
+def sample_faces(path: Path, faces: Faces, dataset: str, columns: int = 12) -> None:
+    """The first `columns` faces of each class, a row each."""
+    figure = _figure(columns * 0.55, len(CLASSES) * 0.6)
+    grid = figure.subplots(len(CLASSES), columns)
+    for label, (name, row) in enumerate(zip(CLASSES, grid, strict=True)):
+        images = faces.images[np.flatnonzero(faces.labels == label)[:columns]]
+        for axes, image in zip(row, images, strict=False):
+            _face(axes, image)
+        for axes in row[len(images) :]:
+            axes.axis("off")
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    _save(path, figure, f"{dataset}: training faces")
+
+
+def intensity(path: Path, table: pd.DataFrame, dataset: str) -> None:
+    """Histogram of the pixels of each class (intensity.csv)."""
+    figure = _figure(7, 3.5)
+    axes = figure.subplots()
+    edges = [*table["grey"], 256]
+    for name in CLASSES:
+        axes.stairs(table[name], edges, label=name, linewidth=1.4)
+    axes.set_xlabel("pixel, 0 black to 255 white")
+    axes.set_ylabel("share of the pixels")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    _plain(axes)
+    _save(path, figure, f"{dataset}: grey values of the training faces")
+
+
+def benchmark(path: Path, table: pd.DataFrame, dataset: str, cores: int) -> None:
+    """Seconds an epoch against workers (benchmark.csv), a line for each way of loading."""
+    figure = _figure(7, 3.8)
+    axes = figure.subplots()
+    for way, label, color, style in (
+        ("per_face", "per face, workers started each epoch", ORANGE, "o:"),
+        ("per_face_kept", "per face, workers kept", ORANGE, "o-"),
+        ("per_batch", "per batch, workers started each epoch", BLUE, "s:"),
+        ("per_batch_kept", "per batch, workers kept", BLUE, "s-"),
+    ):
+        axes.plot(range(len(table)), table[way], style, color=color, label=label)
+    axes.set_xticks(range(len(table)), table["workers"])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(f"DataLoader workers, on {cores} cores; 0 is in process")
+    axes.set_ylabel("seconds an epoch")
+    axes.legend(frameon=False, fontsize=8)
+    _plain(axes)
+    _save(path, figure, f"{dataset}: loading and augmenting the training faces")
+
+
+def history(path: Path, baseline: pd.DataFrame, tuned: pd.DataFrame, dataset: str) -> None:
+    """Loss, accuracy and learning rate of each epoch of both runs, and the baseline's seconds."""
+    figure = _figure(10, 3.2)
+    loss, accuracy, rate, seconds = figure.subplots(1, 4)
+    runs = {"baseline": (baseline, BLUE), "tuned": (tuned, GREEN)}
+    if len(tuned) == len(baseline) and (tuned["val_loss"] == baseline["val_loss"]).all():
+        del runs["tuned"]  # the recipe stayed
+    for name, (rows, color) in runs.items():
+        full = rows[rows["size"] == rows["size"].max()]
+        best = full.loc[full["val_accuracy"].idxmax()]
+        for axes, key in ((loss, "loss"), (accuracy, "accuracy")):
+            axes.plot(rows["epoch"], rows[f"train_{key}"], color=color, alpha=0.4, linewidth=1)
+            axes.plot(rows["epoch"], rows[f"val_{key}"], color=color, label=name)
+            axes.plot(best["epoch"], best[f"val_{key}"], "o", color=ORANGE)
+        rate.plot(rows["epoch"], rows["lr"], color=color)
+    loss.set_title("loss; pale: train, augmented", fontsize=10)
+    accuracy.set_title("accuracy; dot: the epoch kept", fontsize=10)
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    loss.legend(frameon=False, fontsize=8)
+    rate.set_title("learning rate", fontsize=10)
+    parts = ("compute", "data", "validation")
+    heights = [baseline[f"seconds_{part}"] for part in parts]
+    seconds.stackplot(baseline["epoch"], heights, labels=parts, colors=[BLUE, ORANGE, GREEN])
+    seconds.set_title("seconds, baseline", fontsize=10)
+    seconds.set_ylim(top=1.6 * sum(heights).max())
+    seconds.legend(frameon=False, fontsize=8, loc="upper right")
+    for axes in (loss, accuracy, rate, seconds):
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        _plain(axes)
+    _save(path, figure, f"{dataset}: training")
+
+
+def trials(path: Path, table: pd.DataFrame, importance: Mapping[str, float], dataset: str) -> None:
+    """Accuracy of the trials in order (trials.csv), and what it depends on (tune.json)."""
+    figure = _figure(10, 3.4)
+    order, shares = figure.subplots(1, 2, width_ratios=(2, 1))
+    for state, color, label in (
+        ("complete", BLUE, "finished"),
+        ("pruned", GREY, "pruned: best epoch until then"),
+    ):
+        own = table[table["state"] == state]
+        order.plot(own["trial"], own["val_accuracy"], "o", color=color, label=label)
+    order.step(table["trial"], table["best"], where="post", color=ORANGE, label="best so far")
+    order.set_xlabel("trial; 0 is the recipe of params.yaml")
+    order.set_ylabel("accuracy on val")
+    order.xaxis.set_major_locator(MaxNLocator(integer=True))
+    order.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    order.legend(frameon=False, fontsize=8)
+    names = sorted(importance, key=importance.get)
+    shares.barh(names, [importance[name] for name in names], color=BLUE)
+    shares.set_title("importance, by fANOVA", fontsize=10)
+    shares.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _plain(order)
+    _plain(shares, grid="x")
+    _save(path, figure, f"{dataset}: search")
+
+
+def parallel(
+    path: Path, table: pd.DataFrame, scales: Mapping[str, Mapping[str, float]], dataset: str
+) -> None:
+    """Parallel coordinates: a line a trial, through its parameters (parameters.csv).
+
+    scales: of each parameter, where its choices or ends stand (tune.json)
+    """
+    figure = _figure(10, 3.8)
+    axes = figure.subplots()
+    finished = table.loc[table["state"] == "complete", "val_accuracy"]
+    colors = ScalarMappable(Normalize(finished.min(), finished.max()), "viridis")
+    for _, rows in table.groupby("trial"):
+        own = rows.set_index("parameter").loc[list(scales)]
+        complete = own["state"].iloc[0] == "complete"
+        axes.plot(
+            range(len(own)),
+            own["position"],
+            color=colors.to_rgba(own["val_accuracy"].iloc[0]) if complete else GREY,
+            linewidth=2 if complete else 1,
+            zorder=2 if complete else 1,
+        )
+    for x, places in enumerate(scales.values()):
+        axes.axvline(x, color="black", linewidth=0.6)
+        for label, position in places.items():
+            # Left of the axis, on white: lines between two axes start right of it.
+            axes.annotate(
+                label,
+                (x, position),
+                (-4, 0),
+                textcoords="offset points",
+                fontsize=8,
+                va="center",
+                ha="right",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+                zorder=3,
+            )
+    axes.set_xticks(range(len(scales)), [name.removeprefix("train.") for name in scales])
+    axes.set_yticks([])
+    axes.set_ylim(-0.05, 1.05)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(colors, ax=axes, label="accuracy on val")
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=2))
+    _save(path, figure, f"{dataset}: trials, pruned ones grey")
+
+
+def slices(
+    path: Path, table: pd.DataFrame, scales: Mapping[str, Mapping[str, float]], dataset: str
+) -> None:
+    """Each parameter against accuracy (parameters.csv, and the scales of tune.json)."""
+    figure = _figure(2.6 * len(scales), 3)
+    grid = np.atleast_1d(figure.subplots(1, len(scales), sharey=True))
+    for axes, (name, places) in zip(grid, scales.items(), strict=True):
+        for state, color, label in (("pruned", GREY, "pruned"), ("complete", BLUE, "finished")):
+            own = table[(table["parameter"] == name) & (table["state"] == state)]
+            axes.plot(own["position"], own["val_accuracy"], "o", color=color, label=label)
+        axes.set_xticks(list(places.values()), list(places))
+        axes.set_xlabel(name.removeprefix("train."))
+        _plain(axes)
+    figure.axes[0].set_ylabel("accuracy on val")
+    figure.axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    _save(path, figure, f"{dataset}: each parameter of the search")
+
+
+def quantization(path: Path, table: pd.DataFrame, dataset: str) -> None:
+    """Size, accuracy and speed of each way to run the model (quantize.csv)."""
+    figure = _figure(12, 0.4 * len(table) + 1.2)
+    places = np.arange(len(table))
+    panels = (
+        ("kilobytes", ["bytes"], 1e-3, "%.0f"),
+        ("accuracy on val, %", ["val_accuracy"], 100, "%.2f"),
+        ("ms for a face", ["latency_ms_1_thread"], 1, "%.3f"),
+        (
+            "thousand faces a second by 128",
+            ["faces_per_second_1_thread", "faces_per_second_all_threads"],
+            1e-3,
+            "%.1f",
+        ),
+    )
+    grid = figure.subplots(1, len(panels), sharey=True)
+    for axes, (title, keys, scale, form) in zip(grid, panels, strict=True):
+        height = 0.8 / len(keys)
+        for number, key in enumerate(keys):
+            bars = axes.barh(
+                places + (number - (len(keys) - 1) / 2) * height,
+                scale * table[key],
+                height,
+                color=[BLUE, GREY][number],
+                label="1 thread" if number == 0 else "all threads",
+            )
+            axes.bar_label(bars, fmt=form, padding=2, fontsize=7)
+        axes.margins(x=0.25)
+        axes.set_title(title, fontsize=10)
+        _plain(axes, grid="x")
+    _zoom(grid[1], 100 * table["val_accuracy"])
+    grid[0].set_yticks(places, table["way"])
+    grid[0].invert_yaxis()
+    grid[-1].legend(frameon=False, fontsize=8)
+    _save(path, figure, f"{dataset}: ways to run the model")
+
+
+def confusion(path: Path, tables: Mapping[str, pd.DataFrame], dataset: str) -> None:
+    """Confusion matrices by model (confusion_<model>.csv): rows actual, columns predicted."""
+    figure = _figure(9.2, 4.2 * -(-len(tables) // 2))
+    grid = figure.subplots(-(-len(tables) // 2), 2, squeeze=False).ravel()
+    for axes, (model, table) in zip(grid, tables.items(), strict=True):
+        counts = pd.crosstab(table["actual"], table["predicted"])
+        counts = counts.reindex(index=CLASSES, columns=CLASSES, fill_value=0).to_numpy()
+        share = counts / np.maximum(1, counts.sum(1, keepdims=True))
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), value in np.ndenumerate(share):
+            color = "white" if value > 0.5 else "black"
+            axes.text(
+                column, row, f"{value:.0%}", color=color, ha="center", va="center", fontsize=8
+            )
+        axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=60)
+        axes.set_yticks(range(len(CLASSES)), CLASSES)
+        axes.set_xlabel("predicted")
+        axes.set_title(f"{model}: {np.trace(counts) / counts.sum():.1%} right")
+    figure.axes[0].set_ylabel("actual")
+    _save(path, figure, f"{dataset}: confusion on the test split")
+
+
+def per_class(path: Path, table: pd.DataFrame, dataset: str) -> None:
+    """Precision, recall and F1 of each class and model (per_class.csv)."""
+    models = list(table.groupby("model", sort=False))
+    figure = _figure(9, 2.8 * len(models))
+    x = np.arange(len(CLASSES))
+    for axes, (model, rows) in zip(figure.subplots(len(models), 1), models, strict=True):
+        for place, (key, color) in enumerate(
+            (("precision", GREY), ("recall", BLUE), ("f1", GREEN))
+        ):
+            axes.bar(x + 0.27 * (place - 1), rows[key], 0.25, color=color, label=key)
+        labels = [f"{c}\n{n} faces" for c, n in zip(rows["class"], rows["support"], strict=True)]
+        axes.set_xticks(x, labels)
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_title(model)
+        axes.legend(frameon=False, ncols=3, fontsize=8, loc="upper left", bbox_to_anchor=(0, 1.16))
+        _plain(axes)
+    _save(path, figure, f"{dataset}: each class of the test split")
+
+
+def explained(path: Path, arrays: Mapping[str, np.ndarray], dataset: str, model: str) -> None:
+    """Faces with what the model looked at (explained.npz), a row a class, right ones first.
+
+    That is the class activation map of the emotion it chose (Zhou et al. 2016, arXiv:1512.04150).
+    """
+    labels, guesses = arrays["labels"], arrays["probabilities"].argmax(1)
+    rows = [np.flatnonzero(labels == label) for label in range(len(CLASSES))]
+    columns = max(map(len, rows))
+    figure = _figure(1.8 * columns + 0.8, 1.12 * len(CLASSES) + 0.3)
+    grid = figure.subplots(len(CLASSES), 2 * columns, squeeze=False)
+    for axes in grid.ravel():
+        axes.axis("off")
+    for axes_row, name, faces in zip(grid, CLASSES, rows, strict=True):
+        axes_row[0].text(-0.15, 0.5, name, transform=axes_row[0].transAxes, ha="right", va="center")
+        for place, face in enumerate(faces):
+            plain, marked = axes_row[2 * place : 2 * place + 2]
+            for axes in (plain, marked):
+                axes.imshow(arrays["images"][face], cmap="gray", vmin=0, vmax=255)
+            heat = arrays["maps"][face, guesses[face]].clip(min=0)
+            seen = (MARGIN - 0.5, FACE_SIZE - MARGIN - 0.5)  # what the network sees of the face
+            marked.imshow(
+                heat / max(heat.max(), 1e-12),
+                extent=(*seen, *reversed(seen)),
+                interpolation="bilinear",
+                cmap="inferno",
+                alpha=0.55,
+                vmin=0,
+                vmax=1,
+            )
+            marked.set_xlim(-0.5, FACE_SIZE - 0.5)
+            marked.set_ylim(FACE_SIZE - 0.5, -0.5)
+            guess = f"{CLASSES[guesses[face]]} {arrays['probabilities'][face].max():.0%}"
+            color = GREEN if guesses[face] == labels[face] else ORANGE
+            plain.set_title(guess, color=color, fontsize=8, loc="left")
+    _save(path, figure, f"{dataset}: what {model} looked at; green: right, orange: wrong")
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained", dpi=110)
+
+
+def _face(axes: Axes, image: np.ndarray) -> None:
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _plain(axes: Axes, grid: str = "y") -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, alpha=0.3)
+
+
+def _zoom(axes: Axes, values: pd.Series) -> None:
+    """Show the differences among `values` (%), which bars from 0 on would hide."""
+    low, high = values.min(), values.max()
+    margin = max(0.5, high - low)
+    axes.set_xlim(max(0, low - margin), high + margin)
+
+
+def _save(path: Path, figure: Figure, title: str) -> None:
+    figure.suptitle(title)
+    with whole(path) as temporary:
+        figure.savefig(temporary)

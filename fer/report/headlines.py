@@ -1,0 +1,26 @@
+"""The few figures by which runs are compared."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+
+def headlines(found: Mapping[str, Mapping[str, Any]], ways: pd.DataFrame) -> dict[str, float]:
+    """Accuracies (0 to 1), kilobytes, ms for a face and seconds an epoch of a data set.
+
+    found: the JSON of each stage
+    ways: quantize.csv
+    """
+    test = found["evaluate"]
+    row = ways.set_index("way").loc
+    return {
+        "val": round(row["Recognizer"]["val_accuracy"], 4),
+        "test": round(test["float32"]["plain"]["accuracy"], 4),
+        "test_flip": round(test["float32"]["flip_averaged"]["accuracy"], 4),
+        "test_int8": round(test["int8"]["plain"]["accuracy"], 4),
+        "test_tuned": round(test["tuned"]["plain"]["accuracy"], 4),
+        "kB": round(row["ONNX Runtime, our int8"]["bytes"] / 1000, 1),
+        "ms": round(row["ONNX Runtime"]["latency_ms_1_thread"], 3),
+        "s_epoch": round(found["train"]["seconds_per_epoch"]["total"], 2),
+    }

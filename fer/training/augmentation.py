@@ -1,0 +1,85 @@
+"""Random changes of a whole batch of faces at once, each face its own draw."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from fer.faces import FACE_SIZE, INPUT_SIZE, MARGIN
+from fer.params import Augment
+
+
+def center_crop(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tensor:
+    """The network's input without chance: uint8 [N, 48, 48] -> float32 [N, 1, size, size], 0 to 1.
+
+    size: pixels to which the inner 44x44 are brought
+    """
+    inner = slice(MARGIN, MARGIN + INPUT_SIZE)
+    faces = images[:, None, inner, inner].float() / 255
+    if size == INPUT_SIZE:
+        return faces
+    return F.interpolate(faces, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def augment(
+    images: torch.Tensor, strengths: Augment, generator: torch.Generator, size: int = INPUT_SIZE
+) -> torch.Tensor:
+    """The network's input with chance: uint8 [N, 48, 48] -> float32 [N, 1, size, size], 0 to 1.
+
+    size: pixels to which 44x44 of the face are brought
+
+    Flip, rotation, scale, shift and crop are one bilinear sampling; beyond the edge, the edge
+    repeats. The draws come from `generator` on the CPU whatever the images' device is, so that a
+    seed gives the same faces on each.
+    """
+    draws = torch.rand(6, len(images), generator=generator).to(images.device)
+    flip, right, down, angle, zoom, contrast = draws
+    grid = _sampling_grid(
+        mirror=torch.where(flip < strengths.flip, -1.0, 1.0),
+        right=_integer(right, strengths.shift),
+        down=_integer(down, strengths.shift),
+        angle=_either_way(angle, math.radians(strengths.rotation)),
+        zoom=1 + _either_way(zoom, strengths.scale),
+        size=size,
+    )
+    faces = images[:, None].float()
+    faces = F.grid_sample(faces, grid, padding_mode="border", align_corners=False).div_(255)
+    if strengths.contrast:
+        mean = faces.mean((1, 2, 3), keepdim=True)
+        factor = 1 + _either_way(contrast, strengths.contrast)
+        faces = (mean + (faces - mean) * factor[:, None, None, None]).clamp(0, 1)
+    return faces
+
+
+def _either_way(draw: torch.Tensor, most: float) -> torch.Tensor:
+    """From 0..1 to -most..most."""
+    return (2 * draw - 1) * most
+
+
+def _integer(draw: torch.Tensor, most: int) -> torch.Tensor:
+    """From 0..1 to the integers -most..most: a shift by whole pixels blurs nothing."""
+    return (draw * (2 * most + 1)).floor() - most
+
+
+def _sampling_grid(
+    mirror: torch.Tensor,
+    right: torch.Tensor,
+    down: torch.Tensor,
+    angle: torch.Tensor,
+    zoom: torch.Tensor,
+    size: int,
+) -> torch.Tensor:
+    """Where in the face each pixel of the output comes from: five [N] -> [N, size, size, 2].
+
+    Places are -1..1 from edge to edge, as `grid_sample` takes them. An affine map is a sum of
+    one term for the column and one for the row; adding them is many times faster on a CPU than
+    the matrix product of `affine_grid`.
+    """
+    output = (torch.arange(size, device=angle.device) * 2 + 1) / size - 1
+    # From edge to edge, the output shows 44 of the face's 48 pixels.
+    seen = INPUT_SIZE / FACE_SIZE / zoom
+    cos, sin = seen * angle.cos(), seen * angle.sin()
+    column = torch.stack([mirror * cos, mirror * sin], 1)[:, :, None] * output
+    shift = torch.stack([right, down], 1) * (2 / FACE_SIZE)
+    row = torch.stack([-sin, cos], 1)[:, :, None] * output + shift[:, :, None]
+    return (column[:, :, None, :] + row[:, :, :, None]).permute(0, 2, 3, 1)

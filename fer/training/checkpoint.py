@@ -1,0 +1,89 @@
+"""The file that carries a trained network, and all that is needed to use it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from fer.errors import FerError
+from fer.faces import CLASSES, FACE_SIZE, INPUT_SIZE
+from fer.files import whole
+from fer.params import Model
+from fer.training.networks import Network, build
+
+_ABOUT = {
+    "format": "fer-pipeline model 2",
+    "classes": list(CLASSES),
+    "face_size": FACE_SIZE,
+    "input_size": INPUT_SIZE,
+    "normalisation": {"mean": 0.0, "std": 255.0},  # of pixels 0 to 255
+}
+"""What this version of fer expects; a file that says something else is not for it."""
+
+
+def save(
+    path: Path,
+    network: Network,
+    model: Model,
+    *,
+    dataset: str,
+    scores: dict[str, float],
+    history: list[dict[str, float]],
+) -> None:
+    """Write a model file.
+
+    model: what `network` was built from
+    scores: what it reached, of `fer.training.evaluation.val_scores`
+    history: of its training, of `fer.training.fit`; the seconds are left out, so that the same
+        training gives the same file
+    """
+    weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
+    rows = [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in history]
+    about = _ABOUT | {
+        "model": model.model_dump(),
+        "dataset": dataset,
+        "scores": scores,
+        "history": rows,
+    }
+    with whole(path) as temporary:
+        torch.save(about | {"weights": weights}, temporary)
+
+
+def load(path: Path) -> tuple[Network, dict[str, Any]]:
+    """The network in a file, ready to use, and the rest of what `save` wrote.
+
+    Raises FerError where there is no file, or not one of this version.
+    """
+    content = read(path)
+    for key, expected in _ABOUT.items():
+        if content.get(key) != expected:
+            raise FerError(
+                f"{path}: is not a model file of this version of fer: its {key} is "
+                f"{content.get(key)!r}, not {expected!r}; train it anew with `dvc repro train`"
+            )
+    try:
+        network = build(Model.model_validate(content.get("model")))
+        network.load_state_dict(content.pop("weights"))
+    except (ValidationError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise FerError(
+            f"{path}: its weights are not those of the network that it names; train it anew with "
+            "`dvc repro train`"
+        ) from error
+    return network.eval(), content
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `torch.save` wrote into a file: a dict of tensors and plain values, never code.
+
+    Raises FerError where there is no such file.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise FerError(f"{path}: no model here; run `dvc repro train`") from error
+    except Exception as error:  # torch.load has no error of its own for a file that is not its
+        raise FerError(f"{path}: is not a file of PyTorch, or damaged") from error
+    if not isinstance(content, dict):
+        raise FerError(f"{path}: is not a model file")
+    return content

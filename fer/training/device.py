@@ -1,0 +1,54 @@
+"""Where the work runs, and in which precision."""
+
+import ctypes
+import platform
+
+import torch
+
+from fer.errors import FerError
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`, such as "cpu" or "cuda:1"; "auto" is CUDA, else MPS, else CPU.
+
+    Raises FerError where there is no such device.
+    """
+    counts = {
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
+    if name == "auto":
+        name = next(kind for kind, count in counts.items() if count)
+    device = torch.device(name)
+    if (device.index or 0) >= counts[device.type]:
+        raise FerError(
+            f"settings.device is {name}, but there is none on this machine; use auto or cpu"
+        )
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype called `name`; "auto" is bfloat16 where `device` computes in it, else float32."""
+    if name != "auto":
+        return getattr(torch, name)
+    fast = {
+        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
+        "cpu": lambda: torch.cpu.get_capabilities().get("avx512_bf16", False),
+    }
+    helps = device.type in fast and fast[device.type]()
+    return torch.bfloat16 if helps else torch.float32
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory that this process frees; elsewhere, nothing.
+
+    By default it gives a training step's large buffers back to the system, whose pages are then
+    made anew, and zeroed, in the next step.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the highest that glibc takes
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

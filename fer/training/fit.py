@@ -1,0 +1,273 @@
+"""Train a network: epochs, mixed precision, the best epoch kept, going on after a stop."""
+
+import copy
+import hashlib
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import torch
+import torch.nn.functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from fer.errors import FerError
+from fer.faces import Faces
+from fer.files import whole
+from fer.machine import cores
+from fer.params import Recipe, home
+from fer.training.checkpoint import read
+from fer.training.clock import Laps
+from fer.training.device import keep_freed_memory, pick_precision
+from fer.training.evaluation import logits, loss_and_accuracy
+from fer.training.loading import loader
+from fer.training.networks import Network, build
+from fer.training.optim import make_optimizer, make_schedule
+
+Row = dict[str, float]
+"""One epoch: size of the faces, losses (nats), accuracies (0 to 1), learning rate, seconds."""
+
+
+class DivergedError(FerError):
+    """The loss is no longer finite."""
+
+
+def fit(
+    recipe: Recipe,
+    train: Faces,
+    val: Faces,
+    epochs: int,
+    device: torch.device,
+    *,
+    on_epoch: Callable[[list[Row]], None],
+    checkpoint: Path | None = None,
+    quiet: bool = False,
+) -> tuple[Network, list[Row]]:
+    """A network, trained from `recipe.train.seed`, and the history of its training.
+
+    Its weights are those of its best epoch by accuracy on `val`.
+
+    on_epoch: gets the history after each epoch
+    checkpoint: where the state is kept after each epoch; a call with the same arguments goes on
+        from there, to the same end, even if it had reached the end; the caller removes it
+    quiet: show no progress
+
+    Raises DivergedError.
+    """
+    options = recipe.train
+    precision = pick_precision(options.precision, device)
+    keep_freed_memory()
+    torch.manual_seed(options.seed)
+    network = build(recipe.model).to(device, memory_format=torch.channels_last)
+    if options.num_workers > cores() and not quiet:
+        print(
+            f"train.num_workers is {options.num_workers} on {cores()} cores: more workers than "
+            "cores seldom help",
+            file=sys.stderr,
+        )
+    batches = loader(
+        train,
+        options.augment,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        num_workers=options.num_workers,
+        device=device,
+    )
+    optimizer = make_optimizer(network, options)
+    schedule = make_schedule(optimizer, options, epochs, len(batches))
+    state = _State(network, optimizer, schedule)
+    if checkpoint:
+        state.key = fingerprint(recipe, train, val, epochs)
+        state.resume(checkpoint)
+    images = torch.tensor(val.images, device=device)
+    labels = torch.tensor(val.labels, dtype=torch.int64)
+    steps = epochs * len(batches)
+    start = len(state.history)
+    hidden = True if quiet else None  # None: shown on a terminal only
+    with tqdm(total=steps, initial=start * len(batches), unit="step", disable=hidden) as bar:
+        for epoch in range(start, epochs):
+            laps = Laps(device)
+            lr = schedule.get_last_lr()[0]
+            size = input_size(options.sizes, epoch, epochs)
+            batches.sampler.epoch, batches.sampler.size = epoch, size
+            trained = _train_epoch(
+                network, batches, optimizer, schedule, options.label_smoothing, precision, laps, bar
+            )
+            validated = loss_and_accuracy(logits(network, images, size=size), labels)
+            laps.lap("validation")
+            if not (math.isfinite(trained[0]) and math.isfinite(validated[0])):
+                raise DivergedError(
+                    f"train.lr is {options.lr}: the loss is not finite after epoch {epoch + 1}; "
+                    "try a lower one"
+                )
+            row = _row(epoch, size, trained, validated, lr, laps)
+            state.add(row)
+            if checkpoint:
+                state.save(checkpoint)
+            on_epoch(state.history)
+            if not quiet:
+                _show(row, epochs, bar)
+    network.load_state_dict(state.best)
+    return network, state.history
+
+
+def input_size(sizes: Sequence[int], epoch: int, epochs: int) -> int:
+    """Pixels of the faces in an epoch (from 0): `sizes` in turn, for equal shares of `epochs`.
+
+    The last epoch has the last size, however few epochs there are.
+    """
+    return sizes[-1 - (epochs - 1 - epoch) * len(sizes) // epochs]
+
+
+def best_epoch(history: list[Row]) -> Row:
+    """The row that `fit` kept the weights of: the first with the highest accuracy on val.
+
+    Among those with the largest faces so far, as `val_accuracy` is of faces of the epoch's size.
+    """
+    return max(history, key=lambda row: (row["size"], row["val_accuracy"]))
+
+
+def seconds_per_epoch(history: list[Row]) -> dict[str, float]:
+    """Mean seconds of each part of an epoch, and their total."""
+    parts = ("data", "compute", "validation")
+    means = {part: fmean(row[f"seconds_{part}"] for row in history) for part in parts}
+    return {part: round(s, 4) for part, s in (means | {"total": sum(means.values())}).items()}
+
+
+def checkpoint_path(recipe: Recipe, train: Faces, val: Faces, epochs: int) -> Path:
+    """Where `fit` may keep the state of such a run: in the repository, under a name of its own."""
+    return home() / ".checkpoints" / f"{fingerprint(recipe, train, val, epochs)[:16]}.ckpt"
+
+
+def fingerprint(recipe: Recipe, train: Faces, val: Faces, *others: object) -> str:
+    """A digest of all that a training run's result depends on, but for the kind of machine.
+
+    others: what else there is, by its repr
+    """
+    # The number of workers changes the speed only.
+    options = recipe.train.model_copy(update={"num_workers": 0})
+    digest = hashlib.sha256(f"{recipe.model!r} {options!r} {others!r}".encode())
+    here = Path(__file__).parent
+    code = [here.parent / "faces.py", *sorted(here.rglob("*.py"))]
+    for path in code:
+        digest.update(path.read_bytes())
+    for faces in (train, val):
+        digest.update(faces.images.tobytes())
+        digest.update(faces.labels.tobytes())
+    return digest.hexdigest()
+
+
+def _train_epoch(
+    network: Network,
+    batches: DataLoader,
+    optimizer: Optimizer,
+    schedule: LRScheduler,
+    label_smoothing: float,
+    precision: torch.dtype,
+    laps: Laps,
+    bar: tqdm,
+) -> tuple[float, float]:
+    """One pass over the training split; its mean loss and accuracy, of the faces as augmented."""
+    network.train()
+    device = laps.device
+    # Summed on the device: asking for a number at each step would make the GPU wait.
+    total = torch.zeros(
+        2, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device
+    )
+    count = 0
+    for images, labels in batches:
+        images = images.to(device, non_blocking=True)
+        labels = labels.to(device, non_blocking=True)
+        laps.lap("data")
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            output = network(images)
+        output = output.float()
+        loss = F.cross_entropy(output, labels, label_smoothing=label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            right = (output.argmax(1) == labels).sum()
+            total += torch.stack([loss.detach() * len(labels), right.to(loss.dtype)])
+        count += len(labels)
+        laps.lap("compute")
+        bar.update()
+    loss, accuracy = (total / count).tolist()
+    return loss, accuracy
+
+
+def _row(
+    epoch: int,
+    size: int,
+    trained: tuple[float, float],
+    validated: tuple[float, float],
+    lr: float,
+    laps: Laps,
+) -> Row:
+    seconds = laps.seconds()
+    figures = {
+        "train_loss": trained[0],
+        "train_accuracy": trained[1],
+        "val_loss": validated[0],
+        "val_accuracy": validated[1],
+        "lr": lr,
+    }
+    parts = {
+        f"seconds_{part}": round(seconds[part], 4) for part in ("data", "compute", "validation")
+    }
+    return {"epoch": epoch + 1, "size": size} | {k: round(v, 6) for k, v in figures.items()} | parts
+
+
+def _show(row: Row, epochs: int, bar: tqdm) -> None:
+    text = (
+        f"loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.1%}; "
+        f"val loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.1%}"
+    )
+    if bar.disable:
+        seconds = sum(v for k, v in row.items() if k.startswith("seconds_"))
+        print(f"epoch {row['epoch']}/{epochs}: {text}; {seconds:.1f} s", flush=True)
+    else:
+        bar.set_description(f"epoch {row['epoch']}/{epochs}")
+        bar.set_postfix_str(text)
+
+
+class _State:
+    """All that a run needs to go on: after a stop it ends as it would have without."""
+
+    def __init__(self, network: Network, optimizer: Optimizer, schedule: LRScheduler) -> None:
+        self.parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+        self.key = ""
+        self.history: list[Row] = []
+        self.best: dict[str, torch.Tensor] = {}
+
+    def add(self, row: Row) -> None:
+        self.history.append(row)
+        if best_epoch(self.history) is row:
+            self.best = copy.deepcopy(self.parts["network"].state_dict())
+
+    def save(self, path: Path) -> None:
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        with whole(path) as temporary:
+            torch.save(
+                {"key": self.key, "history": self.history, "best": self.best, **parts}, temporary
+            )
+
+    def resume(self, path: Path) -> None:
+        if not path.exists():
+            return
+        try:
+            saved = read(path)
+        except FerError as error:
+            print(f"{error}: training starts anew", flush=True)
+            return
+        if saved.get("key") != self.key:
+            return  # of another run, which a change of code, params or data made useless
+        for name, part in self.parts.items():
+            part.load_state_dict(saved[name])
+        self.history, self.best = saved["history"], saved["best"]
+        print(f"going on after epoch {len(self.history)}", flush=True)

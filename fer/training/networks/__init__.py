@@ -1,0 +1,30 @@
+"""The networks that `model.name` may name: a file each, and a line here."""
+
+from torch import nn
+
+from fer.errors import FerError
+from fer.params import Model
+from fer.training.networks.compact import Compact
+from fer.training.networks.mini_xception import MiniXception
+from fer.training.networks.network import Network
+
+NETWORKS: dict[str, type[Network]] = {
+    "compact": Compact,
+    "mini-xception": MiniXception,
+}
+
+
+def build(model: Model) -> Network:
+    """An untrained network.
+
+    Raises FerError where there is none of that name.
+    """
+    if model.name not in NETWORKS:
+        known = ", ".join(NETWORKS)
+        raise FerError(f"model.name is {model.name!r}: no such network; there are {known}")
+    return NETWORKS[model.name](model.width)
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trained numbers."""
+    return sum(p.numel() for p in network.parameters())

@@ -1,0 +1,90 @@
+"""Mini-Xception, the network of the published project: what others are compared with."""
+
+import re
+from typing import Any
+
+import torch
+from torch import nn
+
+from fer.faces import CLASSES
+from fer.training.networks.network import Network, batch_norm
+
+_CHANNELS = (8, 16, 32, 64, 128)
+
+
+class SeparableConv(nn.Sequential):
+    """A 3x3 convolution of each channel, then a 1x1 convolution across them."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs, bias=False)
+        self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
+
+
+class Block(nn.Module):
+    """Two separable convolutions and a pooling to half the size, beside a 1x1 shortcut."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.shortcut_bn = batch_norm(outputs)
+        self.conv1 = SeparableConv(inputs, outputs)
+        self.bn1 = batch_norm(outputs)
+        self.conv2 = SeparableConv(outputs, outputs)
+        self.bn2 = batch_norm(outputs)
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        # Every other pixel, then 1x1, is what a 1x1 convolution with a stride of 2 does. But for 8
+        # channels oneDNN's strided backward pass writes beyond its buffers (torch 2.15, AVX-512).
+        self.every_other = nn.AvgPool2d(1, stride=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[N, inputs, H, W] -> [N, outputs, H/2, W/2], sizes rounded up."""
+        residual = self.bn1(self.conv1(x)).relu()
+        residual = self.pool(self.bn2(self.conv2(residual)))
+        return self.shortcut_bn(self.shortcut(self.every_other(x))) + residual
+
+
+class MiniXception(Network):
+    """Mini-Xception (Arriaga, Valdenegro-Toro and Ploeger 2017, arXiv:1710.07557).
+
+    width: factor on the channels 8, 16, 32, 64, 128; 1 gives 56,951 parameters
+    """
+
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__()
+        channels = [max(1, round(c * width)) for c in _CHANNELS]
+        stem = channels[0]
+        self.conv1 = nn.Conv2d(1, stem, 3, bias=False)
+        self.bn1 = batch_norm(stem)
+        self.conv2 = nn.Conv2d(stem, stem, 3, bias=False)
+        self.bn2 = batch_norm(stem)
+        self.blocks = nn.Sequential(*map(Block, channels, channels[1:]))
+        self.last_conv = nn.Conv2d(channels[-1], len(CLASSES), 3, padding=1)
+
+    def maps(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps [N, 7, H/16, W/16], sizes rounded up."""
+        x = self.bn1(self.conv1(x)).relu()
+        x = self.bn2(self.conv2(x)).relu()
+        return self.last_conv(self.blocks(x))
+
+
+def from_base_project(weights: dict[str, Any]) -> MiniXception:
+    """The network with the weights of yoshidan/pytorch-facial-expression-recognition.
+
+    weights: the entry "net" of its checkpoints (`.t7`), with names such as
+        `module1.sepConv1.depthwise.weight`
+    """
+    network = MiniXception()
+    network.load_state_dict({_our_name(name): value for name, value in weights.items()})
+    return network.eval()
+
+
+def _our_name(theirs: str) -> str:
+    name = re.sub(r"^module(\d)", lambda m: f"blocks.{int(m[1]) - 1}", theirs)
+    for old, new in (
+        ("sepConv", "conv"),
+        ("residual_conv", "shortcut"),
+        ("residual_bn", "shortcut_bn"),
+    ):
+        name = name.replace(old, new)
+    return name

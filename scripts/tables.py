@@ -1,0 +1,140 @@
+"""Write the tables of the README and the model card from the committed metrics.
+
+A table stands between `<!-- table: name -->` and `<!-- end -->`. With --check, say which differ.
+"""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from fer.errors import FerError, exit_on_error
+
+FILES = ("README.md", "MODEL_CARD.md")
+DATASET = "fer2013"
+
+
+def results() -> Iterable[list[str]]:
+    found, train, tune = read("evaluate"), read("train"), read("tune")
+    quantize = read("quantize")
+    yield ["", "val", "test", "test, flip-averaged", "test, faces not in training"]
+    val = {
+        "baseline": train["val_accuracy"],
+        "tuned": tune["after"]["val_accuracy"],
+        "float32": ways()["ONNX Runtime"]["val_accuracy"],
+        "int8": ways()["ONNX Runtime, our int8"]["val_accuracy"],
+    }
+    names = {
+        "baseline": f"the recipe, {train['epochs']} epochs",
+        "tuned": "the search's winner, as long",
+        "float32": f"ships: {quantize['model']} in float32",
+        "int8": f"ships: {quantize['model']} in int8",
+    }
+    for model, name in names.items():
+        plain, flipped = found[model]["plain"], found[model]["flip_averaged"]
+        accuracies = (val[model], plain["accuracy"], flipped["accuracy"], plain["accuracy_new"])
+        yield [name, *map(percent, map(float, accuracies))]
+
+
+def search() -> Iterable[list[str]]:
+    tune = read("tune")
+    trials = tune["trials"]
+    title = f"{trials['complete'] + trials['pruned']} trials of {tune['epochs']['trial']} epochs"
+    yield [title, "train", "val", "val, faces not in training", "val loss"]
+    for name, row in (("before: the recipe", tune["before"]), ("after: the winner", tune["after"])):
+        keys = ("train_accuracy", "val_accuracy", "val_new_accuracy")
+        yield [name, *(percent(row[key]) for key in keys), f"{row['val_loss']:.3f}"]
+
+
+def runtimes() -> Iterable[list[str]]:
+    yield ["", "kB", "val", "ms for a face, 1 thread", "faces a second, 1 thread", "all threads"]
+    for name, row in ways().items():
+        speeds = (f"{int(row[f'faces_per_second_{n}']):,}" for n in ("1_thread", "all_threads"))
+        yield [
+            name,
+            f"{int(row['bytes']) / 1000:.0f}",
+            percent(float(row["val_accuracy"])),
+            f"{float(row['latency_ms_1_thread']):.3f}",
+            *speeds,
+        ]
+
+
+def loading() -> Iterable[list[str]]:
+    rows = {row["workers"]: row for row in read("benchmark")["seconds_per_epoch"]}
+    best = min(min(row["per_batch"], row["per_batch_kept"]) for row in rows.values())
+    yield ["workers", "a face at a time", "workers kept", "a batch at a time", "workers kept"]
+    for count, row in rows.items():
+        ways = ("per_face", "per_face_kept", "per_batch", "per_batch_kept")
+        yield [str(count), *(f"{row[way]:.2f} s ({row[way] / best:.1f}x)" for way in ways)]
+
+
+def shipped() -> Iterable[list[str]]:
+    found = read("evaluate")
+    yield ["", "accuracy", "flip-averaged", "balanced", "macro F1", "calibration error"]
+    for model in ("float32", "int8"):
+        plain = found[model]["plain"]
+        accuracies = (plain["accuracy"], found[model]["flip_averaged"]["accuracy"])
+        balanced = percent(plain["balanced_accuracy"])
+        others = (f"{plain[key]:.3f}" for key in ("macro_f1", "calibration_error"))
+        yield [model, *map(percent, accuracies), balanced, *others]
+
+
+def classes() -> Iterable[list[str]]:
+    yield ["class", "faces", "precision", "recall", "F1"]
+    for row in table("per_class"):
+        if row["model"] == "float32":
+            shares = (f"{float(row[key]):.0%}" for key in ("precision", "recall"))
+            yield [row["class"], row["support"], *shares, f"{float(row['f1']):.2f}"]
+
+
+def machine() -> Iterable[list[str]]:
+    found = read("quantize")["machine"]
+    yield ["measured on", ""]
+    yield ["processor", f"{found['cpu']}, {found['cores']} cores; {' '.join(found['features'])}"]
+    versions = (("PyTorch", "torch"), ("ONNX Runtime", "onnxruntime"), ("OpenVINO", "openvino"))
+    yield ["versions", ", ".join(f"{name} {found[key]}" for name, key in versions)]
+
+
+TABLES: dict[str, Callable[[], Iterable[list[str]]]] = {
+    function.__name__: function
+    for function in (results, search, runtimes, loading, shipped, classes, machine)
+}
+
+
+def main() -> None:
+    check = "--check" in sys.argv[1:]
+    for file in map(Path, FILES):
+        text = file.read_text(encoding="utf-8")
+        filled = re.sub(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", fill, text, flags=re.DOTALL)
+        if check and filled != text:
+            raise FerError(f"{file}: a table is not that of metrics/: python -m scripts.tables")
+        file.write_text(filled, encoding="utf-8")
+
+
+def fill(found: re.Match[str]) -> str:
+    head, *rows = TABLES[found[2]]()
+    lines = [head, ["---"] * len(head), *rows]
+    return found[1] + "".join(f"| {' | '.join(line)} |\n" for line in lines) + found[3]
+
+
+def read(stage: str) -> dict:
+    return json.loads(Path("metrics", DATASET, f"{stage}.json").read_text(encoding="utf-8"))
+
+
+def table(name: str) -> list[dict[str, str]]:
+    with Path("plots", DATASET, f"{name}.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def ways() -> dict[str, dict[str, str]]:
+    return {row["way"]: row for row in table("quantize")}
+
+
+def percent(share: float) -> str:
+    return f"{share:.2%}"
+
+
+if __name__ == "__main__":
+    exit_on_error(main)

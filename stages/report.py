@@ -1,0 +1,56 @@
+"""Draw every figure, and write the headlines and the page that shows it all."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fer import faces, files, params, tracking
+from fer.errors import exit_on_error
+from fer.report import figures, headlines, page
+
+MODELS = ("baseline", "tuned", "float32", "int8")
+STAGES = ("prepare", "benchmark", "train", "tune", "quantize", "evaluate")
+TABLES = (
+    *("classes", "intensity", "benchmark", "history", "history_tuned", "trials", "parameters"),
+    *("quantize", "per_class"),
+)
+
+
+def main() -> None:
+    p = params.load()
+    name, tops = p.dataset, ("data", "plots", "metrics", "models")
+    data, plots, metrics, models = (Path(top, name) for top in tops)
+    found = {stage: json.loads((metrics / f"{stage}.json").read_text()) for stage in STAGES}
+    tables = {table: pd.read_csv(plots / f"{table}.csv") for table in TABLES}
+    confusions = {model: pd.read_csv(plots / f"confusion_{model}.csv") for model in MODELS}
+    tune, cores = found["tune"], found["benchmark"]["machine"]["cores"]
+
+    figures.classes(plots / "classes.png", tables["classes"], name)
+    figures.sample_faces(plots / "faces.png", faces.load(data / "train"), name)
+    figures.intensity(plots / "intensity.png", tables["intensity"], name)
+    figures.benchmark(plots / "benchmark.png", tables["benchmark"], name, cores)
+    figures.history(plots / "history.png", tables["history"], tables["history_tuned"], name)
+    figures.trials(plots / "trials.png", tables["trials"], tune["importance"], name)
+    figures.parallel(plots / "parallel.png", tables["parameters"], tune["scales"], name)
+    figures.slices(plots / "slices.png", tables["parameters"], tune["scales"], name)
+    figures.quantization(plots / "quantize.png", tables["quantize"], name)
+    figures.confusion(plots / "confusion.png", confusions, name)
+    figures.per_class(plots / "per_class.png", tables["per_class"], name)
+    with np.load(data / "explained.npz") as arrays:
+        figures.explained(plots / "explained.png", arrays, name, "float32")
+    headline = headlines.headlines(found, tables["quantize"])
+    files.write_json(metrics / "headlines.json", headline)
+    vega = Path("plots", "vega.js")  # the same for all runs and data sets, and so no output
+    if not vega.exists():
+        page.write_vega(vega)
+    with tracking.run(p.settings.wandb, f"report-{name}", found) as run:
+        run.log(headline)
+        run.add_images(sorted(plots.glob("*.png")))
+        run.add_files(name, "model", sorted(models.glob("*.*")))
+    page.write(plots / "report.html", name, found, tables["quantize"])
+
+
+if __name__ == "__main__":
+    exit_on_error(main)

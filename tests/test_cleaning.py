@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer import params
+from fer.data import cleaning
+from fer.data.cleaning import balance, clean_train
+from fer.errors import FerError
+from fer.faces import Faces, is_in
+
+labels_of_faces = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(
+    lambda labels: np.array(labels, np.uint8)
+)
+
+
+def counts(labels):
+    return np.bincount(labels, minlength=7)
+
+
+@given(labels=labels_of_faces, seed=st.integers(0, 2**32 - 1))
+def test_classes_become_alike(labels, seed):
+    before = counts(labels)
+    over = counts(labels[balance(labels, "oversample", {}, seed)])
+    assert set(over[before > 0]) == {before.max()}
+    under = counts(labels[balance(labels, "undersample", {}, seed)])
+    assert set(under[before > 0]) == {before[before > 0].min()}
+
+
+@given(labels=labels_of_faces, seed=st.integers(0, 2**32 - 1))
+def test_growing_keeps_every_face_and_shrinking_repeats_none(labels, seed):
+    over = balance(labels, "oversample", {}, seed)
+    assert set(over) == set(range(len(labels)))
+    repeats = np.bincount(over)
+    for label in np.unique(labels):
+        assert np.ptp(repeats[labels == label]) <= 1
+    under = balance(labels, "undersample", {}, seed)
+    assert len(set(under)) == len(under)
+
+
+def test_cap_touches_the_classes_it_names():
+    labels = np.repeat(np.arange(7, dtype=np.uint8), [40, 4, 40, 70, 40, 30, 40])
+    chosen = labels[balance(labels, "cap", {"Disgust": 50, "Happy": 50}, 0)]
+    assert counts(chosen).tolist() == [40, 50, 40, 50, 40, 30, 40]
+
+
+def test_clean_train(faces):
+    prepare = params.load(Path(__file__).parents[1] / "params.yaml").prepare
+    images = faces.images
+    images[0] = 9  # blank
+    images[60] = images[1]  # a test face that stands in training
+    splits = {"train": faces[:50], "val": faces[50:60], "test": faces[60:]}
+
+    def count(**changes):
+        return len(clean_train(splits, prepare.model_copy(update=changes)))
+
+    assert count() == 50
+    assert count(drop_blank=True) == 49
+    assert count(drop_leaks=True) == 49
+    assert count(drop_blank=True, drop_leaks=True, balance="undersample") == 5 * 8
+    splits["val"] = splits["train"]
+    with pytest.raises(FerError, match="leave no training face"):
+        count(drop_leaks=True)
+
+
+def test_report(faces):
+    images = faces.images.copy()
+    images[0] = 9  # blank
+    images[50] = images[5]  # val 10 repeats train 5, with another label
+    images[66] = images[61] = images[6]  # test 1 and 6 repeat train 6
+    splits = {
+        name: Faces(images[rows], faces.labels[rows])
+        for name, rows in (("train", slice(0, 40)), ("val", slice(40, 60)), ("test", slice(60, 70)))
+    }
+    assert cleaning.report(splits) == {
+        "blank_faces": 1,
+        "identical_groups": 2,
+        "identical_groups_of_different_labels": 2,
+        "val_faces_in_train": 1,
+        "test_faces_in_train": 2,
+    }
+    leaked = is_in(splits["train"], splits["val"], splits["test"])
+    assert np.flatnonzero(leaked).tolist() == [5, 6]
+    assert np.flatnonzero(cleaning.is_blank(splits["train"])).tolist() == [0]
+
+
+def test_class_counts_and_intensities(faces):
+    after = {"train": faces[:30]}
+    rows = cleaning.class_counts({"train": faces}, after)
+    assert [row["before"] for row in rows] == [10] * 7
+    assert sum(row["after"] for row in rows) == 30
+    table = cleaning.intensities(faces)
+    assert [row["grey"] for row in table] == list(range(0, 256, 8))
+    assert sum(row["Happy"] for row in table) == pytest.approx(1, abs=1e-4)
+    happy = faces.images[faces.labels == 3]
+    assert table[1]["Happy"] == pytest.approx(((happy >= 8) & (happy < 16)).mean(), abs=1e-5)

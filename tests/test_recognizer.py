@@ -1,0 +1,233 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
+from PIL import Image
+
+from fer import Recognizer
+from fer.errors import FerError
+from fer.faces import CLASSES
+from fer.predict import images
+from fer.predict.detection import cut
+
+PHOTO = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
+"""A portrait in the public domain (US Navy): the one face is at about 185,125 to 365,305."""
+
+
+@pytest.fixture(scope="module")
+def recognizer():
+    return Recognizer()
+
+
+def assert_is_her(faces, scale=1.0):
+    (face,) = faces
+    left, top, right, bottom = (side / scale for side in face.box)
+    assert 140 < left < 200
+    assert 90 < top < 150
+    assert 340 < right < 410
+    assert 280 < bottom < 340
+    assert right - left == pytest.approx(bottom - top, abs=2)
+
+
+def test_finds_the_face_and_its_emotion(recognizer):
+    faces = recognizer.predict(PHOTO)
+    assert_is_her(faces)
+    (face,) = faces
+    assert list(face.probabilities) == list(CLASSES)
+    assert sum(face.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert face.probabilities[face.emotion] == max(face.probabilities.values())
+    assert face.pixels.shape == (48, 48)
+    assert face.maps.shape == (7, 3, 3)
+
+
+def test_takes_any_form_of_an_image(recognizer):
+    image = Image.open(PHOTO)
+    array = np.asarray(image)
+    (right,) = recognizer.predict(image)
+    forms = [
+        str(PHOTO),
+        array,
+        array / 255,
+        np.dstack([array, np.full(array.shape[:2], 255, np.uint8)]),
+        array.astype(np.uint16) * 257,
+        image.convert("CMYK"),
+        image.convert("RGBA"),
+        image.convert("P", palette=Image.Palette.ADAPTIVE, colors=256),
+    ]
+    for form in forms:
+        (face,) = recognizer.predict(form)
+        assert face.emotion == right.emotion
+        assert face.probabilities[face.emotion] == pytest.approx(
+            right.probabilities[face.emotion], abs=0.15
+        )
+    grey = np.asarray(image.convert("L"))
+    assert_is_her(recognizer.predict(grey))
+    assert_is_her(recognizer.predict(grey[..., None]))
+
+
+def test_several_images_give_a_list_each(recognizer):
+    array = np.asarray(Image.open(PHOTO))
+    nothing = np.zeros_like(array)
+    for batch in ([array, nothing, PHOTO], (array, nothing, PHOTO), np.stack([array, nothing])):
+        found = recognizer.predict(batch)
+        assert len(found) == len(batch)
+        assert_is_her(found[0])
+        assert found[1] == []
+
+
+def test_face_that_is_given_is_taken_whole(recognizer, faces):
+    (face,) = recognizer.predict(faces.images[0], face=True)
+    assert face.box == (0, 0, 48, 48)
+    np.testing.assert_array_equal(face.pixels, faces.images[0])
+    probabilities = recognizer.classify(faces.images[:1])[0]
+    np.testing.assert_allclose(list(face.probabilities.values()), probabilities, atol=1e-6)
+
+
+def test_batch_of_faces(recognizer, faces):
+    found = recognizer.predict(faces.images, face=True)
+    assert [len(one) for one in found] == [1] * len(faces)
+    probabilities = [list(one[0].probabilities.values()) for one in found]
+    np.testing.assert_allclose(probabilities, recognizer.classify(faces.images), atol=1e-6)
+    assert recognizer.predict([]) == []
+
+
+def test_batch_shared_among_threads_is_the_same(faces):
+    expected = Recognizer(threads=1).classify(faces.images)
+    for threads in (2, 3, 8):
+        found = Recognizer(threads=threads).classify(faces.images)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_rotated_by_exif(recognizer, tmp_path):
+    image = Image.open(PHOTO).rotate(90, expand=True)
+    exif = image.getexif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    image.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    assert_is_her(recognizer.predict(tmp_path / "turned.jpg"))
+
+
+def test_large_image(recognizer, tmp_path):
+    image = Image.open(PHOTO)
+    image.resize((image.width * 13, image.height * 13)).save(tmp_path / "large.jpg")
+    assert_is_her(recognizer.predict(tmp_path / "large.jpg"), scale=13)  # 52 megapixels
+
+
+def test_small_images_have_no_face(recognizer):
+    for size in ((1, 1), (3, 200), (200, 3), (48, 48)):
+        assert recognizer.predict(np.full(size, 100, np.uint8)) == []
+    assert len(recognizer.predict(np.full((1, 1), 100, np.uint8), face=True)) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    nps.arrays(np.uint8, st.tuples(st.integers(1, 60), st.integers(1, 60))),
+    st.integers(-50, 80),
+    st.integers(-50, 80),
+    st.integers(1, 90),
+)
+def test_any_box_gives_a_face(pixels, left, top, side):
+    face = cut(pixels, (left, top, left + side, top + side))
+    assert face.shape == (48, 48)
+    assert face.dtype == np.uint8
+
+
+@settings(max_examples=60, deadline=None)
+@given(nps.arrays(np.uint16, st.tuples(st.integers(1, 20), st.integers(1, 20))))
+def test_16_bits_are_scaled(pixels):
+    np.testing.assert_array_equal(images.grey(pixels), pixels // 257)
+    image = Image.fromarray(pixels)
+    np.testing.assert_array_equal(images.grey(image), pixels // 257)
+
+
+def test_transparent_is_white():
+    image = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    assert (images.grey(image) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((2, 2, 2, 2), np.uint8), "not [2, 2, 2]"),
+        (np.zeros((0, 5), np.uint8), "not [0, 5]"),
+        (np.zeros(5, np.uint8), "not [5]"),
+        (np.zeros((5, 5), np.int64), "not int64"),
+        (np.full((5, 5), 200.0), "values from 0 to 1"),
+        (np.full((5, 5), np.nan), "values from 0 to 1"),
+    ],
+)
+def test_array_that_is_no_image(recognizer, array, said):
+    with pytest.raises(FerError) as error:
+        recognizer.predict(array)
+    assert said in str(error.value)
+
+
+def break_file(path, content):
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is not an image"),
+        (b"emotion,pixels,Usage\n", "is not an image"),
+        (PHOTO.read_bytes()[:3000], "cannot be read: image file is truncated"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "x.jpg: "),
+    ],
+)
+def test_file_that_is_no_image(recognizer, tmp_path, content, said):
+    with pytest.raises(FerError, match=said) as error:
+        recognizer.predict(break_file(tmp_path / "x.jpg", content))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model"])
+def test_file_that_is_no_model(tmp_path, content):
+    with pytest.raises(FerError, match="is not a model"):
+        Recognizer(break_file(tmp_path / "m.onnx", content))
+
+
+def test_models_that_come_with_it(faces):
+    assert Recognizer().path.name == "fer.onnx"
+    small = Recognizer("int8")
+    assert small.path.name == "fer.int8.onnx"
+    assert small.about["dataset"] == "fer2013"
+    assert small.path.stat().st_size < 90_000
+    assert small.classify(faces.images).shape == (70, 7)
+
+
+def test_missing_files(recognizer, tmp_path):
+    with pytest.raises(FerError, match="no model here"):
+        Recognizer(tmp_path / "m.onnx")
+    with pytest.raises(FerError, match="cannot be read: No such file"):
+        recognizer.predict(tmp_path / "photo.jpg")
+
+
+def test_model_of_another_input(tmp_path):
+    from onnx import TensorProto, helper, save
+
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    node = helper.make_node("Relu", ["x"], ["y"])
+    graph = helper.make_graph([node], "g", [value], [out])
+    opset = [helper.make_opsetid("", 20)]
+    save(helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "m.onnx")
+    with pytest.raises(FerError, match="does not take faces"):
+        Recognizer(tmp_path / "m.onnx")
+
+
+def test_predicting_needs_neither_torch_nor_dvc():
+    code = (
+        "import sys; from fer import Recognizer; Recognizer().predict(sys.argv[1]);"
+        "print(*sorted({'torch', 'dvc', 'matplotlib', 'wandb', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, PHOTO], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "\n"

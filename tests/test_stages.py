@@ -1,0 +1,53 @@
+"""dvc.yaml says all that a stage's result depends on, and nothing is said twice."""
+
+import re
+from pathlib import Path
+
+import grimp
+import pytest
+from ruamel.yaml import YAML
+
+from fer.params import Train, load
+
+ROOT = Path(__file__).parents[1]
+STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+GRAPH = grimp.build_graph("fer", "stages", cache_dir=None)
+
+
+def file_of(module):
+    path = ROOT / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_depends_on_all_code_that_it_imports_and_on_no_other(stage):
+    name = f"stages.{stage}"
+    imported = {name, *GRAPH.find_upstream_modules(name)}
+    # A package's __init__ runs as well.
+    imported |= {m.rpartition(".")[0] for m in imported if m.count(".") > 1} | {"fer"}
+    files = {file_of(module) for module in imported} - {ROOT / "stages/__init__.py"}
+    code = {ROOT / dep for dep in STAGES[stage]["deps"] if dep.startswith(("fer/", "stages/"))}
+    missing = [f for f in files if not any(f == dep or f.is_relative_to(dep) for dep in code)]
+    assert not missing
+    unused = [dep for dep in code if not any(f == dep or f.is_relative_to(dep) for f in files)]
+    assert not unused
+
+
+def test_train_and_tune_read_the_same_recipe():
+    of_tune = {p.removeprefix("train.") for p in STAGES["tune"]["params"] if p.startswith("train.")}
+    assert of_tune == set(Train.model_fields) - {"num_workers"}
+
+
+def test_no_stage_depends_on_the_settings():
+    assert not [s for s, stage in STAGES.items() if "settings" in str(stage.get("params", []))]
+
+
+def test_stages_have_no_function_but_main():
+    for path in (ROOT / "stages").glob("*.py"):
+        assert set(re.findall(r"^ *(?:def|class) (\w+)", path.read_text(), re.MULTILINE)) <= {
+            "main"
+        }
+
+
+def test_params_yaml_is_valid():
+    load(ROOT / "params.yaml")
