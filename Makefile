@@ -15,11 +15,12 @@ test: .venv/test  ## set up, and run the tests
 test-fast: .venv/test  ## the same without what takes more than a few seconds
 	$(BIN)/pytest -m 'not qemu and not slow'
 
-lint: .venv/test  ## check style, types, and which part of the code imports which
+lint: .venv/test  ## check style, imports, types and the tables of the README
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/python -m scripts.tables --check
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: needs Python 3.11 or newer; name one with make PYTHON=...")'

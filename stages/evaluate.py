@@ -10,6 +10,7 @@ from fer import faces, files, params
 from fer.errors import FerError, exit_on_error
 from fer.machine import machine
 from fer.predict.recognizer import Recognizer
+from fer.report import figures
 from fer.training import checkpoint, evaluation
 
 EXPORTED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
@@ -29,12 +30,12 @@ def main() -> None:
     } | {name: recognizer.classify for name, recognizer in recognizers.items()}
 
     mirrored = np.ascontiguousarray(test.images[..., ::-1])
-    figures, class_rows, right = {}, [], {}
+    scores, class_rows, right = {}, [], {}
     for name, classify in classifiers.items():
         plain, flipped = classify(test.images), classify(mirrored)
         predicted = plain.argmax(1)
         right[name] = predicted == test.labels
-        figures[name] = {
+        scores[name] = {
             way: evaluation.scores(found, test.labels, new, p.evaluate.calibration_bins)
             for way, found in (("plain", plain), ("flip_averaged", (plain + flipped) / 2))
         }
@@ -49,7 +50,7 @@ def main() -> None:
     report = {
         "dataset": p.dataset,
         "faces": {"test": len(test), "test_new": int(new.sum())},
-        **figures,
+        **scores,
         "warning": warning,
         "int8_against_float32": evaluation.mcnemar(right["int8"], right["float32"]),
         "machine": machine(),
@@ -58,12 +59,13 @@ def main() -> None:
     files.write_csv(plots / "per_class.csv", class_rows)
     shown = evaluation.examples(test.labels, right["float32"], p.evaluate.shown_seed)
     seen = recognizers["float32"].predict(list(test.images[shown]), face=True)
-    files.write_arrays(
-        data / "explained.npz",
-        images=test.images[shown],
-        labels=test.labels[shown],
-        probabilities=np.array([list(found[0].probabilities.values()) for found in seen]),
-        maps=np.array([found[0].maps for found in seen]),
+    # Drawn here, as no other stage may read test faces.
+    figures.explained(
+        plots / "explained.png",
+        test[shown],
+        np.array([list(found[0].probabilities.values()) for found in seen]),
+        np.array([found[0].maps for found in seen]),
+        f"{p.dataset}: what float32 looked at",
     )
     if warning:
         print(f"warning: {warning}", file=sys.stderr)

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from fer import faces, files, params, tracking
@@ -38,8 +37,6 @@ def main() -> None:
     figures.quantization(plots / "quantize.png", tables["quantize"], name)
     figures.confusion(plots / "confusion.png", confusions, name)
     figures.per_class(plots / "per_class.png", tables["per_class"], name)
-    with np.load(data / "explained.npz") as arrays:
-        figures.explained(plots / "explained.png", arrays, name, "float32")
     headline = headlines.headlines(found, tables["quantize"])
     files.write_json(metrics / "headlines.json", headline)
     vega = Path("plots", "vega.js")  # the same for all runs and data sets, and so no output

@@ -55,10 +55,7 @@ def export(path: Path, network: Network) -> None:
             dynamo=True,
             verbose=False,
         )
-        graph = onnx.load(written)
-    _strip(graph)
-    with whole(path) as temporary:
-        onnx.save(graph, temporary)
+        tidy(written, path)
 
 
 def describe(path: Path, about: Mapping[str, object]) -> None:
@@ -73,6 +70,30 @@ def describe(path: Path, about: Mapping[str, object]) -> None:
         onnx.save(graph, temporary)
 
 
+def tidy(source: Path, target: Path) -> None:
+    """Write the graph at `source` without what does not count, a fifth of its bytes.
+
+    That is long names of what lies between the layers, and the exporter's notes of where each
+    operator came from, with our folders in them.
+    """
+    model = onnx.load(source)
+    graph = model.graph
+    model.ClearField("metadata_props")
+    graph.ClearField("metadata_props")
+    graph.ClearField("value_info")
+    outside = {value.name for value in (*graph.input, *graph.output)}
+    names: dict[str, str] = {name: name for name in ("", *outside)}
+    for constant in graph.initializer:
+        constant.name = names.setdefault(constant.name, f"c{len(names)}")
+    for node in graph.node:
+        for field in ("name", "metadata_props", "doc_string"):
+            node.ClearField(field)
+        for tensors in (node.input, node.output):
+            tensors[:] = [names.setdefault(name, f"t{len(names)}") for name in tensors]
+    with whole(target) as temporary:
+        onnx.save(model, temporary)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without the advice that PyTorch's exporter and ONNX Runtime's tools print and log."""
@@ -83,13 +104,3 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(logging.NOTSET)
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    """Remove what the exporter notes of where each operator came from, and our folders with it."""
-    model.ClearField("metadata_props")
-    model.graph.ClearField("metadata_props")
-    model.graph.ClearField("value_info")
-    for part in (*model.graph.node, *model.graph.input, *model.graph.output):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")

@@ -29,7 +29,7 @@ from torch.nn.utils import parametrize
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from tqdm import tqdm
 
-from fer.deploy.export import quiet
+from fer.deploy.export import quiet, tidy
 from fer.errors import FerError
 from fer.faces import Faces
 from fer.params import Augment
@@ -103,9 +103,10 @@ def quantize(
     with tempfile.TemporaryDirectory() as folder, quiet():
         folded = Path(folder, "folded.onnx")
         quant_pre_process(source, folded, skip_symbolic_shape=True)
+        written = Path(folder, "quantized.onnx")
         quantize_static(
             folded,
-            target,
+            written,
             _Batches(images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_OPERATORS,
@@ -115,6 +116,7 @@ def quantize(
             weight_type=QuantType.QInt8,
             calibrate_method=_METHODS[method],
         )
+        tidy(written, target)
 
 
 def check_portable(path: Path) -> None:

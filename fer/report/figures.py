@@ -289,41 +289,52 @@ def per_class(path: Path, table: pd.DataFrame, dataset: str) -> None:
     _save(path, figure, f"{dataset}: each class of the test split")
 
 
-def explained(path: Path, arrays: Mapping[str, np.ndarray], dataset: str, model: str) -> None:
-    """Faces with what the model looked at (explained.npz), a row a class, right ones first.
+def explained(
+    path: Path, faces: Faces, probabilities: np.ndarray, maps: np.ndarray, title: str
+) -> None:
+    """Faces with what the model looked at, a row a class.
 
     That is the class activation map of the emotion it chose (Zhou et al. 2016, arXiv:1512.04150).
+
+    probabilities: [N, 7]
+    maps: [N, 7, h, w]
     """
-    labels, guesses = arrays["labels"], arrays["probabilities"].argmax(1)
-    rows = [np.flatnonzero(labels == label) for label in range(len(CLASSES))]
+    guesses = probabilities.argmax(1)
+    rows = [np.flatnonzero(faces.labels == label) for label in range(len(CLASSES))]
     columns = max(map(len, rows))
     figure = _figure(1.8 * columns + 0.8, 1.12 * len(CLASSES) + 0.3)
     grid = figure.subplots(len(CLASSES), 2 * columns, squeeze=False)
     for axes in grid.ravel():
         axes.axis("off")
-    for axes_row, name, faces in zip(grid, CLASSES, rows, strict=True):
-        axes_row[0].text(-0.15, 0.5, name, transform=axes_row[0].transAxes, ha="right", va="center")
-        for place, face in enumerate(faces):
+    for axes_row, name, own in zip(grid, CLASSES, rows, strict=True):
+        first = axes_row[0]
+        first.text(-0.15, 0.5, name, transform=first.transAxes, ha="right", va="center")
+        for place, face in enumerate(own):
             plain, marked = axes_row[2 * place : 2 * place + 2]
             for axes in (plain, marked):
-                axes.imshow(arrays["images"][face], cmap="gray", vmin=0, vmax=255)
-            heat = arrays["maps"][face, guesses[face]].clip(min=0)
-            seen = (MARGIN - 0.5, FACE_SIZE - MARGIN - 0.5)  # what the network sees of the face
-            marked.imshow(
-                heat / max(heat.max(), 1e-12),
-                extent=(*seen, *reversed(seen)),
-                interpolation="bilinear",
-                cmap="inferno",
-                alpha=0.55,
-                vmin=0,
-                vmax=1,
-            )
-            marked.set_xlim(-0.5, FACE_SIZE - 0.5)
-            marked.set_ylim(FACE_SIZE - 0.5, -0.5)
-            guess = f"{CLASSES[guesses[face]]} {arrays['probabilities'][face].max():.0%}"
-            color = GREEN if guesses[face] == labels[face] else ORANGE
+                axes.imshow(faces.images[face], cmap="gray", vmin=0, vmax=255)
+            _heat(marked, maps[face, guesses[face]])
+            guess = f"{CLASSES[guesses[face]]} {probabilities[face].max():.0%}"
+            color = GREEN if guesses[face] == faces.labels[face] else ORANGE
             plain.set_title(guess, color=color, fontsize=8, loc="left")
-    _save(path, figure, f"{dataset}: what {model} looked at; green: right, orange: wrong")
+    _save(path, figure, f"{title}; green: right, orange: wrong")
+
+
+def _heat(axes: Axes, heat: np.ndarray) -> None:
+    """Lay a map [h, w] over the part of a face that the network sees."""
+    seen = (MARGIN - 0.5, FACE_SIZE - MARGIN - 0.5)
+    heat = heat.clip(min=0)
+    axes.imshow(
+        heat / max(heat.max(), 1e-12),
+        extent=(*seen, *reversed(seen)),
+        interpolation="bilinear",
+        cmap="inferno",
+        alpha=0.55,
+        vmin=0,
+        vmax=1,
+    )
+    axes.set_xlim(-0.5, FACE_SIZE - 0.5)
+    axes.set_ylim(FACE_SIZE - 0.5, -0.5)
 
 
 def _figure(width: float, height: float) -> Figure:
