@@ -10,10 +10,10 @@ repro: .venv/train  ## set up, and run every stage on the data set that params.y
 	$(BIN)/dvc repro --force
 
 test: .venv/test  ## set up, and run the tests
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 test-fast: .venv/test  ## the same without what takes more than a few seconds
-	$(BIN)/pytest -m 'not qemu and not slow'
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m 'not qemu and not slow'
 
 lint: .venv/test  ## check style, imports, types and the tables of the README
 	$(BIN)/ruff check .

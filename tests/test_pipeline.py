@@ -97,16 +97,16 @@ def test_again_is_up_to_date(project):
     assert "Data and pipelines are up to date." in run(project, "dvc", "repro").stdout
 
 
-def test_training_twice_gives_the_same_bytes(project):
-    model = project / "models/sample/baseline.pt"
+def test_training_twice_gives_the_same_bytes(params):
+    model = params / "models/sample/baseline.pt"
     before = model.read_bytes()
-    result = run(project, "dvc", "repro", "-f", "-s", "train@sample")
+    result = run(params, "dvc", "repro", "-f", "-s", "train@sample")
     assert result.returncode == 0, result.stderr
     assert model.read_bytes() == before
 
 
-def test_finished_search_is_not_repeated(project):
-    result = run(project, "dvc", "repro", "-f", "-s", "tune@sample")
+def test_finished_search_is_not_repeated(params):
+    result = run(params, "dvc", "repro", "-f", "-s", "tune@sample")
     assert result.returncode == 0, result.stderr
     assert "going on after 3 finished trials" in result.stdout
     assert "\ntrial 0 of 3" not in result.stdout
