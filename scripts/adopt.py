@@ -1,21 +1,26 @@
-"""Write the best parameters that `tune` found into params.yaml."""
+"""Write the best parameters that `tune` found into params.yaml, if they were better in full."""
 
-import json
 from pathlib import Path
 
 from fer import params
 from fer.errors import FerError, exit_on_error
+from fer.report.read import read_json
 
 
 def main() -> None:
     p = params.load()
-    found = Path("metrics", p.dataset, "tune.json")
-    try:
-        best = json.loads(found.read_text(encoding="utf-8"))["best"]["params"]
-    except (OSError, ValueError, KeyError) as error:
-        raise FerError(f"{found}: no finished search here; run `dvc repro tune`") from error
-    changes = params.update(Path("params.yaml"), best)
-    print("\n".join(changes) or "params.yaml has the best parameters already")
+    path = Path("metrics", p.dataset, "tune.json")
+    found = read_json(path)
+    before, after = (found[when]["val_new_accuracy"] for when in ("before", "after"))
+    if found["best"]["params"] == {name: p.recipe.get(name) for name in p.tune.space}:
+        print("params.yaml has the best parameters already")
+        return
+    if after <= before:
+        raise FerError(
+            f"{path}: trained in full, the winner of the search was not better on val "
+            f"({after:.2%}, the recipe {before:.2%}): params.yaml stays as it is"
+        )
+    print("\n".join(params.update(Path("params.yaml"), found["best"]["params"])))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@ A table stands between `<!-- table: name -->` and `<!-- end -->`. With --check, 
 """
 
 import csv
-import json
 import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from fer.errors import FerError, exit_on_error
+from fer.report.read import read_json
 
 FILES = ("README.md", "MODEL_CARD.md")
 DATASET = "fer2013"
@@ -120,7 +120,7 @@ def fill(found: re.Match[str]) -> str:
 
 
 def read(stage: str) -> dict:
-    return json.loads(Path("metrics", DATASET, f"{stage}.json").read_text(encoding="utf-8"))
+    return read_json(Path("metrics", DATASET, f"{stage}.json"))
 
 
 def table(name: str) -> list[dict[str, str]]:

@@ -1,13 +1,11 @@
 """Draw every figure, and write the headlines and the page that shows it all."""
 
-import json
 from pathlib import Path
-
-import pandas as pd
 
 from fer import faces, files, params, tracking
 from fer.errors import exit_on_error
 from fer.report import figures, headlines, page
+from fer.report.read import read_json, read_table
 
 MODELS = ("baseline", "tuned", "float32", "int8")
 STAGES = ("prepare", "benchmark", "train", "tune", "quantize", "evaluate")
@@ -21,9 +19,9 @@ def main() -> None:
     p = params.load()
     name, tops = p.dataset, ("data", "plots", "metrics", "models")
     data, plots, metrics, models = (Path(top, name) for top in tops)
-    found = {stage: json.loads((metrics / f"{stage}.json").read_text()) for stage in STAGES}
-    tables = {table: pd.read_csv(plots / f"{table}.csv") for table in TABLES}
-    confusions = {model: pd.read_csv(plots / f"confusion_{model}.csv") for model in MODELS}
+    found = {stage: read_json(metrics / f"{stage}.json") for stage in STAGES}
+    tables = {table: read_table(plots / f"{table}.csv") for table in TABLES}
+    confusions = {model: read_table(plots / f"confusion_{model}.csv") for model in MODELS}
     tune, cores = found["tune"], found["benchmark"]["machine"]["cores"]
 
     figures.classes(plots / "classes.png", tables["classes"], name)

@@ -54,7 +54,8 @@ def test_history_has_every_epoch(faces, checkpoint):
 
 def test_keeps_the_best_epoch(faces, checkpoint):
     weights = []
-    _, history = fit(faces, checkpoint)
+    recipe = RECIPE.changed({"train.sizes": [44]})
+    _, history = fit(faces, checkpoint, recipe)
     checkpoint.unlink()
     best = best_epoch(history)
     assert best["val_accuracy"] == max(row["val_accuracy"] for row in history)
@@ -62,7 +63,7 @@ def test_keeps_the_best_epoch(faces, checkpoint):
     def remember(rows):
         weights.append(torch.load(checkpoint, weights_only=True)["network"])
 
-    state, _ = fit(faces, checkpoint, on_epoch=remember)
+    state, _ = fit(faces, checkpoint, recipe, on_epoch=remember)
     kept = weights[best["epoch"] - 1]
     assert all(torch.equal(state[name], kept[name]) for name in state)
 

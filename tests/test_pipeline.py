@@ -112,8 +112,19 @@ def test_finished_search_is_not_repeated(params):
     assert "\ntrial 0 of 3" not in result.stdout
 
 
+def searched(project, after):
+    """As if the search had found another learning rate, with this accuracy against 0.5."""
+    path = project / "metrics/sample/tune.json"
+    tune = json.loads(path.read_text())
+    tune["before"]["val_new_accuracy"] = 0.5
+    tune["after"]["val_new_accuracy"] = after
+    tune["best"]["params"]["train.lr"] = 0.123
+    path.write_text(json.dumps(tune))
+    return tune["best"]["params"]
+
+
 def test_adopt_writes_the_best_parameters(params):
-    best = json.loads((params / "metrics/sample/tune.json").read_text())["best"]["params"]
+    best = searched(params, after=0.6)
     result = run(params, sys.executable, "-m", "scripts.adopt")
     assert result.returncode == 0, result.stderr
     recipe = load(params / "params.yaml").recipe
@@ -122,11 +133,21 @@ def test_adopt_writes_the_best_parameters(params):
     assert again.stdout == "params.yaml has the best parameters already\n"
 
 
+def test_adopt_refuses_what_was_not_better(params):
+    searched(params, after=0.5)
+    before = (params / "params.yaml").read_text()
+    result = run(params, sys.executable, "-m", "scripts.adopt")
+    assert result.returncode == 1
+    assert "the winner of the search was not better on val (50.00%, the" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert (params / "params.yaml").read_text() == before
+
+
 def test_adopt_without_a_search_is_a_clear_error(params):
     update(params, {"dataset": "fer2013"})
     result = run(params, sys.executable, "-m", "scripts.adopt")
     assert result.returncode == 1
-    assert result.stderr.startswith("error: metrics/fer2013/tune.json: no finished search here")
+    assert result.stderr.startswith("error: metrics/fer2013/tune.json: cannot be read")
 
 
 def test_workers_change_the_seconds_and_nothing_else(params):

@@ -15,7 +15,7 @@ def headlines(found: Mapping[str, Mapping[str, Any]], ways: pd.DataFrame) -> dic
     test = found["evaluate"]
     row = ways.set_index("way").loc
     return {
-        "val": round(row["Recognizer"]["val_accuracy"], 4),
+        "val": round(row["ONNX Runtime"]["val_accuracy"], 4),
         "test": round(test["float32"]["plain"]["accuracy"], 4),
         "test_flip": round(test["float32"]["flip_averaged"]["accuracy"], 4),
         "test_int8": round(test["int8"]["plain"]["accuracy"], 4),

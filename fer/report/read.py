@@ -1,0 +1,25 @@
+"""Read what the stages wrote."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fer.errors import FerError
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; raises FerError where it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FerError(f"{path}: cannot be read ({error}); run `dvc repro` to make it") from error
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The content of a CSV file; raises FerError where it is missing or damaged."""
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise FerError(f"{path}: cannot be read ({error}); run `dvc repro` to make it") from error
