@@ -37,8 +37,9 @@ def main() -> None:
         )
         export.export(float32, network)
         quantize.quantize(float32, usual, calibration, method, portable=False)
+        quantize.quantize(float32, int8, calibration, method)
         tuned = quantize.finetune(
-            network, calibration, train, epochs=p.quantize.epochs, seed=p.quantize.seed
+            network, int8, train, epochs=p.quantize.epochs, seed=p.quantize.seed
         )
         export.export(int8, tuned)
         quantize.quantize(int8, int8, calibration, method)

@@ -37,7 +37,7 @@ def main() -> None:
     figures.per_class(plots / "per_class.png", tables["per_class"], name)
     headline = headlines.headlines(found, tables["quantize"])
     files.write_json(metrics / "headlines.json", headline)
-    vega = Path("plots", "vega.js")  # the same for all runs and data sets, and so no output
+    vega = params.home() / "plots" / "vega.js"  # the same for all runs, and so no output
     if not vega.exists():
         page.write_vega(vega)
     with tracking.run(p.settings.wandb, f"report-{name}", found) as run:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fer import faces, files, params, tracking
-from fer.errors import exit_on_error
+from fer.errors import FerError, exit_on_error
 from fer.machine import machine
 from fer.training import checkpoint, evaluation
 from fer.training.device import pick_device
@@ -17,6 +17,8 @@ def main() -> None:
     data, plots = Path("data", p.dataset), Path("plots", p.dataset)
     train, val = faces.load(data / "train"), faces.load(data / "val")
     new = val[~faces.is_in(val, train)]
+    if not len(new):
+        raise FerError(f"{data}: every val face stands in the training split too")
     state = checkpoint_path(p.recipe, train, new, p.epochs)
 
     config = {"dataset": p.dataset, "epochs": p.epochs} | p.recipe.model_dump()
@@ -46,7 +48,7 @@ def main() -> None:
     }
     files.write_json(Path("metrics", p.dataset, "train.json"), report)
     files.write_csv(plots / "history.csv", history)
-    state.unlink()
+    state.unlink(missing_ok=True)  # another run of the same recipe may have been first
 
 
 if __name__ == "__main__":

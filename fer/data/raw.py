@@ -6,11 +6,11 @@ from pathlib import Path, PurePath
 
 from fer.errors import FerError
 
-SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".gz", ".zip", ".tar.gz", ".tgz", ".tar")
+SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".zip", ".tar.gz", ".tgz", ".tar", ".gz")
 """What a data set is recognized by; of two kinds of file, the first is taken."""
 
 _KAGGLE_NAMES = ("fer2013", "icml_face_data")
-"""Beginnings of the names of Kaggle's files, the preferred one first."""
+"""Names of Kaggle's files without their suffixes, the preferred one first."""
 
 _COMPETITION = (
     "https://www.kaggle.com/c/"
@@ -19,7 +19,7 @@ _COMPETITION = (
 
 
 def find(folder: Path) -> Path:
-    """The CSV of faces in `folder` or below, or without a CSV, the archive.
+    """The file of faces in `folder` or below: as `choose` chooses among CSVs and archives.
 
     Raises FerError where there is none, or it cannot be told which.
     """
@@ -80,6 +80,8 @@ def _files(folder: Path) -> list[Path]:
 def _rank(name: str) -> tuple[int, int]:
     """The lower, the more likely it holds the faces: by its name, then by its kind."""
     lower = PurePath(name).name.lower()
-    known = [n for n, start in enumerate(_KAGGLE_NAMES) if lower.startswith(start)]
     kinds = [n for n, suffix in enumerate(SUFFIXES) if lower.endswith(suffix)]
-    return (*known, len(_KAGGLE_NAMES))[0], (*kinds, len(SUFFIXES))[0]
+    kind = kinds[0] if kinds else len(SUFFIXES)
+    stem = lower.removesuffix(SUFFIXES[kind]) if kinds else lower
+    named = _KAGGLE_NAMES.index(stem) if stem in _KAGGLE_NAMES else len(_KAGGLE_NAMES)
+    return named, kind

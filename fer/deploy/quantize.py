@@ -7,7 +7,7 @@ which end at 32,767. Weights of at most 64 keep every such sum below: 2 * 255 * 
 import copy
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
-from onnx import TensorProto, numpy_helper
+from onnx import numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -33,7 +33,6 @@ from fer.deploy.export import quiet, tidy
 from fer.errors import FerError
 from fer.faces import Faces
 from fer.params import Augment
-from fer.training.augmentation import center_crop
 from fer.training.device import keep_freed_memory
 from fer.training.loading import loader
 from fer.training.networks import Network
@@ -55,15 +54,13 @@ _BATCH, _LR = 64, 2e-4
 """Of the fine-tuning; found on FER2013's PublicTest."""
 
 
-def finetune(
-    network: Network, calibration: np.ndarray, faces: Faces, *, epochs: int, seed: int
-) -> Network:
+def finetune(network: Network, quantized: Path, faces: Faces, *, epochs: int, seed: int) -> Network:
     """A copy of `network` whose weights do well in spite of the roundings of int8.
 
     Learned from the labels of randomly shifted and mirrored `faces`, and from what `network` says
     of them without roundings (distillation: Polino et al. 2018, arXiv:1802.05668).
 
-    calibration: faces uint8 [N, 48, 48] that show the ranges of the activations
+    quantized: the graph that `quantize` makes of `network`, which has the ranges of the activations
     """
     student = copy.deepcopy(network).eval()  # so that BatchNorm stays as it is exported
     batches = loader(
@@ -74,7 +71,7 @@ def finetune(
     schedule = CosineAnnealingLR(optimizer, max(1, steps))
     keep_freed_memory()
     bar = tqdm(total=steps, desc="fine-tuning int8", unit="step", disable=None)
-    with bar, _rounded(student, calibration):
+    with bar, _rounded(student, quantized):
         for batches.sampler.epoch in range(epochs):
             for images, labels in batches:
                 with torch.no_grad():
@@ -120,17 +117,22 @@ def quantize(
 
 
 def check_portable(path: Path) -> None:
-    """Raise FerError where the answers of the int8 graph at `path` would depend on the processor.
+    """Raise FerError where the answers of the int8 graph at `path` could depend on the processor.
 
-    That is, where a layer has two weights of one output channel and sign that are more than 128
-    together. Their products with the largest input, 255, could leave 16 bits.
+    That is, unless the weights of each convolution are int8 from -64 to 64 with a zero point of 0.
     """
-    for tensor in onnx.load(path).graph.initializer:
-        if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1:
-            weights = np.sort(numpy_helper.to_array(tensor).astype(int).reshape(tensor.dims[0], -1))
-            positive, negative = weights[:, -2:].clip(min=0), weights[:, :2].clip(max=0)
-            if max(positive.sum(1).max(), -negative.sum(1).min()) > 2 * _LARGEST:
-                raise FerError(f"{path}: the sums of {tensor.name} can leave 16 bits")
+    graph = onnx.load(path).graph
+    constants = {c.name: numpy_helper.to_array(c) for c in graph.initializer}
+    makers = {output: node for node in graph.node for output in node.output}
+    layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    for number, node in enumerate(layers, 1):
+        weight = makers.get(node.input[1])
+        stored = constants.get(weight.input[0]) if weight else None
+        if stored is None or stored.dtype != np.int8:
+            raise FerError(f"{path}: layer {number} has no int8 weights")
+        zero = constants[weight.input[2]]
+        if zero.any() or np.abs(stored.astype(int)).max() > _LARGEST:
+            raise FerError(f"{path}: the sums of layer {number} can leave 16 bits")
 
 
 def quantize_published(network: nn.Module) -> tuple[nn.Module, int]:
@@ -178,26 +180,23 @@ class _RoundedWeight(nn.Module):
 
 
 @contextmanager
-def _rounded(network: Network, calibration: np.ndarray) -> Iterator[None]:
-    """Within the block, each convolution rounds its weights, and its input to uint8.
+def _rounded(network: Network, quantized: Path) -> Iterator[None]:
+    """Within the block, each convolution rounds its weights, and its input as `quantized` does.
 
     BatchNorm scales each output channel, and so changes nothing about the rounding of weights.
     """
-    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    ranges = _input_ranges(network, convolutions, calibration)
 
-    def rounds_its_input(low: float, high: float):
-        scale = max(high - low, 1e-8) / 255
-        zero = round(-low / scale)
-
+    def rounds_its_input(scale: float, zero: int) -> Callable[..., tuple[torch.Tensor]]:
         def hook(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
             return (torch.fake_quantize_per_tensor_affine(inputs[0], scale, zero, 0, 255),)
 
         return hook
 
-    handles = []
-    for conv, ends in zip(convolutions, ranges, strict=True):
-        handles.append(conv.register_forward_pre_hook(rounds_its_input(*ends)))
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    layers, handles = _int8_layers(quantized), []
+    for conv in convolutions:
+        _, *steps = min(layers, key=lambda layer: _difference(conv, layer[0]))
+        handles.append(conv.register_forward_pre_hook(rounds_its_input(*steps)))
         parametrize.register_parametrization(conv, "weight", _RoundedWeight())
     try:
         yield
@@ -207,21 +206,28 @@ def _rounded(network: Network, calibration: np.ndarray) -> Iterator[None]:
             parametrize.remove_parametrizations(conv, "weight")
 
 
+def _int8_layers(quantized: Path) -> list[tuple[np.ndarray, float, int]]:
+    """Of each convolution of an int8 graph its weights, and scale and zero point of its input."""
+    graph = onnx.load(quantized).graph
+    constants = {c.name: numpy_helper.to_array(c) for c in graph.initializer}
+    makers = {output: node for node in graph.node for output in node.output}
+    found = []
+    for node in graph.node:
+        if node.op_type == "Conv":
+            x, weight = (makers[name] for name in node.input[:2])
+            scale, zero = (constants[name] for name in x.input[1:3])
+            found.append((constants[weight.input[0]], float(scale), int(zero)))
+    return found
+
+
 @torch.no_grad()
-def _input_ranges(
-    network: Network, convolutions: list[nn.Conv2d], calibration: np.ndarray
-) -> list[tuple[float, float]]:
-    """Ends of the input of each convolution, with 0 in between: the means of those of batches."""
-    lows: dict[nn.Module, list[float]] = {conv: [] for conv in convolutions}
-    highs: dict[nn.Module, list[float]] = {conv: [] for conv in convolutions}
+def _difference(conv: nn.Conv2d, integers: np.ndarray) -> float:
+    """How far a layer of the network is from being the one with these int8 weights.
 
-    def observe(conv: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        lows[conv].append(inputs[0].min().item())
-        highs[conv].append(inputs[0].max().item())
-
-    handles = [conv.register_forward_pre_hook(observe) for conv in convolutions]
-    for batch in torch.tensor(calibration).split(_BATCH):
-        network(center_crop(batch))
-    for handle in handles:
-        handle.remove()
-    return [(min(0.0, np.mean(lows[c])), max(0.0, np.mean(highs[c]))) for c in convolutions]
+    Signs do not count, as BatchNorm may turn those of a channel.
+    """
+    if conv.weight.shape != integers.shape:
+        return float("inf")
+    largest = conv.weight.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-8)
+    ours = (conv.weight.abs() / largest * _LARGEST).numpy()
+    return float(np.abs(ours - np.abs(integers.astype(int))).mean())

@@ -33,7 +33,8 @@ class Face:
     emotion: the one of the highest probability
     probabilities: of each emotion, 0 to 1, 1 in all
     pixels: what the model saw, uint8 [48, 48]
-    maps: where it saw each emotion, float32 [7, h, w]; the means are the logits
+    maps: where it saw each emotion, float32 [7, h, w], a mean over the face and its mirror image;
+        without the latter, their means are the logits
     """
 
     box: Box

@@ -103,8 +103,8 @@ def history(path: Path, baseline: pd.DataFrame, tuned: pd.DataFrame, dataset: st
             axes.plot(rows["epoch"], rows[f"val_{key}"], color=color, label=name)
             axes.plot(best["epoch"], best[f"val_{key}"], "o", color=ORANGE)
         rate.plot(rows["epoch"], rows["lr"], color=color)
-    loss.set_title("loss; pale: train, augmented", fontsize=10)
-    accuracy.set_title("accuracy; dot: the epoch kept", fontsize=10)
+    loss.set_title("loss; pale: train; dot: kept", fontsize=10)
+    accuracy.set_title("accuracy, val: new faces", fontsize=10)
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     loss.legend(frameon=False, fontsize=8)
     rate.set_title("learning rate", fontsize=10)
@@ -133,9 +133,10 @@ def trials(path: Path, table: pd.DataFrame, importance: Mapping[str, float], dat
         order.plot(own["trial"], own["val_accuracy"], "o", color=color, label=label)
     order.step(table["trial"], table["best"], where="post", color=ORANGE, label="best so far")
     order.set_xlabel("trial; 0 is the recipe of params.yaml")
-    order.set_ylabel("accuracy on val")
+    order.set_ylabel("accuracy on new val faces,\nsmall ones in early epochs")
+    order.set_xlim(table["trial"].min() - 0.5, table["trial"].max() + 0.5)
     order.xaxis.set_major_locator(MaxNLocator(integer=True))
-    order.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    order.yaxis.set_major_formatter(PercentFormatter(1))
     order.legend(frameon=False, fontsize=8)
     names = sorted(importance, key=importance.get)
     shares.barh(names, [importance[name] for name in names], color=BLUE)
@@ -163,6 +164,8 @@ def parallel(
         axes.plot(
             range(len(own)),
             own["position"],
+            "o-",
+            markersize=3,
             color=colors.to_rgba(own["val_accuracy"].iloc[0]) if complete else GREY,
             linewidth=2 if complete else 1,
             zorder=2 if complete else 1,
@@ -186,7 +189,7 @@ def parallel(
     axes.set_yticks([])
     axes.set_ylim(-0.05, 1.05)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(colors, ax=axes, label="accuracy on val")
+    bar = figure.colorbar(colors, ax=axes, label="accuracy on new val faces")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=2))
     _save(path, figure, f"{dataset}: trials, pruned ones grey")
 
@@ -204,8 +207,8 @@ def slices(
         axes.set_xticks(list(places.values()), list(places))
         axes.set_xlabel(name.removeprefix("train."))
         _plain(axes)
-    figure.axes[0].set_ylabel("accuracy on val")
-    figure.axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.axes[0].set_ylabel("accuracy on new val faces")
+    figure.axes[0].yaxis.set_major_formatter(PercentFormatter(1))
     figure.axes[0].legend(frameon=False, fontsize=8)
     _save(path, figure, f"{dataset}: each parameter of the search")
 

@@ -20,7 +20,7 @@ def headlines(found: Mapping[str, Mapping[str, Any]], ways: pd.DataFrame) -> dic
         "test_flip": round(test["float32"]["flip_averaged"]["accuracy"], 4),
         "test_int8": round(test["int8"]["plain"]["accuracy"], 4),
         "test_tuned": round(test["tuned"]["plain"]["accuracy"], 4),
-        "kB": round(row["ONNX Runtime, our int8"]["bytes"] / 1000, 1),
+        "kB_int8": round(row["ONNX Runtime, our int8"]["bytes"] / 1000, 1),
         "ms": round(row["ONNX Runtime"]["latency_ms_1_thread"], 3),
         "s_epoch": round(found["train"]["seconds_per_epoch"]["total"], 2),
     }
