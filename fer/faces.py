@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fer.errors import FerError
-from fer.files import whole
+from fer.files import atomic_path
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 """The emotions, in the order of FER2013's labels 0 to 6."""
@@ -57,7 +57,7 @@ class Faces:
     def save(self, folder: Path) -> None:
         """Write `images.npy` and `labels.npy` into `folder`."""
         for name in ("images", "labels"):
-            with whole(Path(folder) / f"{name}.npy") as path:
+            with atomic_path(Path(folder) / f"{name}.npy") as path:
                 np.save(path, getattr(self, name))
 
 

@@ -1,4 +1,4 @@
-"""Write files whole: a reader, or a run that fails, never sees half a file."""
+"""Write files atomically: a reader, or a run that fails, never sees half a file."""
 
 import csv
 import json
@@ -13,8 +13,11 @@ from fer.errors import FerError
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary name in the folder of `path`; it becomes `path` if the block succeeds.
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which replaces `path` if the block succeeds.
+
+    >>> with atomic_path(Path("model.pt")) as temporary:
+    ...     torch.save(content, temporary)
 
     Raises FerError where the file cannot be written, for an OSError of the block too.
     """
@@ -34,13 +37,13 @@ def whole(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write `data` as indented JSON with a last newline."""
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write `rows` (at least one, all with the keys of the first) as a CSV with a header."""
-    with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from fer.errors import FerError
 from fer.faces import CLASSES, INPUT_SIZE
-from fer.files import whole
+from fer.files import atomic_path
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -325,10 +325,11 @@ def update(path: Path, values: Mapping[str, Value]) -> list[str]:
     for name, value in values.items():
         *folders, last = name.split(".")
         target = reduce(getitem, folders, data)
-        if target[last] != value:
-            lines.append(f"{name}: {target[last]} -> {value}")
+        before = target.get(last, "its default")
+        if before != value:
+            lines.append(f"{name}: {before} -> {value}")
             target[last] = value
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         yaml.dump(data, temporary)
     return lines
 

@@ -74,7 +74,7 @@ def main() -> None:
             export.describe(file, known | {"scores": scores, "warning": warning})
         rows = runtimes.compare(ways, found, val)
         for file in (float32, int8):
-            with files.whole(models / file.name) as temporary:
+            with files.atomic_path(models / file.name) as temporary:
                 shutil.copyfile(file, temporary)
 
     report = {

@@ -4,16 +4,16 @@ import os
 import pytest
 
 from fer.errors import FerError
-from fer.files import whole
+from fer.files import atomic_path
 
 
 def test_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "folder" / "file.txt"
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text("new")
         assert not path.exists()
     assert path.read_text() == "new"
-    with pytest.raises(ValueError, match="stop"), whole(path) as temporary:  # noqa: PT012
+    with pytest.raises(ValueError, match="stop"), atomic_path(path) as temporary:  # noqa: PT012
         temporary.write_text("half")
         raise ValueError("stop")
     assert path.read_text() == "new"
@@ -24,13 +24,16 @@ def test_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "folder").write_text("a file")
     with (
         pytest.raises(FerError, match=r"folder/file\.txt: cannot be written: "),
-        whole(tmp_path / "folder" / "file.txt"),
+        atomic_path(tmp_path / "folder" / "file.txt"),
     ):
         pass
 
 
 def test_full_disk_is_one_line(tmp_path):
     path = tmp_path / "file.txt"
-    with pytest.raises(FerError, match=r"file\.txt: cannot be written: No space left"), whole(path):
+    with (
+        pytest.raises(FerError, match=r"file\.txt: cannot be written: No space left"),
+        atomic_path(path),
+    ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert os.listdir(tmp_path) == []

@@ -149,3 +149,13 @@ def test_update_changes_the_values_and_nothing_else(tmp_path):
         assert a.partition("#")[2] == b.partition("#")[2]
     assert params.load(path).recipe.get("train.augment.rotation") == 7.5
     assert params.update(path, values) == []
+
+
+def test_update_writes_what_the_file_left_to_its_default(tmp_path):
+    path = tmp_path / "params.yaml"
+    text = PATH.read_text()
+    path.write_text("".join(li for li in text.splitlines(True) if "rotation:" not in li[:14]))
+    assert params.update(path, {"train.augment.rotation": 7.5}) == [
+        "train.augment.rotation: its default -> 7.5"
+    ]
+    assert params.load(path).recipe.get("train.augment.rotation") == 7.5

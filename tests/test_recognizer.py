@@ -43,7 +43,7 @@ def test_finds_the_face_and_its_emotion(recognizer):
     assert sum(face.probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert face.probabilities[face.emotion] == max(face.probabilities.values())
     assert face.pixels.shape == (48, 48)
-    assert face.maps.shape == (7, 3, 3)
+    assert face.maps.shape == (7, 11, 11)
 
 
 def test_takes_any_form_of_an_image(recognizer):

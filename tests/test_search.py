@@ -174,6 +174,18 @@ def test_importance_that_nothing_tells(faces, sqlite, accuracies):
     assert shares == dict.fromkeys(SPACE, 0.0)
 
 
+def test_parameter_of_one_value_has_no_importance(faces):
+    study = optuna.create_study(direction="maximize")
+    ranges = {"train.batch_size": optuna.distributions.CategoricalDistribution([16])}
+    for accuracy in (0.1, 0.2, 0.3):
+        trial = optuna.create_trial(
+            value=accuracy, params={"train.batch_size": 16}, distributions=ranges
+        )
+        study.add_trial(trial)
+    space = {"train.batch_size": Dimension(choices=[16])}
+    assert searching.importance(study, task(faces, space=space)) == {"train.batch_size": 0.0}
+
+
 def test_search_without_a_finished_trial_is_a_clear_error(faces, sqlite):
     recipe = RECIPE.changed({"train.lr": 1e30})
     given_task = task(faces, recipe, {"train.lr": Dimension(choices=[1e30])})

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from fer.data.fer2013 import USAGES
 from fer.faces import CLASSES, FACE_SIZE
-from fer.files import whole
+from fer.files import atomic_path
 from fer.params import Sample
 
 ACTION_UNITS = {
@@ -61,7 +61,7 @@ def write_csv(path: Path, params: Sample) -> None:
     counts = {"train": params.train, "val": params.val, "test": params.test}
     tokens = np.array([str(value) for value in range(256)])
     with (
-        whole(path) as temporary,
+        atomic_path(path) as temporary,
         temporary.open("w", newline="\n") as file,
         tqdm(total=sum(counts.values()), desc="drawing", unit="face", disable=None) as bar,
     ):

@@ -16,7 +16,7 @@ from onnx import helper
 from torch import nn
 
 from fer.faces import CLASSES, FACE_SIZE
-from fer.files import whole
+from fer.files import atomic_path
 from fer.training.augmentation import center_crop
 from fer.training.networks import Network
 
@@ -66,7 +66,7 @@ def describe(path: Path, about: Mapping[str, object]) -> None:
     graph = onnx.load(path)
     known = {"classes": CLASSES, "producer": f"fer-pipeline {version('fer-pipeline')}", **about}
     helper.set_model_props(graph, {key: json.dumps(value) for key, value in known.items()})
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         onnx.save(graph, temporary)
 
 
@@ -90,7 +90,7 @@ def tidy(source: Path, target: Path) -> None:
             node.ClearField(field)
         for tensors in (node.input, node.output):
             tensors[:] = [names.setdefault(name, f"t{len(names)}") for name in tensors]
-    with whole(target) as temporary:
+    with atomic_path(target) as temporary:
         onnx.save(model, temporary)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from fer.errors import FerError, exit_on_error
-from fer.files import whole
+from fer.files import atomic_path
 from fer.predict import drawing, images
 from fer.predict.recognizer import Face, Recognizer
 
@@ -99,7 +99,7 @@ def _predict_images(recognizer: Recognizer, show: Show, arguments: argparse.Name
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         image.save(temporary)
 
 

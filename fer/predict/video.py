@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from fer.errors import FerError
-from fer.files import whole
+from fer.files import atomic_path
 
 
 class Video:
@@ -54,7 +54,7 @@ def writer(path: Path, rate: float) -> Iterator["Writer"]:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FerError(f"{path}: cannot be written: {error.strerror}") from error
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         file = Writer(temporary, rate)
         yield file
         file.close()

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fer.faces import CLASSES, FACE_SIZE, MARGIN, Faces
-from fer.files import whole
+from fer.files import atomic_path
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#b8b8b8"  # Okabe and Ito
 
@@ -364,5 +364,5 @@ def _zoom(axes: Axes, values: pd.Series) -> None:
 
 def _save(path: Path, figure: Figure, title: str) -> None:
     figure.suptitle(title)
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         figure.savefig(temporary)

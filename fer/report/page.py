@@ -8,12 +8,12 @@ import pandas as pd
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from fer.files import whole
+from fer.files import atomic_path
 
 
 def write_vega(path: Path) -> None:
     """Write the scripts that draw DVC's plots, so that `dvc plots show` needs no internet."""
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text(vl_convert.javascript_bundle(vl_version="5.21"), encoding="utf-8")
 
 
@@ -30,5 +30,5 @@ def write(
     environment.filters["percent"] = lambda value: f"{value:.2%}"
     template = environment.get_template("report.html.j2")
     text = template.render(dataset=dataset, ways=ways.to_dict("records"), **found)
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Random changes of a whole batch of faces at once, each face its own draw."""
+"""Augmentation: random changes of a batch of faces at once, drawn for each face on its own."""
 
 import math
 
@@ -10,7 +10,7 @@ from fer.params import Augment
 
 
 def center_crop(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tensor:
-    """The network's input without chance: uint8 [N, 48, 48] -> float32 [N, 1, size, size], 0 to 1.
+    """The network's input, not augmented: uint8 [N, 48, 48] -> float32 [N, 1, size, size], 0 to 1.
 
     size: pixels to which the inner 44x44 are brought
     """
@@ -24,7 +24,7 @@ def center_crop(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tensor:
 def augment(
     images: torch.Tensor, strengths: Augment, generator: torch.Generator, size: int = INPUT_SIZE
 ) -> torch.Tensor:
-    """The network's input with chance: uint8 [N, 48, 48] -> float32 [N, 1, size, size], 0 to 1.
+    """The network's input, augmented: uint8 [N, 48, 48] -> float32 [N, 1, size, size], 0 to 1.
 
     size: pixels to which 44x44 of the face are brought
 
@@ -57,7 +57,7 @@ def _either_way(draw: torch.Tensor, most: float) -> torch.Tensor:
 
 
 def _integer(draw: torch.Tensor, most: int) -> torch.Tensor:
-    """From 0..1 to the integers -most..most: a shift by whole pixels blurs nothing."""
+    """From 0..1 to the integers -most..most; a shift by part of a pixel would blur the face."""
     return (draw * (2 * most + 1)).floor() - most
 
 

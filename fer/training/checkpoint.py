@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from fer.errors import FerError
 from fer.faces import CLASSES, FACE_SIZE, INPUT_SIZE
-from fer.files import whole
+from fer.files import atomic_path
 from fer.params import Model
 from fer.training.networks import Network, build
 
@@ -46,7 +46,7 @@ def save(
         "scores": scores,
         "history": rows,
     }
-    with whole(path) as temporary:
+    with atomic_path(path) as temporary:
         torch.save(about | {"weights": weights}, temporary)
 
 

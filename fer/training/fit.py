@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from fer.errors import FerError
 from fer.faces import Faces
-from fer.files import whole
+from fer.files import atomic_path
 from fer.machine import cores
 from fer.params import Recipe, home
 from fer.training.checkpoint import read
@@ -144,9 +144,11 @@ def checkpoint_path(recipe: Recipe, train: Faces, val: Faces, epochs: int) -> Pa
 
 
 def fingerprint(recipe: Recipe, train: Faces, val: Faces, *others: object) -> str:
-    """A digest of all that a training run's result depends on, but for the kind of machine.
+    """A digest of what a training run's result depends on: recipe, data, code.
 
-    others: what else there is, by its repr
+    Not the machine, so that unlike ones can share a search.
+
+    others: what else it depends on, by its repr
     """
     # The number of workers changes the speed only.
     options = recipe.train.model_copy(update={"num_workers": 0})
@@ -252,7 +254,7 @@ class _State:
 
     def save(self, path: Path) -> None:
         parts = {name: part.state_dict() for name, part in self.parts.items()}
-        with whole(path) as temporary:
+        with atomic_path(path) as temporary:
             torch.save(
                 {"key": self.key, "history": self.history, "best": self.best, **parts}, temporary
             )

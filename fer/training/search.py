@@ -147,23 +147,25 @@ def counts(study: optuna.Study) -> dict[str, int]:
 def table(study: optuna.Study, task: Task) -> list[dict[str, Value]]:
     """The finished trials in order, a row each: what came out, then the parameters.
 
-    The accuracy is that of the best epoch, of a pruned trial until then. Without the trials that
+    The accuracy is that of the best epoch, of a pruned trial until then; `best` is that of the
+    finished trials so far, None where there is none. Without the trials that
     diverged in their first epoch, and so have none.
     """
-    rows, best = [], 0.0
+    rows: list[dict[str, Value | None]] = []
+    best = None
     for trial in study.get_trials(deepcopy=False, states=_FINISHED):
         if not trial.intermediate_values:
             continue
         accuracy = _accuracy(trial)
         if trial.state == TrialState.COMPLETE:
-            best = max(best, accuracy)
+            best = max(best or 0.0, round(accuracy, 6))
         rows.append(
             {
                 "trial": trial.number,
                 "state": trial.state.name.lower(),
                 "epochs": len(trial.intermediate_values),
                 "val_accuracy": round(accuracy, 6),
-                "best": round(best, 6),
+                "best": best,
                 **task.values(trial),
             }
         )
@@ -203,7 +205,9 @@ def importance(study: optuna.Study, task: Task) -> dict[str, float]:
         evaluator = FanovaImportanceEvaluator(seed=task.tune.seed)
         with suppress(RuntimeError):  # where all trials came to the same accuracy
             shares |= get_param_importances(study, evaluator=evaluator)
-    return shares
+    tried = [trial.params for trial in study.get_trials(deepcopy=False, states=_FINISHED)]
+    varied = {name for name in shares if len({params.get(name) for params in tried}) > 1}
+    return {name: share if name in varied else 0.0 for name, share in shares.items()}
 
 
 def _in_repository(url: URL) -> str:
