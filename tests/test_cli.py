@@ -2,6 +2,7 @@ import csv
 import json
 import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,59 @@ def test_draw_and_explain(run, folder, tmp_path):
     status, _, _ = run("predict", folder, "--draw", tmp_path / "drawn")
     assert status == 1
     assert sorted(p.name for p in (tmp_path / "drawn").iterdir()) == ["a.jpg", "b.png"]
+
+
+def test_says_its_version_and_help(run):
+    status, out, _ = run("--version")
+    assert (status, out) == (0, f"{version('fer-pipeline')}\n")
+    status, out, _ = run()
+    assert status == 0
+    assert out.startswith("usage: fer")
+
+
+def test_drawn_folders_keep_their_structure(run, folder, tmp_path):
+    (folder / "more").mkdir()
+    shutil.copy(PHOTO, folder / "more" / "a.jpg")
+    status, _, err = run(
+        "predict", folder / "a.jpg", folder / "more/a.jpg", "--draw", tmp_path / "d"
+    )
+    assert (status, err) == (0, "")
+    assert sorted(p.relative_to(tmp_path / "d") for p in (tmp_path / "d").rglob("*.jpg")) == [
+        Path("a.jpg"),
+        Path("more/a.jpg"),
+    ]
+
+
+def test_inputs_are_never_overwritten(run, folder, tmp_path):
+    photo = folder / "a.jpg"
+    made = make_video(tmp_path / "in.mp4", frames=1)
+    (folder / "link.jpg").symlink_to(photo)
+    before = {path: path.read_bytes() for path in (photo, folder / "b.png", made)}
+    for arguments in (
+        (photo, "--draw", photo),
+        (photo, "--draw", folder / "link.jpg"),
+        (folder, "--draw", folder),
+        (photo, "--explain", photo),
+        ("--video", made, "--draw", made),
+    ):
+        status, out, err = run("predict", *arguments)
+        assert (status, out) == (1, "")
+        assert "is an input, and is not overwritten" in err
+        assert err.count("\n") == 1
+    assert before == {path: path.read_bytes() for path in before}
+    status, _, err = run("predict", photo, folder / "b.png", "--draw", tmp_path / "several.png")
+    assert (status, err) == (
+        1,
+        f"error: {tmp_path}/several.png: of several images, --draw takes a folder\n",
+    )
+
+
+def test_image_that_cannot_be_made_grey_does_not_end_a_folder(run, tmp_path):
+    Image.new("LAB", (40, 40)).save(tmp_path / "a.tif")
+    Image.new("RGB", (40, 40)).save(tmp_path / "b.png")
+    status, out, err = run("predict", tmp_path)
+    assert (status, out) == (1, f"{tmp_path / 'b.png'}: no face found\n")
+    assert err == f"error: {tmp_path / 'a.tif'}: an image of mode LAB cannot be made grey\n"
 
 
 def test_place_that_cannot_be_written_to(run, tmp_path):

@@ -1,5 +1,9 @@
+import multiprocessing
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -104,12 +108,84 @@ def test_batch_shared_among_threads_is_the_same(faces):
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_takes_files_that_are_open_and_their_content(recognizer):
+    (right,) = recognizer.predict(PHOTO)
+    content = PHOTO.read_bytes()
+    with PHOTO.open("rb") as file:
+        for form in (content, BytesIO(content), file):
+            assert recognizer.predict(form) == [right]
+    boxes = [face.box for (face,) in recognizer.predict(PHOTO for _ in range(2))]
+    assert boxes == [right.box, right.box]
+    assert len({right, *recognizer.predict(PHOTO)}) == 1  # faces can be hashed
+
+
+@pytest.mark.parametrize("image", [None, 5, {"a": 1}, b"", BytesIO(b"no image")])
+def test_what_is_no_image_is_a_clear_error(recognizer, image):
+    with pytest.raises(FerError, match=r"^an image is a path, bytes, .* not |is not an image"):
+        recognizer.predict(image)
+
+
+def test_threads_may_share_one(recognizer):
+    image = Image.open(PHOTO).convert("L")
+    sizes = [(256 + 32 * n, 300 + 24 * n) for n in range(8)]
+    photos = [np.asarray(image.resize(size)) for size in sizes]
+    expected = [recognizer.predict(photo)[0].box for photo in photos]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(recognizer.predict, photos * 6))
+    assert [faces[0].box for faces in found] == expected * 6
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_processes_may_share_one(how, faces):
+    if how not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {how} on this system")
+    recognizer = Recognizer("int8", threads=2, flip=False)
+    expected = recognizer.classify(faces.images)
+    with multiprocessing.get_context(how).Pool(2) as pool:
+        found = pool.apply_async(recognizer.classify, [faces.images]).get(timeout=60)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_fork_after_use(faces):
+    """In a child, the threads of its parent are not there."""
+    code = (
+        "import os, sys, numpy as np; from fer import Recognizer\n"
+        "recognizer, faces = Recognizer(threads=2), np.zeros((64, 48, 48), np.uint8)\n"
+        "recognizer.classify(faces)\n"
+        "child = os.fork()\n"
+        "recognizer.classify(faces)\n"
+        "if child: assert os.waitpid(child, 0)[1] == 0\n"
+        "print('done', flush=True)"
+    )
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork on this system")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["done", "done"]
+
+
+def test_does_not_call_home():
+    code = "import os, fer; fer.Recognizer(); print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1\n"
+
+
+def test_8_bits_in_32_are_not_black():
+    values = np.arange(256, dtype=np.int32).reshape(16, 16)
+    np.testing.assert_array_equal(images.grey(Image.fromarray(values)), values)
+
+
 def test_rotated_by_exif(recognizer, tmp_path):
     image = Image.open(PHOTO).rotate(90, expand=True)
     exif = image.getexif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
     image.save(tmp_path / "turned.jpg", exif=exif, quality=95)
     assert_is_her(recognizer.predict(tmp_path / "turned.jpg"))
+    assert_is_her(recognizer.predict(Image.open(tmp_path / "turned.jpg")))
 
 
 def test_large_image(recognizer, tmp_path):
@@ -155,6 +231,8 @@ def test_transparent_is_white():
     [
         (np.zeros((2, 2, 2, 2), np.uint8), "not [2, 2, 2]"),
         (np.zeros((0, 5), np.uint8), "not [0, 5]"),
+        (np.zeros((9, 8, 2), np.uint8), "not [9, 8, 2]"),
+        (np.zeros((3, 9, 8), np.uint8), "not [3, 9, 8]"),
         (np.zeros(5, np.uint8), "not [5]"),
         (np.zeros((5, 5), np.int64), "not int64"),
         (np.full((5, 5), 200.0), "values from 0 to 1"),

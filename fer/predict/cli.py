@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 from PIL import Image
@@ -22,7 +23,11 @@ Show = Callable[[str, float | None, list[Face]], None]
 
 def main() -> None:
     """Run the command line."""
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if not arguments.command:
+        parser.print_help()
+        return
     try:
         exit_on_error(lambda: _predict(arguments))
     except BrokenPipeError:  # of `fer predict ... | head`
@@ -32,7 +37,8 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fer", description="Facial emotion recognition.")
-    predict = parser.add_subparsers(required=True).add_parser(
+    parser.add_argument("--version", action="version", version=version("fer-pipeline"))
+    predict = parser.add_subparsers(dest="command").add_parser(
         "predict", help="tell the emotions of the faces in images or in a video"
     )
     predict.add_argument("images", nargs="*", type=Path, help="files, or folders of them")
@@ -73,10 +79,12 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 def _predict_images(recognizer: Recognizer, show: Show, arguments: argparse.Namespace) -> None:
     paths = list(_files(arguments.images))
-    folder = len(paths) > 1 or arguments.images[0].is_dir()
-    for target in (None if folder else arguments.draw, arguments.explain):
-        if target and target.suffix.lower() not in images.SUFFIXES:
+    targets = _targets(arguments.images, paths, arguments.draw) if arguments.draw else {}
+    written = [*targets.values(), *filter(None, [arguments.explain])]
+    for target in written:
+        if target.suffix.lower() not in images.SUFFIXES:
             raise FerError(f"{target}: an image is written as one of {sorted(images.SUFFIXES)}")
+    _keep_originals(paths, written)
     explained: list[Face] = []
     failed = False
     for path in paths:
@@ -84,18 +92,36 @@ def _predict_images(recognizer: Recognizer, show: Show, arguments: argparse.Name
             image = images.read(path)
             faces = recognizer.predict(image, face=arguments.face)
         except FerError as error:
-            print(f"error: {error}", file=sys.stderr)
+            named = str(error) if str(path) in str(error) else f"{path}: {error}"
+            print(f"error: {named}", file=sys.stderr)
             failed = True
             continue
         show(str(path), None, faces)
         explained += faces
         if arguments.draw:
-            target = arguments.draw / path.name if folder else arguments.draw
-            _save(drawing.mark(image, faces), target)
+            _save(drawing.mark(image, faces), targets[path])
     if arguments.explain and explained:
         _save(drawing.explain(explained, recognizer.classes), arguments.explain)
     if failed:
         sys.exit(1)
+
+
+def _targets(given: list[Path], paths: list[Path], draw: Path) -> dict[Path, Path]:
+    """Where each drawn image goes: to `draw`, or of several into a folder of that name."""
+    if len(paths) == 1 and not given[0].is_dir():
+        return {paths[0]: draw}
+    if draw.suffix.lower() in images.SUFFIXES and not draw.is_dir():
+        raise FerError(f"{draw}: of several images, --draw takes a folder")
+    top = Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    return {path: draw / path.absolute().relative_to(top) for path in paths}
+
+
+def _keep_originals(inputs: list[Path], written: list[Path]) -> None:
+    """Raise FerError where a file that is to be read would be written to."""
+    originals = {path.resolve() for path in inputs}
+    for target in written:
+        if target.resolve() in originals:
+            raise FerError(f"{target}: is an input, and is not overwritten; name another place")
 
 
 def _save(image: Image.Image, path: Path) -> None:
@@ -117,6 +143,8 @@ def _files(given: list[Path]) -> Iterator[Path]:
 def _predict_video(recognizer: Recognizer, show: Show, arguments: argparse.Namespace) -> None:
     from fer.predict.video import Video, writer  # here, as OpenCV takes its time to load
 
+    if arguments.video and arguments.draw:
+        _keep_originals([arguments.video], [arguments.draw])
     video = Video(arguments.video)
     name = str(arguments.video or "webcam")
     drawn = writer(arguments.draw, video.rate) if arguments.draw else contextlib.nullcontext()

@@ -1,5 +1,7 @@
 """Find the faces in a photo, and cut them out as FER2013's were."""
 
+import threading
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,12 +25,20 @@ class Detector:
     """dlib's frontal face detector (HOG and SVM; King 2009, JMLR 10:1755-1758).
 
     Its weights are compiled in. It finds faces up to some 30 degrees from upright and frontal.
+    Threads may share it.
     """
 
     def __init__(self) -> None:
-        import dlib  # here, as a face that is given needs no detector
+        # dlib's own cannot be shared: it keeps the picture while it runs, and other threads run on.
+        self._own = threading.local()
 
-        self.detect = dlib.get_frontal_face_detector()
+    def detect(self, pixels: np.ndarray) -> Iterable[Any]:
+        """Faces in uint8 [H, W] as dlib sees them: by this thread's own detector."""
+        if not hasattr(self._own, "detector"):
+            import dlib  # here, as a face that is given needs no detector
+
+            self._own.detector = dlib.get_frontal_face_detector()
+        return self._own.detector(pixels, 0)
 
     def __call__(self, pixels: np.ndarray) -> list[Box]:
         """Square boxes of the faces in uint8 [H, W], from left to right.
@@ -39,7 +49,7 @@ class Detector:
         zoom = min(_LONG_SIDE / max(height, width), 2.0)
         size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
         small = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
-        return sorted(_crop(found, zoom) for found in self.detect(np.asarray(small), 0))
+        return sorted(_crop(found, zoom) for found in self.detect(np.asarray(small)))
 
 
 def cut(pixels: np.ndarray, box: Box | None = None) -> np.ndarray:

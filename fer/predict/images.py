@@ -1,6 +1,9 @@
 """Any image to grey pixels."""
 
+import os
+from io import BytesIO
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -11,22 +14,46 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 """What is taken for an image in a folder."""
 
 
-def read(path: Path) -> Image.Image:
+def load(image: Any) -> Image.Image | np.ndarray:
+    """The image that a path, the content of a file or an open file has; or `image` as it is.
+
+    Upright by its EXIF. Raises FerError where it is neither, nor a PIL image or an array.
+    """
+    if isinstance(image, np.ndarray):
+        return image
+    if isinstance(image, Image.Image):
+        return ImageOps.exif_transpose(image)
+    if isinstance(image, str | os.PathLike):
+        return read(Path(image))
+    if isinstance(image, bytes):
+        return read(BytesIO(image), "bytes")
+    if hasattr(image, "read"):
+        return read(image, getattr(image, "name", "file"))
+    raise FerError(
+        "an image is a path, bytes, an open file, a PIL image or an array, "
+        f"not {type(image).__name__}"
+    )
+
+
+def read(path: Path | BinaryIO, name: str | None = None) -> Image.Image:
     """The image in a file, upright (by its EXIF), its first frame where there are several.
+
+    name: what errors call it; its path by default
 
     Raises FerError where it cannot be read, or is not an image.
     """
+    name = name or str(path)
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
-        raise FerError(f"{path}: is not an image, or of a kind that cannot be read") from error
+        raise FerError(f"{name}: is not an image, or of a kind that cannot be read") from error
     except Image.DecompressionBombError as error:
-        raise FerError(f"{path}: is too large: {error}") from error
+        raise FerError(f"{name}: is too large: {error}") from error
     except OSError as error:
-        raise FerError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise FerError(f"{name}: cannot be read: {error.strerror or error}") from error
     except (SyntaxError, ValueError) as error:  # Pillow's, of broken files
-        raise FerError(f"{path}: is a broken image: {error}") from error
+        raise FerError(f"{name}: is a broken image: {error}") from error
 
 
 def grey(image: Image.Image | np.ndarray) -> np.ndarray:
@@ -40,14 +67,20 @@ def grey(image: Image.Image | np.ndarray) -> np.ndarray:
     if isinstance(image, np.ndarray):
         image = _from_array(image)
     if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-        return (np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)
+        values = np.asarray(image).clip(0, 65535)
+        if image.mode == "I" and values.max() <= 255:  # 8 bits that were kept in 32
+            return values.astype(np.uint8)
+        return (values // 257).astype(np.uint8)
     if image.mode == "F":
         return _from_float(np.asarray(image))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return np.asarray(image.convert("L"))
+    try:
+        return np.asarray(image.convert("L"))
+    except ValueError as error:  # such as LAB
+        raise FerError(f"an image of mode {image.mode} cannot be made grey") from error
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

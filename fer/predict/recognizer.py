@@ -2,11 +2,13 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from io import IOBase
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, BinaryIO, cast, overload
 
 import numpy as np
 import onnxruntime as ort
@@ -22,7 +24,8 @@ _SHIPPED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
 _SHARE = 16
 """Faces in a call: with 128, what lies between the layers does not fit the caches."""
 
-AnyImage = str | Path | Image.Image | np.ndarray
+AnyImage = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
+"""A path, the content of a file, an open one, or pixels."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,9 @@ class Face:
 
     box: Box
     emotion: str
-    probabilities: dict[str, float]
-    pixels: np.ndarray
-    maps: np.ndarray
+    probabilities: dict[str, float] = field(hash=False)
+    pixels: np.ndarray = field(compare=False, repr=False)
+    maps: np.ndarray = field(compare=False, repr=False)
 
 
 class Recognizer:
@@ -54,6 +57,7 @@ class Recognizer:
         often
 
     Its `path` is the file, and its `about` what that says of itself: the data set, the scores, ...
+    Threads may share it, and so may processes, by fork or by pickle.
     Raises FerError where the file is not such a model.
     """
 
@@ -62,7 +66,7 @@ class Recognizer:
     ) -> None:
         self.path = _shipped(_SHIPPED[model]) if model in _SHIPPED else Path(model)
         if not self.path.is_file():
-            raise FerError(f"{self.path}: no model here; run `dvc repro quantize`")
+            raise FerError(f"{self.path}: no model here; take float32, int8 or an ONNX file of fer")
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # several calls at a time make better use of the cores
         options.log_severity_level = 4  # what goes wrong is told by the exception
@@ -74,18 +78,25 @@ class Recognizer:
         inputs = [(i.name, i.type, i.shape[1:]) for i in self.session.get_inputs()]
         if inputs != [("faces", "tensor(uint8)", [FACE_SIZE] * 2)] or "classes" not in about:
             raise FerError(f"{self.path}: is a model, but does not take faces as those of fer do")
-        self.flip = flip
-        self._pool = ThreadPoolExecutor(threads or os.cpu_count())
+        self.flip, self.threads = flip, threads
         self.about = {key: json.loads(value) for key, value in about.items()}
         self.classes: list[str] = self.about["classes"]
-        self._detector: Detector | None = None
+        self._detector = Detector()
 
-    @overload
-    def predict(self, image: str | Path | Image.Image, *, face: bool = False) -> list[Face]: ...
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Recognizer, self.path, self.threads, flip=self.flip), ()
 
     @overload
     def predict(
-        self, image: list[Any] | tuple[Any, ...], *, face: bool = False
+        self,
+        image: str | os.PathLike[str] | bytes | BinaryIO | Image.Image,
+        *,
+        face: bool = False,
+    ) -> list[Face]: ...
+
+    @overload
+    def predict(
+        self, image: list[Any] | tuple[Any, ...] | Iterator[Any], *, face: bool = False
     ) -> list[list[Face]]: ...
 
     @overload
@@ -94,20 +105,22 @@ class Recognizer:
     ) -> list[Face] | list[list[Face]]: ...
 
     def predict(
-        self, image: AnyImage | Sequence[AnyImage], *, face: bool = False
+        self, image: AnyImage | Iterable[AnyImage], *, face: bool = False
     ) -> list[Face] | list[list[Face]]:
         """The faces in an image, from left to right; of several images, a list for each.
 
         >>> Recognizer().predict(["one.jpg", "two.jpg"])
 
-        image: a path, a PIL image or an array as `fer.predict.images.grey` takes it; or a list of
-            such, or an array [N, H, W] or [N, H, W, 3]
+        image: a path, the bytes of a file, an open one, a PIL image or an array as
+            `fer.predict.images.grey` takes it; or a list or an iterator of such, or an array
+            [N, H, W] or [N, H, W, 3]; of three grey images, a list, as [3, H, W] might be one image
+            in another order
         face: the image is a face already, with the margin of FER2013's: no search for faces
 
-        Raises FerError where an image cannot be read.
+        Raises FerError where an image cannot be read, or is of another type.
         """
         if _is_batch(image):
-            return self._predict(cast(Sequence[AnyImage], image), face)
+            return self._predict(cast(Iterable[AnyImage], image), face)
         return self._predict([cast(AnyImage, image)], face)[0]
 
     def classify(self, faces: np.ndarray) -> np.ndarray:
@@ -128,10 +141,12 @@ class Recognizer:
         if len(faces) <= _SHARE:
             return self.session.run(outputs, {"faces": faces})
         shares = [faces[start : start + _SHARE] for start in range(0, len(faces), _SHARE)]
-        found = self._pool.map(lambda share: self.session.run(outputs, {"faces": share}), shares)
+        # Made anew, as the threads of a pool do not live on in a forked process.
+        with ThreadPoolExecutor(self.threads or os.cpu_count()) as pool:
+            found = list(pool.map(lambda one: self.session.run(outputs, {"faces": one}), shares))
         return [np.concatenate(values) for values in zip(*found, strict=True)]
 
-    def _predict(self, several: Sequence[AnyImage], face: bool) -> list[list[Face]]:
+    def _predict(self, several: Iterable[AnyImage], face: bool) -> list[list[Face]]:
         cut_out = [self._cut(image, face) for image in several]
         crops = [crop for found in cut_out for _, crop in found]
         if not crops:
@@ -141,13 +156,10 @@ class Recognizer:
 
     def _cut(self, image: AnyImage, face: bool) -> list[tuple[Box, np.ndarray]]:
         """Boxes of the faces, and the faces uint8 [48, 48]."""
-        if isinstance(image, str | Path):
-            image = images.read(Path(image))
-        pixels = images.grey(image)
+        pixels = images.grey(images.load(image))
         if face:
             height, width = pixels.shape
             return [((0, 0, width, height), cut(pixels))]
-        self._detector = self._detector or Detector()
         return [(box, cut(pixels, box)) for box in self._detector(pixels)]
 
     def _face(
@@ -158,10 +170,10 @@ class Recognizer:
         return Face(box, emotion, named, pixels, maps)
 
 
-def _is_batch(image: AnyImage | Sequence[AnyImage]) -> bool:
+def _is_batch(image: AnyImage | Iterable[AnyImage]) -> bool:
     if isinstance(image, np.ndarray):
-        return image.ndim == 4 or (image.ndim == 3 and image.shape[2] not in (1, 3, 4))
-    return isinstance(image, list | tuple)
+        return image.ndim == 4 or (image.ndim == 3 and image.shape[2] > 4 and image.shape[0] != 3)
+    return isinstance(image, list | tuple | Iterator) and not isinstance(image, IOBase)
 
 
 def _shipped(name: str) -> Path:
