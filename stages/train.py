@@ -19,7 +19,10 @@ def main() -> None:
     new = val[~faces.is_in(val, train)]
     if not len(new):
         raise FerError(f"{data}: every val face stands in the training split too")
-    state = checkpoint_path(p.recipe, train, new, p.epochs)
+    models, teacher = Path("models", p.dataset), None
+    if p.teacher_epochs:
+        teacher, _ = checkpoint.load(models / "teacher" / "teacher.pt")
+    state = checkpoint_path(p.recipe, train, new, p.epochs, teacher)
 
     config = {"dataset": p.dataset, "epochs": p.epochs} | p.recipe.model_dump()
     with tracking.run(p.settings.wandb, f"train-{p.dataset}", config) as run:
@@ -31,10 +34,11 @@ def main() -> None:
             device,
             on_epoch=lambda history: run.log(history[-1]),
             checkpoint=state,
+            teacher=teacher,
         )
     scores = evaluation.val_scores(network, train, val)
-    model = Path("models", p.dataset, "baseline.pt")
-    checkpoint.save(model, network, p.model, dataset=p.dataset, scores=scores, history=history)
+    path = models / "baseline.pt"
+    checkpoint.save(path, network, p.model, dataset=p.dataset, scores=scores, history=history)
     report = {
         "dataset": p.dataset,
         "faces": {"train": len(train), "val": len(val), "val_new": len(new)},

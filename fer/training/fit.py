@@ -19,7 +19,7 @@ from fer.errors import FerError
 from fer.faces import Faces
 from fer.files import atomic_path
 from fer.machine import cores
-from fer.params import Recipe, home
+from fer.params import Recipe, Train, home
 from fer.training.checkpoint import read
 from fer.training.clock import Laps
 from fer.training.device import keep_freed_memory, pick_precision
@@ -27,6 +27,7 @@ from fer.training.evaluation import logits, loss_and_accuracy
 from fer.training.loading import loader
 from fer.training.networks import Network, build
 from fer.training.optim import make_optimizer, make_schedule
+from fer.training.teaching import words
 
 Row = dict[str, float]
 """One epoch: size of the faces, losses (nats), accuracies (0 to 1), learning rate, seconds."""
@@ -45,6 +46,7 @@ def fit(
     *,
     on_epoch: Callable[[list[Row]], None],
     checkpoint: Path | None = None,
+    teacher: Network | None = None,
     quiet: bool = False,
 ) -> tuple[Network, list[Row]]:
     """A network, trained from `recipe.train.seed`, and the history of its training.
@@ -54,6 +56,7 @@ def fit(
     on_epoch: gets the history after each epoch
     checkpoint: where the state is kept after each epoch; a call with the same arguments goes on
         from there, to the same end, even if it had reached the end; the caller removes it
+    teacher: a trained network, from which to learn as well, by `recipe.train.distill`
     quiet: show no progress
 
     Raises DivergedError.
@@ -69,6 +72,15 @@ def fit(
             "cores seldom help",
             file=sys.stderr,
         )
+    optimizer = make_optimizer(network, options)
+    steps = -(-len(train) // options.batch_size)
+    schedule = make_schedule(optimizer, options, epochs, steps)
+    state = _State(network, optimizer, schedule)
+    if checkpoint:
+        state.key = _key(recipe, train, val, epochs, teacher)
+        state.resume(checkpoint)
+    if teacher and state.words is None:
+        state.words = words(teacher.to(device), train, options, device, quiet=quiet)
     batches = loader(
         train,
         options.augment,
@@ -76,26 +88,20 @@ def fit(
         seed=options.seed,
         num_workers=options.num_workers,
         device=device,
+        words=state.words,
     )
-    optimizer = make_optimizer(network, options)
-    schedule = make_schedule(optimizer, options, epochs, len(batches))
-    state = _State(network, optimizer, schedule)
-    if checkpoint:
-        state.key = fingerprint(recipe, train, val, epochs)
-        state.resume(checkpoint)
     images = torch.tensor(val.images, device=device)
     labels = torch.tensor(val.labels, dtype=torch.int64)
-    steps = epochs * len(batches)
     start = len(state.history)
     hidden = True if quiet else None  # None: shown on a terminal only
-    with tqdm(total=steps, initial=start * len(batches), unit="step", disable=hidden) as bar:
+    with tqdm(total=epochs * steps, initial=start * steps, unit="step", disable=hidden) as bar:
         for epoch in range(start, epochs):
             laps = Laps(device)
             lr = schedule.get_last_lr()[0]
             size = input_size(options.sizes, epoch, epochs)
             batches.sampler.epoch, batches.sampler.size = epoch, size
             trained = _train_epoch(
-                network, batches, optimizer, schedule, options.label_smoothing, precision, laps, bar
+                network, batches, optimizer, schedule, options, precision, laps, bar
             )
             validated = loss_and_accuracy(logits(network, images, size=size), labels)
             laps.lap("validation")
@@ -138,9 +144,12 @@ def seconds_per_epoch(history: list[Row]) -> dict[str, float]:
     return {part: round(s, 4) for part, s in (means | {"total": sum(means.values())}).items()}
 
 
-def checkpoint_path(recipe: Recipe, train: Faces, val: Faces, epochs: int) -> Path:
+def checkpoint_path(
+    recipe: Recipe, train: Faces, val: Faces, epochs: int, teacher: Network | None = None
+) -> Path:
     """Where `fit` may keep the state of such a run: in the repository, under a name of its own."""
-    return home() / ".checkpoints" / f"{fingerprint(recipe, train, val, epochs)[:16]}.ckpt"
+    key = _key(recipe, train, val, epochs, teacher)
+    return home() / ".checkpoints" / f"{key[:16]}.ckpt"
 
 
 def fingerprint(recipe: Recipe, train: Faces, val: Faces, *others: object) -> str:
@@ -163,12 +172,20 @@ def fingerprint(recipe: Recipe, train: Faces, val: Faces, *others: object) -> st
     return digest.hexdigest()
 
 
+def _key(recipe: Recipe, train: Faces, val: Faces, epochs: int, teacher: Network | None) -> str:
+    """The fingerprint of a run of `fit`."""
+    digest = hashlib.sha256()
+    for weights in teacher.state_dict().values() if teacher else ():
+        digest.update(weights.cpu().numpy().tobytes())
+    return fingerprint(recipe, train, val, epochs, digest.hexdigest())
+
+
 def _train_epoch(
     network: Network,
     batches: DataLoader,
     optimizer: Optimizer,
     schedule: LRScheduler,
-    label_smoothing: float,
+    options: Train,
     precision: torch.dtype,
     laps: Laps,
     bar: tqdm,
@@ -181,14 +198,13 @@ def _train_epoch(
         2, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device
     )
     count = 0
-    for images, labels in batches:
-        images = images.to(device, non_blocking=True)
-        labels = labels.to(device, non_blocking=True)
+    for batch in batches:
+        images, labels, *said = (part.to(device, non_blocking=True) for part in batch)
         laps.lap("data")
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             output = network(images)
         output = output.float()
-        loss = F.cross_entropy(output, labels, label_smoothing=label_smoothing)
+        loss = _loss(output, labels, options, *said)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -201,6 +217,22 @@ def _train_epoch(
         bar.update()
     loss, accuracy = (total / count).tolist()
     return loss, accuracy
+
+
+def _loss(
+    output: torch.Tensor, labels: torch.Tensor, options: Train, said: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Cross-entropy; where a teacher `said` something, distillation as well.
+
+    After Hinton, Vinyals and Dean 2015, arXiv:1503.02531.
+    """
+    loss = F.cross_entropy(output, labels, label_smoothing=options.label_smoothing)
+    if said is None:
+        return loss
+    weight, heat = options.distill.weight, options.distill.temperature
+    ours, theirs = ((each / heat).log_softmax(1) for each in (output, said))
+    told = F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+    return (1 - weight) * loss + weight * heat**2 * told
 
 
 def _row(
@@ -246,6 +278,7 @@ class _State:
         self.key = ""
         self.history: list[Row] = []
         self.best: dict[str, torch.Tensor] = {}
+        self.words: torch.Tensor | None = None
 
     def add(self, row: Row) -> None:
         self.history.append(row)
@@ -255,9 +288,8 @@ class _State:
     def save(self, path: Path) -> None:
         parts = {name: part.state_dict() for name, part in self.parts.items()}
         with atomic_path(path) as temporary:
-            torch.save(
-                {"key": self.key, "history": self.history, "best": self.best, **parts}, temporary
-            )
+            own = {"history": self.history, "best": self.best, "words": self.words}
+            torch.save({"key": self.key, **own, **parts}, temporary)
 
     def resume(self, path: Path) -> None:
         if not path.exists():
@@ -271,5 +303,5 @@ class _State:
             return  # of another run, which a change of code, params or data made useless
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
-        self.history, self.best = saved["history"], saved["best"]
+        self.history, self.best, self.words = (saved[k] for k in ("history", "best", "words"))
         print(f"going on after epoch {len(self.history)}", flush=True)
