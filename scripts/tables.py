@@ -12,7 +12,7 @@ from pathlib import Path
 from fer.errors import FerError, exit_on_error
 from fer.report.read import read_json
 
-FILES = ("README.md", "MODEL_CARD.md")
+FILES = ("README.md", "MODEL_CARD.md", "docs/processors.md")
 DATASET = "fer2013"
 
 
@@ -61,6 +61,25 @@ def runtimes() -> Iterable[list[str]]:
         ]
 
 
+def processors() -> Iterable[list[str]]:
+    """Of each way to run the models, its speeds with VNNI and without."""
+    kinds, speeds = ("VNNI", "AVX2"), ("latency_ms_1_thread", "faces_per_second_1_thread")
+    with Path("docs", "processors.csv").open(encoding="utf-8") as file:
+        rows = {(row["kernels"], row["way"]): row for row in csv.DictReader(file)}
+    titles = ("val", "ms for a face", "faces a second")
+    yield ["1 thread", *(f"{title}, {kind}" for title in titles for kind in kinds)]
+    for way in dict.fromkeys(way for _, way in rows):
+        vnni, avx2 = (rows[kind, way] for kind in kinds)
+        accuracies = (percent(float(row["val_accuracy"])) for row in (vnni, avx2))
+        latencies, throughputs = ([row[speed] for row in (vnni, avx2)] for speed in speeds)
+        yield [
+            way,
+            *accuracies,
+            *(f"{float(ms):.3f}" for ms in latencies),
+            *(f"{int(faces):,}" for faces in throughputs),
+        ]
+
+
 def loading() -> Iterable[list[str]]:
     rows = {row["workers"]: row for row in read("benchmark")["seconds_per_epoch"]}
     best = min(min(row["per_batch"], row["per_batch_kept"]) for row in rows.values())
@@ -99,7 +118,7 @@ def machine() -> Iterable[list[str]]:
 
 TABLES: dict[str, Callable[[], Iterable[list[str]]]] = {
     function.__name__: function
-    for function in (results, search, runtimes, loading, shipped, classes, machine)
+    for function in (results, search, runtimes, processors, loading, shipped, classes, machine)
 }
 
 
