@@ -21,22 +21,19 @@ def center_crop(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tensor:
     return F.interpolate(faces, size=(size, size), mode="bilinear", align_corners=False)
 
 
-DRAWS = 6
-"""Random numbers of a face: flip, right, down, angle, zoom, contrast."""
-
-
 def augment(
-    images: torch.Tensor, strengths: Augment, draws: torch.Tensor, size: int = INPUT_SIZE
+    images: torch.Tensor, strengths: Augment, generator: torch.Generator, size: int = INPUT_SIZE
 ) -> torch.Tensor:
     """The network's input, augmented: uint8 [N, 48, 48] -> float32 [N, 1, size, size], 0 to 1.
 
-    draws: float32 [6, N], 0 to 1, which decide what happens to each face
-    size: pixels to which 44x44 of the face are brought; the draws mean the same for any
+    size: pixels to which 44x44 of the face are brought
 
     Flip, rotation, scale, shift and crop are one bilinear sampling; beyond the edge, the edge
-    repeats.
+    repeats. The draws come from `generator` on the CPU whatever the images' device is, so that a
+    seed gives the same faces on each.
     """
-    flip, right, down, angle, zoom, contrast = draws.to(images.device)
+    draws = torch.rand(6, len(images), generator=generator).to(images.device)
+    flip, right, down, angle, zoom, contrast = draws
     grid = _sampling_grid(
         mirror=torch.where(flip < strengths.flip, -1.0, 1.0),
         right=_integer(right, strengths.shift),

@@ -27,7 +27,7 @@ from fer.training.evaluation import logits, loss_and_accuracy
 from fer.training.loading import loader
 from fer.training.networks import Network, build
 from fer.training.optim import make_optimizer, make_schedule
-from fer.training.teaching import words
+from fer.training.teaching import ask
 
 Row = dict[str, float]
 """One epoch: size of the faces, losses (nats), accuracies (0 to 1), learning rate, seconds."""
@@ -72,15 +72,6 @@ def fit(
             "cores seldom help",
             file=sys.stderr,
         )
-    optimizer = make_optimizer(network, options)
-    steps = -(-len(train) // options.batch_size)
-    schedule = make_schedule(optimizer, options, epochs, steps)
-    state = _State(network, optimizer, schedule)
-    if checkpoint:
-        state.key = _key(recipe, train, val, epochs, teacher)
-        state.resume(checkpoint)
-    if teacher and state.words is None:
-        state.words = words(teacher.to(device), train, options, device, quiet=quiet)
     batches = loader(
         train,
         options.augment,
@@ -88,20 +79,32 @@ def fit(
         seed=options.seed,
         num_workers=options.num_workers,
         device=device,
-        words=state.words,
     )
+    optimizer = make_optimizer(network, options)
+    schedule = make_schedule(optimizer, options, epochs, len(batches))
+    state = _State(network, optimizer, schedule)
+    if checkpoint:
+        state.key = _key(recipe, train, val, epochs, teacher)
+        state.resume(checkpoint)
+    if teacher and not state.words:
+        state.words = ask(teacher.to(device), batches, options.distill.views, precision, quiet)
     images = torch.tensor(val.images, device=device)
     labels = torch.tensor(val.labels, dtype=torch.int64)
+    steps = epochs * len(batches)
     start = len(state.history)
     hidden = True if quiet else None  # None: shown on a terminal only
-    with tqdm(total=epochs * steps, initial=start * steps, unit="step", disable=hidden) as bar:
+    with tqdm(total=steps, initial=start * len(batches), unit="step", disable=hidden) as bar:
         for epoch in range(start, epochs):
             laps = Laps(device)
             lr = schedule.get_last_lr()[0]
             size = input_size(options.sizes, epoch, epochs)
             batches.sampler.epoch, batches.sampler.size = epoch, size
+            said = None
+            if teacher:  # the views that it was asked about, in turn
+                batches.sampler.epoch = view = epoch % len(state.words)
+                said = state.words[view]
             trained = _train_epoch(
-                network, batches, optimizer, schedule, options, precision, laps, bar
+                network, batches, said, optimizer, schedule, options, precision, laps, bar
             )
             validated = loss_and_accuracy(logits(network, images, size=size), labels)
             laps.lap("validation")
@@ -183,6 +186,7 @@ def _key(recipe: Recipe, train: Faces, val: Faces, epochs: int, teacher: Network
 def _train_epoch(
     network: Network,
     batches: DataLoader,
+    said: torch.Tensor | None,
     optimizer: Optimizer,
     schedule: LRScheduler,
     options: Train,
@@ -198,13 +202,15 @@ def _train_epoch(
         2, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device
     )
     count = 0
-    for batch in batches:
-        images, labels, *said = (part.to(device, non_blocking=True) for part in batch)
+    for images, labels in batches:
+        images = images.to(device, non_blocking=True)
+        labels = labels.to(device, non_blocking=True)
         laps.lap("data")
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             output = network(images)
         output = output.float()
-        loss = _loss(output, labels, options, *said)
+        told = said if said is None else said[count : count + len(labels)].to(device).float()
+        loss = _loss(output, labels, options, told)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -220,19 +226,19 @@ def _train_epoch(
 
 
 def _loss(
-    output: torch.Tensor, labels: torch.Tensor, options: Train, said: torch.Tensor | None = None
+    output: torch.Tensor, labels: torch.Tensor, options: Train, told: torch.Tensor | None
 ) -> torch.Tensor:
-    """Cross-entropy; where a teacher `said` something, distillation as well.
+    """Cross-entropy; where a teacher `told` something (logits [B, 7]), distillation as well.
 
     After Hinton, Vinyals and Dean 2015, arXiv:1503.02531.
     """
     loss = F.cross_entropy(output, labels, label_smoothing=options.label_smoothing)
-    if said is None:
+    if told is None:
         return loss
     weight, heat = options.distill.weight, options.distill.temperature
-    ours, theirs = ((each / heat).log_softmax(1) for each in (output, said))
-    told = F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
-    return (1 - weight) * loss + weight * heat**2 * told
+    ours, theirs = ((each / heat).log_softmax(1) for each in (output, told))
+    apart = F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+    return (1 - weight) * loss + weight * heat**2 * apart
 
 
 def _row(
@@ -278,7 +284,7 @@ class _State:
         self.key = ""
         self.history: list[Row] = []
         self.best: dict[str, torch.Tensor] = {}
-        self.words: torch.Tensor | None = None
+        self.words: list[torch.Tensor] = []
 
     def add(self, row: Row) -> None:
         self.history.append(row)

@@ -1,36 +1,37 @@
 """What a teacher says of the training faces, for a smaller network to learn from."""
 
 import torch
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from fer.faces import INPUT_SIZE, Faces
-from fer.params import Train
-from fer.training.device import pick_precision
-from fer.training.loading import Batches
+from fer.faces import INPUT_SIZE
 from fer.training.networks import Network
-
-_BATCH = 256
 
 
 @torch.inference_mode()
-def words(
-    teacher: Network, faces: Faces, options: Train, device: torch.device, *, quiet: bool = False
-) -> torch.Tensor:
-    """Logits float16 [V, N, 7] of `teacher`, on `device`, of the first V views of each face.
+def ask(
+    teacher: Network, batches: DataLoader, views: int, precision: torch.dtype, quiet: bool
+) -> list[torch.Tensor]:
+    """What `teacher` says of the first `views` epochs of `batches`, at full size.
 
-    The student sees the same views (Beyer et al. 2021, arXiv:2106.05237), of which there are
-    `options.distill.views`: asking anew in each epoch would cost more than the student's training.
+    Logits float16 [N, 7] of each epoch, in the order of its batches. The student sees the same
+    views, maybe smaller (Beyer et al. 2021, arXiv:2106.05237), and the same again after so many
+    epochs: asking anew in each would cost more than its own training.
     """
-    precision = pick_precision(options.precision, device)
-    batches = Batches(faces, options.augment, options.seed, device)
-    views = options.distill.views
-    indices = torch.arange(len(faces)).split(_BATCH)
-    said = []
-    with tqdm(total=views * len(indices), desc="asking the teacher", disable=quiet or None) as bar:
-        for view in range(views):
-            for some in indices:
-                images, _ = batches[some, view, INPUT_SIZE]
+    device = next(teacher.parameters()).device
+    batches.sampler.size = INPUT_SIZE
+    words = []
+    with tqdm(
+        total=views * len(batches),
+        desc="asking the teacher",
+        unit="step",
+        disable=True if quiet else None,
+    ) as bar:
+        for batches.sampler.epoch in range(views):
+            said = []
+            for images, _ in batches:
                 with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                    said.append(teacher(images).half().cpu())
+                    said.append(teacher(images.to(device)).half().cpu())
                 bar.update()
-    return torch.cat(said).view(views, len(faces), -1)
+            words.append(torch.cat(said))
+    return words
