@@ -18,15 +18,17 @@ DATASET = "fer2013"
 
 def results() -> Iterable[list[str]]:
     found, train, tune = read("evaluate"), read("train"), read("tune")
-    quantize = read("quantize")
-    yield ["", "val", "test", "test, flip-averaged", "test, faces not in training"]
+    quantize, teach = read("quantize"), read("teach")
+    yield ["", "parameters", "val", "test", "test, flip-averaged", "test, faces not in training"]
     val = {
+        "teacher": teach["val_accuracy"],
         "baseline": train["val_accuracy"],
         "tuned": tune["after"]["val_accuracy"],
         "float32": ways()["ONNX Runtime"]["val_accuracy"],
         "int8": ways()["ONNX Runtime, our int8"]["val_accuracy"],
     }
     names = {
+        "teacher": f"the teacher, {teach['epochs']} epochs",
         "baseline": f"the recipe, {train['epochs']} epochs",
         "tuned": "the search's winner, as long",
         "float32": f"ships: {quantize['model']} in float32",
@@ -35,7 +37,8 @@ def results() -> Iterable[list[str]]:
     for model, name in names.items():
         plain, flipped = found[model]["plain"], found[model]["flip_averaged"]
         accuracies = (val[model], plain["accuracy"], flipped["accuracy"], plain["accuracy_new"])
-        yield [name, *map(percent, map(float, accuracies))]
+        parameters = teach["parameters"] if model == "teacher" else train["parameters"]
+        yield [name, f"{parameters:,}", *map(percent, map(float, accuracies))]
 
 
 def search() -> Iterable[list[str]]:
