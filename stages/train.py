@@ -7,8 +7,11 @@ from fer.errors import FerError, exit_on_error
 from fer.machine import machine
 from fer.training import checkpoint, evaluation
 from fer.training.device import pick_device
-from fer.training.fit import best_epoch, checkpoint_path, fit, seconds_per_epoch
+from fer.training.fit import best_epoch, checkpoint_path, fit, seconds_per_epoch, seconds_to
 from fer.training.networks import parameter_count
+
+LEVELS = (0.5, 0.55, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.7, 0.8, 0.9)
+"""Accuracies on new faces of val: how long until the first epoch with each."""
 
 
 def main() -> None:
@@ -48,6 +51,7 @@ def main() -> None:
         "best_epoch": best_epoch(history)["epoch"],
         **scores,
         "seconds_per_epoch": seconds_per_epoch(history),
+        "seconds_to_val_new_accuracy": seconds_to(history, LEVELS),
         "machine": machine(device),
     }
     files.write_json(Path("metrics", p.dataset, "train.json"), report)

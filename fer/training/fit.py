@@ -5,6 +5,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 
@@ -31,6 +32,9 @@ from fer.training.teaching import ask
 
 Row = dict[str, float]
 """One epoch: size of the faces, losses (nats), accuracies (0 to 1), learning rate, seconds."""
+
+PARTS = ("data", "compute", "validation")
+"""Of an epoch, whose seconds a row has."""
 
 
 class DivergedError(FerError):
@@ -142,9 +146,26 @@ def best_epoch(history: list[Row]) -> Row:
 
 def seconds_per_epoch(history: list[Row]) -> dict[str, float]:
     """Mean seconds of each part of an epoch, and their total."""
-    parts = ("data", "compute", "validation")
-    means = {part: fmean(row[f"seconds_{part}"] for row in history) for part in parts}
+    means = {part: fmean(row[f"seconds_{part}"] for row in history) for part in PARTS}
     return {part: round(s, 4) for part, s in (means | {"total": sum(means.values())}).items()}
+
+
+def seconds_to(history: list[Row], levels: Sequence[float]) -> dict[str, float | None]:
+    """Seconds of training until an epoch of full size first had such an accuracy on val, or None.
+
+    levels: accuracies, 0 to 1, as which they are the keys of the result too
+    """
+    passed = list(accumulate(sum(row[f"seconds_{part}"] for part in PARTS) for row in history))
+    full = max(row["size"] for row in history)
+    reached = [
+        (row["val_accuracy"], seconds)
+        for row, seconds in zip(history, passed, strict=True)
+        if row["size"] == full
+    ]
+    return {
+        str(level): next((round(s, 1) for found, s in reached if found >= level), None)
+        for level in levels
+    }
 
 
 def checkpoint_path(
@@ -257,9 +278,7 @@ def _row(
         "val_accuracy": validated[1],
         "lr": lr,
     }
-    parts = {
-        f"seconds_{part}": round(seconds[part], 4) for part in ("data", "compute", "validation")
-    }
+    parts = {f"seconds_{part}": round(seconds[part], 4) for part in PARTS}
     return {"epoch": epoch + 1, "size": size} | {k: round(v, 6) for k, v in figures.items()} | parts
 
 
