@@ -1,12 +1,16 @@
-"""Train the recipe of params.yaml, and keep the epoch that is best on new faces of val."""
+"""Train the recipe of params.yaml, and keep the epoch that is best on new faces of val.
+
+On several devices: `torchrun --nproc-per-node=2 -m stages.train`.
+"""
 
 from pathlib import Path
+
+import torch
 
 from fer import faces, files, params, tracking
 from fer.errors import FerError, exit_on_error
 from fer.machine import machine
-from fer.training import checkpoint, evaluation
-from fer.training.device import pick_device
+from fer.training import checkpoint, distributed, evaluation
 from fer.training.fit import best_epoch, checkpoint_path, fit, seconds_per_epoch, seconds_to
 from fer.training.networks import parameter_count
 
@@ -16,7 +20,11 @@ LEVELS = (0.5, 0.55, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.7, 0.8, 0.9)
 
 def main() -> None:
     p = params.load()
-    device = pick_device(p.settings.device)
+    with distributed.group(p.settings.device) as device:
+        _train(p, device)
+
+
+def _train(p: params.Params, device: torch.device) -> None:
     data, plots = Path("data", p.dataset), Path("plots", p.dataset)
     train, val = faces.load(data / "train"), faces.load(data / "val")
     new = val[~faces.is_in(val, train)]
@@ -28,7 +36,8 @@ def main() -> None:
     state = checkpoint_path(p.recipe, train, new, p.epochs, teacher)
 
     config = {"dataset": p.dataset, "epochs": p.epochs} | p.recipe.model_dump()
-    with tracking.run(p.settings.wandb, f"train-{p.dataset}", config) as run:
+    mode = p.settings.wandb if distributed.is_first() else "disabled"
+    with tracking.run(mode, f"train-{p.dataset}", config) as run:
         network, history = fit(
             p.recipe,
             train,
@@ -38,7 +47,10 @@ def main() -> None:
             on_epoch=lambda history: run.log(history[-1]),
             checkpoint=state,
             teacher=teacher,
+            quiet=not distributed.is_first(),
         )
+    if not distributed.is_first():
+        return
     scores = evaluation.val_scores(network, train, val)
     path = models / "baseline.pt"
     checkpoint.save(path, network, p.model, dataset=p.dataset, scores=scores, history=history)

@@ -22,17 +22,23 @@ def center_crop(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tensor:
 
 
 def augment(
-    images: torch.Tensor, strengths: Augment, generator: torch.Generator, size: int = INPUT_SIZE
+    images: torch.Tensor,
+    strengths: Augment,
+    generator: torch.Generator,
+    size: int = INPUT_SIZE,
+    share: slice = slice(None),
 ) -> torch.Tensor:
     """The network's input, augmented: uint8 [N, 48, 48] -> float32 [N, 1, size, size], 0 to 1.
 
     size: pixels to which 44x44 of the face are brought
+    share: which of the faces to return, each as it is among all
 
     Flip, rotation, scale, shift and crop are one bilinear sampling; beyond the edge, the edge
     repeats. The draws come from `generator` on the CPU whatever the images' device is, so that a
     seed gives the same faces on each.
     """
-    draws = torch.rand(6, len(images), generator=generator).to(images.device)
+    draws = torch.rand(6, len(images), generator=generator)[:, share].to(images.device)
+    images = images[share]
     flip, right, down, angle, zoom, contrast = draws
     grid = _sampling_grid(
         mirror=torch.where(flip < strengths.flip, -1.0, 1.0),

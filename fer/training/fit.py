@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from fer.faces import Faces
 from fer.files import atomic_path
 from fer.machine import cores
 from fer.params import Recipe, Train, home
+from fer.training import distributed
 from fer.training.checkpoint import read
 from fer.training.clock import Laps
 from fer.training.device import keep_freed_memory, pick_precision
@@ -92,6 +94,7 @@ def fit(
         state.resume(checkpoint)
     if teacher and not state.words:
         state.words = ask(teacher.to(device), batches, options.distill.views, precision, quiet)
+    trainee = distributed.parallel(network, device)
     images = torch.tensor(val.images, device=device)
     labels = torch.tensor(val.labels, dtype=torch.int64)
     steps = epochs * len(batches)
@@ -108,9 +111,11 @@ def fit(
                 batches.sampler.epoch = view = epoch % len(state.words)
                 said = state.words[view]
             trained = _train_epoch(
-                network, batches, said, optimizer, schedule, options, precision, laps, bar
+                trainee, batches, said, optimizer, schedule, options, precision, laps, bar
             )
-            validated = loss_and_accuracy(logits(network, images, size=size), labels)
+            validated = distributed.from_first(  # all pick the same best epoch
+                loss_and_accuracy(logits(network, images, size=size), labels)
+            )
             laps.lap("validation")
             if not (math.isfinite(trained[0]) and math.isfinite(validated[0])):
                 raise DivergedError(
@@ -119,7 +124,7 @@ def fit(
                 )
             row = _row(epoch, size, trained, validated, lr, laps)
             state.add(row)
-            if checkpoint:
+            if checkpoint and distributed.is_first():
                 state.save(checkpoint)
             on_epoch(state.history)
             if not quiet:
@@ -205,7 +210,7 @@ def _key(recipe: Recipe, train: Faces, val: Faces, epochs: int, teacher: Network
 
 
 def _train_epoch(
-    network: Network,
+    network: torch.nn.Module,
     batches: DataLoader,
     said: torch.Tensor | None,
     optimizer: Optimizer,
@@ -231,9 +236,10 @@ def _train_epoch(
             output = network(images)
         output = output.float()
         told = said if said is None else said[count : count + len(labels)].to(device).float()
-        loss = _loss(output, labels, options, told)
+        # No mean of no face: a process may have none of a last batch.
+        loss = _loss(output, labels, options, told) if len(labels) else output.sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss * distributed.weight(len(labels), device)).backward()
         optimizer.step()
         schedule.step()
         with torch.no_grad():
@@ -242,7 +248,8 @@ def _train_epoch(
         count += len(labels)
         laps.lap("compute")
         bar.update()
-    loss, accuracy = (total / count).tolist()
+    faces = distributed.summed(torch.tensor(count, device=device))
+    loss, accuracy = (distributed.summed(total) / faces).tolist()
     return loss, accuracy
 
 
@@ -313,20 +320,34 @@ class _State:
     def save(self, path: Path) -> None:
         parts = {name: part.state_dict() for name, part in self.parts.items()}
         with atomic_path(path) as temporary:
-            own = {"history": self.history, "best": self.best, "words": self.words}
+            words = [] if distributed.several() else self.words
+            own = {"history": self.history, "best": self.best, "words": words}
             torch.save({"key": self.key, **own, **parts}, temporary)
 
     def resume(self, path: Path) -> None:
-        if not path.exists():
+        if distributed.from_first(self.key) != self.key:
+            raise FerError(
+                "code, params.yaml or data here are not those of torchrun's first process; bring "
+                "all machines to the same"
+            )
+        saved = distributed.from_first(self._read(path) if distributed.is_first() else None)
+        if saved is None:
             return
+        for name, part in self.parts.items():
+            part.load_state_dict(saved[name])
+        self.history, self.best, self.words = (saved[k] for k in ("history", "best", "words"))
+        if distributed.several():
+            self.words = []  # they are of one process's shares: each asks again
+        if distributed.is_first():
+            print(f"going on after epoch {len(self.history)}", flush=True)
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        if not path.exists():
+            return None
         try:
             saved = read(path)
         except FerError as error:
             print(f"{error}: training starts anew", flush=True)
-            return
-        if saved.get("key") != self.key:
-            return  # of another run, which a change of code, params or data made useless
-        for name, part in self.parts.items():
-            part.load_state_dict(saved[name])
-        self.history, self.best, self.words = (saved[k] for k in ("history", "best", "words"))
-        print(f"going on after epoch {len(self.history)}", flush=True)
+            return None
+        # That of another run a change of code, params or data made useless.
+        return saved if saved.get("key") == self.key else None

@@ -9,18 +9,19 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fer.faces import INPUT_SIZE, Faces
 from fer.params import Augment
+from fer.training import distributed
 from fer.training.augmentation import augment
 
 # `fit` says it in a line, and the benchmark does it on purpose.
 warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
 
-Key = tuple[torch.Tensor, int, int]
+Key = tuple[torch.Tensor, int, int, slice]
 
 
 class Batches(Dataset):
-    """Batches built at once, by key: (indices int64 [B], seed of the draws, size in pixels).
+    """Batches built at once, by key: (indices int64 [B], seed of the draws, size in pixels, share).
 
-    An item is (images float32 [B, 1, size, size], labels int64 [B]), on `device`.
+    An item is (images float32 [B, 1, size, size], labels int64 [B]), on `device`, of the share.
     """
 
     def __init__(self, faces: Faces, strengths: Augment, device: torch.device) -> None:
@@ -30,18 +31,19 @@ class Batches(Dataset):
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
         """The batch of `key`: the same one in any process."""
-        indices, seed, size = key
+        indices, seed, size, share = key
         indices = indices.to(self.images.device)
         generator = torch.Generator().manual_seed(seed)
-        images = augment(self.images[indices], self.strengths, generator, size)
-        return images, self.labels[indices]
+        images = augment(self.images[indices], self.strengths, generator, size, share)
+        return images, self.labels[indices[share]]
 
 
 class Shuffled(Sampler[Key]):
     """The keys of an epoch: all faces in a new order, and a seed for each batch.
 
     Both depend only on `seed` and `epoch`: the number of workers, or a run that goes on after a
-    stop, changes nothing. `size` is that of the epoch's faces, in pixels.
+    stop, changes nothing. Of each batch, each process of several has a share. `size` is that of
+    the epoch's faces, in pixels.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
@@ -57,7 +59,7 @@ class Shuffled(Sampler[Key]):
         )
         order = torch.randperm(self.count, generator=torch.Generator().manual_seed(int(first)))
         for indices, seed in zip(order.split(self.batch_size), seeds, strict=True):
-            yield indices, int(seed), self.size
+            yield indices, int(seed), self.size, distributed.share(len(indices))
 
 
 def loader(
