@@ -226,11 +226,17 @@ class Evaluate(Section):
 
 
 class Search(Section):
-    """How long to search: trials in all, epochs of each, minutes of one run of the stage."""
+    """How long to search: short trials, then full runs of the best.
+
+    trials: in all, of so many epochs; `minutes` are those of one run of the stage
+    finalists: trials that are trained in full, each with so many seeds
+    """
 
     trials: Count
     epochs: Count
     minutes: Annotated[float, Field(gt=0)]
+    finalists: Count
+    seeds: Annotated[int, Field(ge=2)]
 
 
 class Budget(Section):

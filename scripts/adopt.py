@@ -1,4 +1,4 @@
-"""Write the best parameters that `tune` found into params.yaml, if they were better in full."""
+"""Write what `tune` found to be better than the recipe into params.yaml."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ def main() -> None:
     p = params.load()
     path = Path("metrics", p.dataset, "tune.json")
     found = read_json(path)
-    before, after = (found[when]["val_new_accuracy"] for when in ("before", "after"))
-    if found["best"]["params"] == {name: p.recipe.get(name) for name in p.tune.space}:
-        print("params.yaml has the best parameters already")
-        return
-    if after <= before:
+    winner = found["winner"]
+    if winner["trial"] == 0:
+        recipe, *others = found["finals"]
+        leads = ", ".join(f"{f['lead']:+.2%} (noise {f['noise']:.2%})" for f in others)
         raise FerError(
-            f"{path}: trained in full, the winner of the search was not better on val "
-            f"({after:.2%}, the recipe {before:.2%}): params.yaml stays as it is"
+            f"{path}: trained in full, no trial was better on val than the recipe's "
+            f"{recipe['mean']:.2%} by more than the noise: {leads}; params.yaml stays as it is"
         )
-    print("\n".join(params.update(Path("params.yaml"), found["best"]["params"])))
+    changed = params.update(Path("params.yaml"), winner["params"])
+    print("\n".join(changed) or "params.yaml has the best parameters already")
 
 
 if __name__ == "__main__":

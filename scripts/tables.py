@@ -43,12 +43,21 @@ def results() -> Iterable[list[str]]:
 
 def search() -> Iterable[list[str]]:
     tune = read("tune")
-    trials = tune["trials"]
-    title = f"{trials['complete'] + trials['pruned']} trials of {tune['epochs']['trial']} epochs"
+    title = f"{sum(tune['trials'].values())} trials of {tune['epochs']['trial']} epochs"
     yield [title, "train", "val", "val, faces not in training", "val loss"]
     for name, row in (("before: the recipe", tune["before"]), ("after: the winner", tune["after"])):
         keys = ("train_accuracy", "val_accuracy", "val_new_accuracy")
         yield [name, *(percent(row[key]) for key in keys), f"{row['val_loss']:.3f}"]
+
+
+def finals() -> Iterable[list[str]]:
+    tune = read("tune")
+    seeds = ", ".join(map(str, tune["seeds"]))
+    yield [f"{tune['epochs']['full']} epochs, seeds {seeds}", "val, faces not in training", "lead"]
+    for final in tune["finals"]:
+        name = f"trial {final['trial']}" if "lead" in final else "the recipe"
+        lead = f"{final['lead']:+.2%} ± {final['noise']:.2%}" if "lead" in final else ""
+        yield [name, percent(final["mean"]), lead]
 
 
 def runtimes() -> Iterable[list[str]]:
@@ -121,7 +130,17 @@ def machine() -> Iterable[list[str]]:
 
 TABLES: dict[str, Callable[[], Iterable[list[str]]]] = {
     function.__name__: function
-    for function in (results, search, runtimes, processors, loading, shipped, classes, machine)
+    for function in (
+        results,
+        search,
+        finals,
+        runtimes,
+        processors,
+        loading,
+        shipped,
+        classes,
+        machine,
+    )
 }
 
 

@@ -125,15 +125,10 @@ def trials(path: Path, table: pd.DataFrame, importance: Mapping[str, float], dat
     """Accuracy of the trials in order (trials.csv), and what it depends on (tune.json)."""
     figure = _figure(10, 3.4)
     order, shares = figure.subplots(1, 2, width_ratios=(2, 1))
-    for state, color, label in (
-        ("complete", BLUE, "finished"),
-        ("pruned", GREY, "pruned: best epoch until then"),
-    ):
-        own = table[table["state"] == state]
-        order.plot(own["trial"], own["val_accuracy"], "o", color=color, label=label)
+    order.plot(table["trial"], table["val_accuracy"], "o", color=BLUE, label="trial")
     order.step(table["trial"], table["best"], where="post", color=ORANGE, label="best so far")
     order.set_xlabel("trial; 0 is the recipe of params.yaml")
-    order.set_ylabel("accuracy on new val faces,\nsmall ones in early epochs")
+    order.set_ylabel("accuracy on new val faces")
     order.set_xlim(table["trial"].min() - 0.5, table["trial"].max() + 0.5)
     order.xaxis.set_major_locator(MaxNLocator(integer=True))
     order.yaxis.set_major_formatter(PercentFormatter(1))
@@ -156,19 +151,18 @@ def parallel(
     """
     figure = _figure(10, 3.8)
     axes = figure.subplots()
-    finished = table.loc[table["state"] == "complete", "val_accuracy"]
-    colors = ScalarMappable(Normalize(finished.min(), finished.max()), "viridis")
+    accuracies = table["val_accuracy"]
+    colors = ScalarMappable(Normalize(accuracies.min(), accuracies.max()), "viridis")
     for _, rows in table.groupby("trial"):
         own = rows.set_index("parameter").loc[list(scales)]
-        complete = own["state"].iloc[0] == "complete"
         axes.plot(
             range(len(own)),
             own["position"],
             "o-",
             markersize=3,
-            color=colors.to_rgba(own["val_accuracy"].iloc[0]) if complete else GREY,
-            linewidth=2 if complete else 1,
-            zorder=2 if complete else 1,
+            color=colors.to_rgba(own["val_accuracy"].iloc[0]),
+            linewidth=2,
+            zorder=2,
         )
     for x, places in enumerate(scales.values()):
         axes.axvline(x, color="black", linewidth=0.6)
@@ -191,7 +185,7 @@ def parallel(
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(colors, ax=axes, label="accuracy on new val faces")
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=2))
-    _save(path, figure, f"{dataset}: trials, pruned ones grey")
+    _save(path, figure, f"{dataset}: trials")
 
 
 def slices(
@@ -201,15 +195,13 @@ def slices(
     figure = _figure(2.6 * len(scales), 3)
     grid = np.atleast_1d(figure.subplots(1, len(scales), sharey=True))
     for axes, (name, places) in zip(grid, scales.items(), strict=True):
-        for state, color, label in (("pruned", GREY, "pruned"), ("complete", BLUE, "finished")):
-            own = table[(table["parameter"] == name) & (table["state"] == state)]
-            axes.plot(own["position"], own["val_accuracy"], "o", color=color, label=label)
+        own = table[table["parameter"] == name]
+        axes.plot(own["position"], own["val_accuracy"], "o", color=BLUE)
         axes.set_xticks(list(places.values()), list(places))
         axes.set_xlabel(name.removeprefix("train."))
         _plain(axes)
     figure.axes[0].set_ylabel("accuracy on new val faces")
     figure.axes[0].yaxis.set_major_formatter(PercentFormatter(1))
-    figure.axes[0].legend(frameon=False, fontsize=8)
     _save(path, figure, f"{dataset}: each parameter of the search")
 
 
