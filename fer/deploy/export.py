@@ -2,7 +2,6 @@
 
 import json
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -16,7 +15,7 @@ from onnx import helper
 from torch import nn
 
 from fer.faces import CLASSES, FACE_SIZE
-from fer.files import atomic_path
+from fer.files import atomic_path, scratch
 from fer.training.augmentation import center_crop
 from fer.training.networks import Network
 
@@ -42,7 +41,7 @@ def export(path: Path, network: Network) -> None:
     """
     deployed = _Deployed(network).cpu().eval()
     faces = torch.zeros(2, FACE_SIZE, FACE_SIZE, dtype=torch.uint8)
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with scratch(path.parent) as folder, quiet():
         written = Path(folder, "fer.onnx")
         torch.onnx.export(
             deployed,

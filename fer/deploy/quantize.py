@@ -5,7 +5,6 @@ which end at 32,767. Weights of at most 64 keep every such sum below: 2 * 255 * 
 """
 
 import copy
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from tqdm import tqdm
 from fer.deploy.export import quiet, tidy
 from fer.errors import FerError
 from fer.faces import Faces
+from fer.files import scratch
 from fer.params import Augment
 from fer.training.device import keep_freed_memory
 from fer.training.loading import loader
@@ -97,7 +97,7 @@ def quantize(
         the outermost 0.001 %
     portable: gives the same answers on every processor; otherwise as is usual, weights up to 127
     """
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with scratch(target.parent) as folder, quiet():
         folded = Path(folder, "folded.onnx")
         quant_pre_process(source, folded, skip_symbolic_shape=True)
         written = Path(folder, "quantized.onnx")
