@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-_PATIENCE = 1.5
+_PATIENCE = 1.0
 """Seconds that what runs when a stop comes has to put things in order."""
 
 

@@ -1,6 +1,7 @@
 """Write files atomically: a reader, or a run that fails, never sees half a file."""
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -19,6 +20,9 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _PREFIX = ".writing-"
+
+_SEAL = b'\x72\x4c\x0a\x06sha256\x12\x42"'
+"""Stands before a checksum: an entry of the metadata with which an ONNX file may end."""
 
 
 @contextmanager
@@ -75,6 +79,26 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def seal(content: bytes) -> bytes:
+    """A model file's content with its checksum behind it, which other readers pass over."""
+    return content + _SEAL + hashlib.sha256(content).hexdigest().encode() + b'"'
+
+
+def read_sealed(path: Path) -> bytes:
+    """The content of a model file; one without a checksum is taken as it is.
+
+    Raises FerError where it cannot be read, or its bytes are not those that were written.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise FerError(f"{path}: cannot be read: {error.strerror}") from error
+    sealed, mark, _ = content.rpartition(_SEAL)
+    if mark and seal(sealed) != content:
+        raise FerError(f"{path}: is damaged; delete it and run `dvc repro`, or install fer anew")
+    return content
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from onnx import helper
 from torch import nn
 
 from fer.faces import CLASSES, FACE_SIZE
-from fer.files import atomic_path, scratch
+from fer.files import atomic_path, scratch, seal
 from fer.training.augmentation import center_crop
 from fer.training.networks import Network
 
@@ -58,7 +58,7 @@ def export(path: Path, network: Network) -> None:
 
 
 def describe(path: Path, about: Mapping[str, object]) -> None:
-    """Write what is known of a model into its file, beside the classes and our version.
+    """Write what is known of a model into its file, with the classes, our version, a checksum.
 
     about: each value becomes JSON
     """
@@ -66,7 +66,7 @@ def describe(path: Path, about: Mapping[str, object]) -> None:
     known = {"classes": CLASSES, "producer": f"fer-pipeline {version('fer-pipeline')}", **about}
     helper.set_model_props(graph, {key: json.dumps(value) for key, value in known.items()})
     with atomic_path(path) as temporary:
-        onnx.save(graph, temporary)
+        temporary.write_bytes(seal(graph.SerializeToString(deterministic=True)))
 
 
 def tidy(source: Path, target: Path) -> None:

@@ -17,10 +17,9 @@ from tqdm import tqdm
 
 from fer.errors import FerError
 from fer.faces import Faces
-from fer.files import atomic_path
 from fer.machine import cores
 from fer.params import Recipe, home
-from fer.training.checkpoint import read
+from fer.training.checkpoint import read, write
 from fer.training.clock import Laps
 from fer.training.device import keep_freed_memory, pick_precision
 from fer.training.evaluation import logits, loss_and_accuracy
@@ -254,10 +253,7 @@ class _State:
 
     def save(self, path: Path) -> None:
         parts = {name: part.state_dict() for name, part in self.parts.items()}
-        with atomic_path(path) as temporary:
-            torch.save(
-                {"key": self.key, "history": self.history, "best": self.best, **parts}, temporary
-            )
+        write(path, {"key": self.key, "history": self.history, "best": self.best, **parts})
 
     def resume(self, path: Path) -> None:
         if not path.exists():
@@ -265,7 +261,7 @@ class _State:
         try:
             saved = read(path)
         except FerError as error:
-            print(f"{error}: training starts anew", flush=True)
+            print(f"{error.args[0].partition(';')[0]}: training starts anew", flush=True)
             return
         if saved.get("key") != self.key:
             return  # of another run, which a change of code, params or data made useless
