@@ -93,26 +93,35 @@ class Augment(Section):
     contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
+class Distill(Section):
+    """How to learn from a teacher: its share of the loss, and how many views it is asked about."""
+
+    weight: Fraction = 0.0
+    temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
+    views: Annotated[int, Field(ge=1, le=1000)] = 1
+
+
 class Train(Section):
     """The recipe."""
 
     batch_size: Annotated[Count, Field(ge=2)]
     optimizer: Literal["sgd", "adamw"]
     lr: Annotated[float, Field(gt=0, le=1000)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=10)]
     schedule: Literal["one-cycle", "cosine", "step"]
-    warmup: Annotated[float, Field(gt=0, lt=1)]
-    decay_start: Annotated[int, Field(ge=0, le=1_000_000)]
-    decay_every: Count
-    decay_rate: Annotated[float, Field(gt=0, le=1)]
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    decay_start: Annotated[int, Field(ge=0, le=1_000_000)] = 80
+    decay_every: Count = 5
+    decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.9
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     # From 24 pixels on, the smallest maps of the networks have more than one.
     sizes: Annotated[list[Annotated[int, Field(ge=24, le=INPUT_SIZE)]], Field(min_length=1)]
     augment: Augment
-    seed: Seed
-    num_workers: Annotated[int, Field(ge=0, le=256)]
-    precision: Literal["auto", "bfloat16", "float32"]
+    distill: Distill = Distill()
+    seed: Seed = 0
+    num_workers: Annotated[int, Field(ge=0, le=256)] = 0
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
 
     @field_validator("sizes")
     @classmethod
@@ -145,7 +154,10 @@ class Recipe(Section):
 
     def names(self) -> list[str]:
         """The parameters that a search may vary, as `get` takes them: all of a single value."""
-        sections = {"model": Model, "train": Train, "train.augment": Augment}
+        sections = {
+            **{"model": Model, "train": Train},
+            **{"train.augment": Augment, "train.distill": Distill},
+        }
         every = [f"{path}.{name}" for path, one in sections.items() for name in one.model_fields]
         return [name for name in every if isinstance(self.get(name), Value)]
 
@@ -226,6 +238,7 @@ class Budget(Section):
     """What differs between the data sets: how long to train and search."""
 
     epochs: Count
+    teacher_epochs: Annotated[int, Field(ge=0)]
     search: Search
 
 
@@ -239,6 +252,7 @@ class Params(Section):
     benchmark: Benchmark
     model: Model
     train: Train
+    teach: Recipe
     tune: Tune
     quantize: Quantize
     evaluate: Evaluate
@@ -281,6 +295,11 @@ class Params(Section):
     def search(self) -> Search:
         """How long to search on the data set."""
         return self.budget[self.dataset].search
+
+    @property
+    def teacher_epochs(self) -> int:
+        """Epochs of the teacher's training on the data set; 0 for none."""
+        return self.budget[self.dataset].teacher_epochs
 
     @property
     def epochs(self) -> int:

@@ -12,21 +12,23 @@ from pathlib import Path
 from fer.errors import FerError, exit_on_error
 from fer.report.read import read_json
 
-FILES = ("README.md", "MODEL_CARD.md")
+FILES = ("README.md", "MODEL_CARD.md", "docs/processors.md")
 DATASET = "fer2013"
 
 
 def results() -> Iterable[list[str]]:
     found, train, tune = read("evaluate"), read("train"), read("tune")
-    quantize = read("quantize")
-    yield ["", "val", "test", "test, flip-averaged", "test, faces not in training"]
+    quantize, teach = read("quantize"), read("teach")
+    yield ["", "parameters", "val", "test", "test, flip-averaged", "test, faces not in training"]
     val = {
+        "teacher": teach["val_accuracy"],
         "baseline": train["val_accuracy"],
         "tuned": tune["after"]["val_accuracy"],
         "float32": ways()["ONNX Runtime"]["val_accuracy"],
         "int8": ways()["ONNX Runtime, our int8"]["val_accuracy"],
     }
     names = {
+        "teacher": f"the teacher, {teach['epochs']} epochs",
         "baseline": f"the recipe, {train['epochs']} epochs",
         "tuned": "the search's winner, as long",
         "float32": f"ships: {quantize['model']} in float32",
@@ -35,7 +37,8 @@ def results() -> Iterable[list[str]]:
     for model, name in names.items():
         plain, flipped = found[model]["plain"], found[model]["flip_averaged"]
         accuracies = (val[model], plain["accuracy"], flipped["accuracy"], plain["accuracy_new"])
-        yield [name, *map(percent, map(float, accuracies))]
+        parameters = teach["parameters"] if model == "teacher" else train["parameters"]
+        yield [name, f"{parameters:,}", *map(percent, map(float, accuracies))]
 
 
 def search() -> Iterable[list[str]]:
@@ -58,6 +61,25 @@ def runtimes() -> Iterable[list[str]]:
             percent(float(row["val_accuracy"])),
             f"{float(row['latency_ms_1_thread']):.3f}",
             *speeds,
+        ]
+
+
+def processors() -> Iterable[list[str]]:
+    """Of each way to run the models, its speeds with VNNI and without."""
+    kinds, speeds = ("VNNI", "AVX2"), ("latency_ms_1_thread", "faces_per_second_1_thread")
+    with Path("docs", "processors.csv").open(encoding="utf-8") as file:
+        rows = {(row["kernels"], row["way"]): row for row in csv.DictReader(file)}
+    titles = ("val", "ms for a face", "faces a second")
+    yield ["1 thread", *(f"{title}, {kind}" for title in titles for kind in kinds)]
+    for way in dict.fromkeys(way for _, way in rows):
+        vnni, avx2 = (rows[kind, way] for kind in kinds)
+        accuracies = (percent(float(row["val_accuracy"])) for row in (vnni, avx2))
+        latencies, throughputs = ([row[speed] for row in (vnni, avx2)] for speed in speeds)
+        yield [
+            way,
+            *accuracies,
+            *(f"{float(ms):.3f}" for ms in latencies),
+            *(f"{int(faces):,}" for faces in throughputs),
         ]
 
 
@@ -99,7 +121,7 @@ def machine() -> Iterable[list[str]]:
 
 TABLES: dict[str, Callable[[], Iterable[list[str]]]] = {
     function.__name__: function
-    for function in (results, search, runtimes, loading, shipped, classes, machine)
+    for function in (results, search, runtimes, processors, loading, shipped, classes, machine)
 }
 
 

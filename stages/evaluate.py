@@ -24,6 +24,8 @@ def main() -> None:
     if not new.any():
         raise FerError(f"{data}: every test face stands in the training split too")
     networks = {name: checkpoint.load(models / f"{name}.pt")[0] for name in ("baseline", "tuned")}
+    if p.teacher_epochs:
+        networks["teacher"], _ = checkpoint.load(models / "teacher" / "teacher.pt")
     recognizers = {name: Recognizer(models / file, flip=False) for name, file in EXPORTED.items()}
     classifiers = {
         name: partial(evaluation.probabilities, network) for name, network in networks.items()
@@ -39,12 +41,14 @@ def main() -> None:
             way: evaluation.scores(found, test.labels, new, p.evaluate.calibration_bins)
             for way, found in (("plain", plain), ("flip_averaged", (plain + flipped) / 2))
         }
+        print(f"{name}: {right[name].mean():.2%} of {len(test)} test faces", flush=True)
+        if name == "teacher":  # only there to compare with
+            continue
         rows = evaluation.per_class(predicted, test.labels)
         class_rows += [{"model": name} | row for row in rows]
         files.write_csv(
             plots / f"confusion_{name}.csv", evaluation.confusions(predicted, test.labels)
         )
-        print(f"{name}: {right[name].mean():.2%} of {len(test)} test faces", flush=True)
 
     warning = recognizers["int8"].about["warning"]  # of stage quantize
     report = {

@@ -7,8 +7,11 @@ from fer.errors import FerError, exit_on_error
 from fer.machine import machine
 from fer.training import checkpoint, evaluation
 from fer.training.device import pick_device
-from fer.training.fit import best_epoch, checkpoint_path, fit, seconds_per_epoch
+from fer.training.fit import best_epoch, checkpoint_path, fit, seconds_per_epoch, seconds_to
 from fer.training.networks import parameter_count
+
+LEVELS = (0.5, 0.55, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.7, 0.8, 0.9)
+"""Accuracies on new faces of val: how long until the first epoch with each."""
 
 
 def main() -> None:
@@ -19,7 +22,10 @@ def main() -> None:
     new = val[~faces.is_in(val, train)]
     if not len(new):
         raise FerError(f"{data}: every val face stands in the training split too")
-    state = checkpoint_path(p.recipe, train, new, p.epochs)
+    models, teacher = Path("models", p.dataset), None
+    if p.teacher_epochs:
+        teacher, _ = checkpoint.load(models / "teacher" / "teacher.pt")
+    state = checkpoint_path(p.recipe, train, new, p.epochs, teacher)
 
     config = {"dataset": p.dataset, "epochs": p.epochs} | p.recipe.model_dump()
     with tracking.run(p.settings.wandb, f"train-{p.dataset}", config) as run:
@@ -31,10 +37,11 @@ def main() -> None:
             device,
             on_epoch=lambda history: run.log(history[-1]),
             checkpoint=state,
+            teacher=teacher,
         )
     scores = evaluation.val_scores(network, train, val)
-    model = Path("models", p.dataset, "baseline.pt")
-    checkpoint.save(model, network, p.model, dataset=p.dataset, scores=scores, history=history)
+    path = models / "baseline.pt"
+    checkpoint.save(path, network, p.model, dataset=p.dataset, scores=scores, history=history)
     report = {
         "dataset": p.dataset,
         "faces": {"train": len(train), "val": len(val), "val_new": len(new)},
@@ -44,6 +51,7 @@ def main() -> None:
         "best_epoch": best_epoch(history)["epoch"],
         **scores,
         "seconds_per_epoch": seconds_per_epoch(history),
+        "seconds_to_val_new_accuracy": seconds_to(history, LEVELS),
         "machine": machine(device),
     }
     files.write_json(Path("metrics", p.dataset, "train.json"), report)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fer import params
 from fer.errors import FerError
 from fer.training.device import pick_device
-from fer.training.fit import best_epoch, fingerprint, input_size, seconds_per_epoch
+from fer.training.fit import best_epoch, fingerprint, input_size, seconds_per_epoch, seconds_to
 from fer.training.fit import fit as fit_network
 
 CPU = torch.device("cpu")
@@ -107,6 +107,13 @@ def test_best_epoch_is_one_of_full_size(faces, checkpoint):
     assert [row["size"] for row in history] == [24, 24, 44, 44]
     history[0]["val_accuracy"] = 1.0  # of faces that are not those in use
     assert best_epoch(history)["epoch"] > 2
+
+
+def test_seconds_to_an_accuracy_are_those_until_its_first_epoch_of_full_size():
+    parts = {"seconds_data": 1.0, "seconds_compute": 2.0, "seconds_validation": 0.5}
+    rows = [(24, 0.9), (44, 0.5), (44, 0.7), (44, 0.6)]
+    history = [{"size": size, "val_accuracy": found} | parts for size, found in rows]
+    assert seconds_to(history, (0.5, 0.6, 0.8)) == {"0.5": 7.0, "0.6": 10.5, "0.8": None}
 
 
 def test_stop_of_another_recipe_is_not_gone_on_from(faces, checkpoint):

@@ -18,7 +18,14 @@ TINY = {
     "sample": {"train": 60, "val": 14, "test": 21},
     "benchmark": {"workers": [0, 1], "repeats": 1, "batch_size": 32},
     "train": {"batch_size": 16},
-    "budget": {"sample": {"epochs": 2, "search": {"trials": 3, "epochs": 2, "minutes": 5}}},
+    "teach": {"model": {"name": "deep", "width": 0.1}},
+    "budget": {
+        "sample": {
+            "epochs": 2,
+            "teacher_epochs": 1,
+            "search": {"trials": 3, "epochs": 2, "minutes": 5},
+        }
+    },
     "quantize": {"faces": 20},
 }
 CODE = shutil.ignore_patterns("__pycache__")
@@ -79,12 +86,20 @@ def test_writes_all_that_dvc_yaml_names(project):
 def test_metrics_say_what_they_are_of(project):
     metrics = {p.stem: json.loads(p.read_text()) for p in project.glob("metrics/sample/*.json")}
     headlines = metrics.pop("headlines")
-    assert set(metrics) == {"prepare", "benchmark", "train", "tune", "quantize", "evaluate"}
+    assert set(metrics) == {
+        "prepare",
+        "benchmark",
+        "train",
+        "teach",
+        "tune",
+        "quantize",
+        "evaluate",
+    }
     assert {m["dataset"] for m in metrics.values()} == {"sample"}
     assert metrics["train"]["faces"] == {"train": 60, "val": 14, "val_new": 14}
     assert headlines["test"] == round(metrics["evaluate"]["float32"]["plain"]["accuracy"], 4)
     assert metrics["evaluate"]["faces"]["test"] == 21
-    for model in ("baseline", "tuned", "float32", "int8"):
+    for model in ("teacher", "baseline", "tuned", "float32", "int8"):
         assert 0 <= metrics["evaluate"][model]["plain"]["accuracy"] <= 1
     trials = metrics["tune"]["trials"]
     assert trials == {"complete": 3 - trials["pruned"], "pruned": trials["pruned"], "fail": 0}

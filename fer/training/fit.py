@@ -5,6 +5,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from fer.errors import FerError
 from fer.faces import Faces
 from fer.machine import cores
-from fer.params import Recipe, home
+from fer.params import Recipe, Train, home
 from fer.training.checkpoint import read, write
 from fer.training.clock import Laps
 from fer.training.device import keep_freed_memory, pick_precision
@@ -26,9 +27,13 @@ from fer.training.evaluation import logits, loss_and_accuracy
 from fer.training.loading import loader
 from fer.training.networks import Network, build
 from fer.training.optim import make_optimizer, make_schedule
+from fer.training.teaching import ask
 
 Row = dict[str, float]
 """One epoch: size of the faces, losses (nats), accuracies (0 to 1), learning rate, seconds."""
+
+PARTS = ("data", "compute", "validation")
+"""Of an epoch, whose seconds a row has."""
 
 
 class DivergedError(FerError):
@@ -44,6 +49,7 @@ def fit(
     *,
     on_epoch: Callable[[list[Row]], None],
     checkpoint: Path | None = None,
+    teacher: Network | None = None,
     quiet: bool = False,
 ) -> tuple[Network, list[Row]]:
     """A network, trained from `recipe.train.seed`, and the history of its training.
@@ -53,6 +59,7 @@ def fit(
     on_epoch: gets the history after each epoch
     checkpoint: where the state is kept after each epoch; a call with the same arguments goes on
         from there, to the same end, even if it had reached the end; the caller removes it
+    teacher: a trained network, from which to learn as well, by `recipe.train.distill`
     quiet: show no progress
 
     Raises DivergedError.
@@ -80,8 +87,10 @@ def fit(
     schedule = make_schedule(optimizer, options, epochs, len(batches))
     state = _State(network, optimizer, schedule)
     if checkpoint:
-        state.key = fingerprint(recipe, train, val, epochs)
+        state.key = _key(recipe, train, val, epochs, teacher)
         state.resume(checkpoint)
+    if teacher and not state.words:
+        state.words = ask(teacher.to(device), batches, options.distill.views, precision, quiet)
     images = torch.tensor(val.images, device=device)
     labels = torch.tensor(val.labels, dtype=torch.int64)
     steps = epochs * len(batches)
@@ -93,8 +102,12 @@ def fit(
             lr = schedule.get_last_lr()[0]
             size = input_size(options.sizes, epoch, epochs)
             batches.sampler.epoch, batches.sampler.size = epoch, size
+            said = None
+            if teacher:  # the views that it was asked about, in turn
+                batches.sampler.epoch = view = epoch % len(state.words)
+                said = state.words[view]
             trained = _train_epoch(
-                network, batches, optimizer, schedule, options.label_smoothing, precision, laps, bar
+                network, batches, said, optimizer, schedule, options, precision, laps, bar
             )
             validated = loss_and_accuracy(logits(network, images, size=size), labels)
             laps.lap("validation")
@@ -132,14 +145,34 @@ def best_epoch(history: list[Row]) -> Row:
 
 def seconds_per_epoch(history: list[Row]) -> dict[str, float]:
     """Mean seconds of each part of an epoch, and their total."""
-    parts = ("data", "compute", "validation")
-    means = {part: fmean(row[f"seconds_{part}"] for row in history) for part in parts}
+    means = {part: fmean(row[f"seconds_{part}"] for row in history) for part in PARTS}
     return {part: round(s, 4) for part, s in (means | {"total": sum(means.values())}).items()}
 
 
-def checkpoint_path(recipe: Recipe, train: Faces, val: Faces, epochs: int) -> Path:
+def seconds_to(history: list[Row], levels: Sequence[float]) -> dict[str, float | None]:
+    """Seconds of training until an epoch of full size first had such an accuracy on val, or None.
+
+    levels: accuracies, 0 to 1, as which they are the keys of the result too
+    """
+    passed = list(accumulate(sum(row[f"seconds_{part}"] for part in PARTS) for row in history))
+    full = max(row["size"] for row in history)
+    reached = [
+        (row["val_accuracy"], seconds)
+        for row, seconds in zip(history, passed, strict=True)
+        if row["size"] == full
+    ]
+    return {
+        str(level): next((round(s, 1) for found, s in reached if found >= level), None)
+        for level in levels
+    }
+
+
+def checkpoint_path(
+    recipe: Recipe, train: Faces, val: Faces, epochs: int, teacher: Network | None = None
+) -> Path:
     """Where `fit` may keep the state of such a run: in the repository, under a name of its own."""
-    return home() / ".checkpoints" / f"{fingerprint(recipe, train, val, epochs)[:16]}.ckpt"
+    key = _key(recipe, train, val, epochs, teacher)
+    return home() / ".checkpoints" / f"{key[:16]}.ckpt"
 
 
 def fingerprint(recipe: Recipe, train: Faces, val: Faces, *others: object) -> str:
@@ -162,12 +195,21 @@ def fingerprint(recipe: Recipe, train: Faces, val: Faces, *others: object) -> st
     return digest.hexdigest()
 
 
+def _key(recipe: Recipe, train: Faces, val: Faces, epochs: int, teacher: Network | None) -> str:
+    """The fingerprint of a run of `fit`."""
+    digest = hashlib.sha256()
+    for weights in teacher.state_dict().values() if teacher else ():
+        digest.update(weights.cpu().numpy().tobytes())
+    return fingerprint(recipe, train, val, epochs, digest.hexdigest())
+
+
 def _train_epoch(
     network: Network,
     batches: DataLoader,
+    said: torch.Tensor | None,
     optimizer: Optimizer,
     schedule: LRScheduler,
-    label_smoothing: float,
+    options: Train,
     precision: torch.dtype,
     laps: Laps,
     bar: tqdm,
@@ -187,7 +229,8 @@ def _train_epoch(
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             output = network(images)
         output = output.float()
-        loss = F.cross_entropy(output, labels, label_smoothing=label_smoothing)
+        told = said if said is None else said[count : count + len(labels)].to(device).float()
+        loss = _loss(output, labels, options, told)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -200,6 +243,22 @@ def _train_epoch(
         bar.update()
     loss, accuracy = (total / count).tolist()
     return loss, accuracy
+
+
+def _loss(
+    output: torch.Tensor, labels: torch.Tensor, options: Train, told: torch.Tensor | None
+) -> torch.Tensor:
+    """Cross-entropy; where a teacher `told` something (logits [B, 7]), distillation as well.
+
+    After Hinton, Vinyals and Dean 2015, arXiv:1503.02531.
+    """
+    loss = F.cross_entropy(output, labels, label_smoothing=options.label_smoothing)
+    if told is None:
+        return loss
+    weight, heat = options.distill.weight, options.distill.temperature
+    ours, theirs = ((each / heat).log_softmax(1) for each in (output, told))
+    apart = F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+    return (1 - weight) * loss + weight * heat**2 * apart
 
 
 def _row(
@@ -218,9 +277,7 @@ def _row(
         "val_accuracy": validated[1],
         "lr": lr,
     }
-    parts = {
-        f"seconds_{part}": round(seconds[part], 4) for part in ("data", "compute", "validation")
-    }
+    parts = {f"seconds_{part}": round(seconds[part], 4) for part in PARTS}
     return {"epoch": epoch + 1, "size": size} | {k: round(v, 6) for k, v in figures.items()} | parts
 
 
@@ -245,6 +302,7 @@ class _State:
         self.key = ""
         self.history: list[Row] = []
         self.best: dict[str, torch.Tensor] = {}
+        self.words: list[torch.Tensor] = []
 
     def add(self, row: Row) -> None:
         self.history.append(row)
@@ -253,7 +311,8 @@ class _State:
 
     def save(self, path: Path) -> None:
         parts = {name: part.state_dict() for name, part in self.parts.items()}
-        write(path, {"key": self.key, "history": self.history, "best": self.best, **parts})
+        own = {"history": self.history, "best": self.best, "words": self.words}
+        write(path, {"key": self.key, **own, **parts})
 
     def resume(self, path: Path) -> None:
         if not path.exists():
@@ -267,5 +326,5 @@ class _State:
             return  # of another run, which a change of code, params or data made useless
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
-        self.history, self.best = saved["history"], saved["best"]
+        self.history, self.best, self.words = (saved[k] for k in ("history", "best", "words"))
         print(f"going on after epoch {len(self.history)}", flush=True)

@@ -5,11 +5,13 @@ from torch import nn
 from fer.errors import FerError
 from fer.params import Model
 from fer.training.networks.compact import Compact
+from fer.training.networks.deep import Deep
 from fer.training.networks.mini_xception import MiniXception
 from fer.training.networks.network import Network
 
 NETWORKS: dict[str, type[Network]] = {
     "compact": Compact,
+    "deep": Deep,
     "mini-xception": MiniXception,
 }
 
