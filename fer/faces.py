@@ -22,6 +22,9 @@ MARGIN = (FACE_SIZE - INPUT_SIZE) // 2
 """Pixels on each side of a face that it does not see."""
 
 
+_FILE = "faces.npz"
+
+
 @dataclass(frozen=True)
 class Faces:
     """Grey faces and their emotions.
@@ -40,6 +43,8 @@ class Faces:
             )
         if self.labels.dtype != np.uint8 or self.labels.shape != self.images.shape[:1]:
             raise ValueError(f"labels: {self.labels.dtype} {self.labels.shape}, not uint8 [N]")
+        if (self.labels >= len(CLASSES)).any():
+            raise ValueError(f"labels: {self.labels.max()} is no class, they are 0 to 6")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,22 +60,24 @@ class Faces:
         )
 
     def save(self, folder: Path) -> None:
-        """Write `images.npy` and `labels.npy` into `folder`."""
-        for name in ("images", "labels"):
-            with atomic_path(Path(folder) / f"{name}.npy") as path:
-                np.save(path, getattr(self, name))
+        """Write `faces.npz` into `folder`."""
+        with atomic_path(Path(folder) / _FILE) as path:
+            np.savez(path, images=self.images, labels=self.labels)
 
 
 def load(folder: Path) -> Faces:
-    """The face set in `folder`, memory-mapped: pixels are read when they are used.
+    """The face set in `folder`, as it was saved: zip, which NumPy's format is, has checksums.
 
-    Raises FerError where there is none.
+    Raises FerError where there is none, or it is damaged.
     """
+    path = Path(folder, _FILE)
     try:
-        arrays = [np.load(Path(folder) / f"{n}.npy", mmap_mode="r") for n in ("images", "labels")]
-        return Faces(*arrays)
-    except (OSError, EOFError, ValueError) as error:
-        raise FerError(f"{folder}: no face set here ({error}); run `dvc repro prepare`") from error
+        with np.load(path) as arrays:
+            return Faces(arrays["images"], arrays["labels"])
+    except FileNotFoundError as error:
+        raise FerError(f"{path}: no face set here; run `dvc repro prepare`") from error
+    except Exception as error:  # NumPy and zip have no common error for a damaged file
+        raise FerError(f"{path}: is damaged ({error}); delete it and run `dvc repro`") from error
 
 
 def digests(faces: Faces) -> list[bytes]:

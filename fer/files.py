@@ -1,38 +1,104 @@
 """Write files atomically: a reader, or a run that fails, never sees half a file."""
 
 import csv
+import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fer.errors import FerError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_PREFIX = ".writing-"
+
+_SEAL = b'\x72\x4c\x0a\x06sha256\x12\x42"'
+"""Stands before a checksum: an entry of the metadata with which an ONNX file may end."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which replaces `path` if the block succeeds.
 
-    >>> with atomic_path(Path("model.pt")) as temporary:
-    ...     torch.save(content, temporary)
+    >>> with atomic_path(Path("table.csv")) as temporary:
+    ...     temporary.write_text(text)
 
     Raises FerError where the file cannot be written, for an OSError of the block too.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-            # The same file name, because torch.save writes the name into the archive.
-            temporary = Path(folder) / path.name
+        with scratch(path.parent) as folder:
+            temporary = folder / path.name
             yield temporary
             os.replace(temporary, path)
     except BrokenPipeError:  # of standard output, if the block prints
         raise
     except OSError as error:
         raise FerError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def scratch(parent: Path) -> Iterator[Path]:
+    """A folder in `parent` for the block.
+
+    What is left of one whose process was killed is removed by the next that writes to `parent`.
+    """
+    _sweep(parent)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=_PREFIX) as name, ExitStack() as stack:
+        folder = Path(name)
+        with suppress(OSError):  # where there are no locks, nothing is swept either
+            stack.enter_context(_locked(folder))
+        yield folder
+
+
+@cache  # once in a process: a folder may hold many files, each written by `atomic_path`
+def _sweep(parent: Path) -> None:
+    for folder in parent.glob(_PREFIX + "*"):
+        with suppress(OSError), _locked(folder):  # OSError: its process is alive
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock for the block, which ends with the process too; OSError where that cannot be."""
+    if fcntl is None:
+        raise OSError("there are no locks on this system")
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def seal(content: bytes) -> bytes:
+    """A model file's content with its checksum behind it, which other readers pass over."""
+    return content + _SEAL + hashlib.sha256(content).hexdigest().encode() + b'"'
+
+
+def read_sealed(path: Path) -> bytes:
+    """The content of a model file; one without a checksum is taken as it is.
+
+    Raises FerError where it cannot be read, or its bytes are not those that were written.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise FerError(f"{path}: cannot be read: {error.strerror}") from error
+    sealed, mark, _ = content.rpartition(_SEAL)
+    if mark and seal(sealed) != content:
+        raise FerError(f"{path}: is damaged; delete it and run `dvc repro`, or install fer anew")
+    return content
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """params.yaml as frozen models: an unknown key or a value that is not allowed is an error."""
 
 import os
+import reprlib
 from collections.abc import Mapping
 from functools import reduce
 from operator import getitem
@@ -14,7 +15,7 @@ from fer.errors import FerError
 from fer.faces import CLASSES, INPUT_SIZE
 from fer.files import atomic_path
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Value = int | float | str
@@ -29,9 +30,9 @@ class Section(BaseModel):
 class Sample(Section):
     """The built-in faces: how many of them, and how hard."""
 
-    train: Annotated[int, Field(ge=7)]
-    val: Annotated[int, Field(ge=7)]
-    test: Annotated[int, Field(ge=7)]
+    train: Annotated[Count, Field(ge=7)]
+    val: Annotated[Count, Field(ge=7)]
+    test: Annotated[Count, Field(ge=7)]
     label_noise: Fraction
     seed: Seed
 
@@ -103,14 +104,14 @@ class Distill(Section):
 class Train(Section):
     """The recipe."""
 
-    batch_size: Annotated[int, Field(ge=2)]
+    batch_size: Annotated[Count, Field(ge=2)]
     optimizer: Literal["sgd", "adamw"]
-    lr: Annotated[float, Field(gt=0)]
+    lr: Annotated[float, Field(gt=0, le=1000)]
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0, le=10)]
     schedule: Literal["one-cycle", "cosine", "step"]
     warmup: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    decay_start: Annotated[int, Field(ge=0)] = 80
+    decay_start: Annotated[int, Field(ge=0, le=1_000_000)] = 80
     decay_every: Count = 5
     decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.9
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -234,7 +235,7 @@ class Search(Section):
 
     trials: Count
     epochs: Count
-    minutes: Annotated[float, Field(gt=0)]
+    minutes: Annotated[float, Field(gt=0, le=1_000_000)]
     finalists: Count
     seeds: Annotated[int, Field(ge=2)]
 
@@ -320,7 +321,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
     try:
         # YAML 1.2, as DVC reads it: for PyYAML, 1e-3 would be a string.
         data = YAML(typ="safe", pure=True).load(Path(path))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+    except (OSError, ValueError, RecursionError, YAMLError) as error:
         raise FerError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     try:
         return Params.model_validate(data)
@@ -375,8 +376,15 @@ def _say(error: dict) -> str:
     if error["type"] == "extra_forbidden":
         section = ".".join(map(str, error["loc"][:-1])) or "the file"
         known = ", ".join(_fields(error["loc"][:-1]))
-        return f"{key} is {error['input']!r}: no such parameter; {section} has {known}"
+        return f"{key} is {_show(error['input'])}: no such parameter; {section} has {known}"
     allowed = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{key} {allowed}" if key else allowed
-    return f"{key or 'the file'} is {error['input']!r}: {allowed[0].lower()}{allowed[1:]}"
+    return f"{key or 'the file'} is {_show(error['input'])}: {allowed[0].lower()}{allowed[1:]}"
+
+
+def _show(value: object) -> str:
+    """`value` in a few words: a file of a few lines can name one that has millions."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxother = 1, 60
+    return short.repr(value)

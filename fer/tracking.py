@@ -75,7 +75,7 @@ def run(mode: str, name: str, config: Mapping[str, Any], group: str | None = Non
     )
     try:
         yield tracked
-    except BaseException:
+    except Exception:  # not a stop by Ctrl-C: W&B notes by itself that the run broke off
         tracked._attempt(lambda: wandb.finish(exit_code=1))
         raise
     tracked._attempt(wandb.finish)

@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,7 +30,7 @@ def main() -> None:
     some = np.random.default_rng(p.quantize.seed).permutation(len(train))[: p.quantize.faces]
     calibration, method = train.images[np.sort(some)], p.quantize.calibration
 
-    with tempfile.TemporaryDirectory() as folder:
+    with files.scratch(models) as folder:
         float32, int8, usual, published = (
             Path(folder, file) for file in ("fer.onnx", "fer.int8.onnx", "usual.onnx", "int8.pt")
         )

@@ -15,6 +15,8 @@ import pytest
 from ruamel.yaml import YAML
 from test_pipeline import ROOT, TINY, run, update
 
+from fer import faces
+
 pytestmark = pytest.mark.slow
 
 FIRST_STAGES = ("sample", "prepare")
@@ -84,7 +86,7 @@ def switch(folder):
 
 def images(folder):
     """The first face of the training split that `prepare` wrote."""
-    return np.load(folder / "data/fer2013/train/images.npy")[0]
+    return faces.load(folder / "data/fer2013/train").images[0]
 
 
 FIRST = np.random.default_rng(1).integers(0, 256, 48 * 48).reshape(48, 48)

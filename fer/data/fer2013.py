@@ -3,8 +3,10 @@
 import codecs
 import contextlib
 import gzip
+import io
 import itertools
 import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -29,10 +31,17 @@ _PIXELS = FACE_SIZE * FACE_SIZE
 _BLOCK = 64
 """Rows decoded at once: half a megabyte of text, which stays in a core's L2 cache."""
 
+_LONGEST = 1 << 16
+"""Bytes of a line; the longest row of a face has some 9,250."""
+
+_MOST = 4 << 30
+"""Bytes of a file without its packing; FER2013 has 0.3 billion."""
+
 _BROKEN = (
-    OSError,
     EOFError,
-    RuntimeError,  # of an encrypted zip
+    RuntimeError,  # of an encrypted zip, or one packed in an unknown way
+    ValueError,  # of names that do not decode
+    struct.error,
     zlib.error,
     lzma.LZMAError,
     tarfile.TarError,
@@ -40,32 +49,62 @@ _BROKEN = (
 )
 
 
-@contextlib.contextmanager
-def open_csv(path: Path) -> Iterator[BinaryIO]:
-    """Open the CSV in `path`: a plain file, or a gzip, zip or tar archive that holds it.
+def lines(path: Path) -> Iterator[bytes]:
+    """The lines of the CSV in `path`: a plain file, or a gzip, zip or tar archive that holds it.
 
-    Raises FerError for a file that cannot be read, now or later within the block.
+    An archive is read to its end, where the checksum of what is in it stands.
+
+    Raises FerError for a file that cannot be read, and for one that is too large unpacked.
     """
     with contextlib.ExitStack() as stack:
         try:
-            yield _open(Path(path), stack)
+            file, archive = _open(path, stack)
+            number = unpacked = 0
+            while line := file.readline(_LONGEST):
+                number, unpacked = number + 1, unpacked + len(line)
+                if len(line) == _LONGEST:
+                    raise FerError(f"{path}: line {number}: has {_LONGEST} bytes or more")
+                _limit(path, unpacked)
+                yield line
+            while rest := archive.read(1 << 20):
+                unpacked += len(rest)
+                _limit(path, unpacked)
+        except OSError as error:
+            reason = error.strerror or f"{error}; download it anew"
+            raise FerError(f"{path}: cannot be read: {reason}") from error
         except _BROKEN as error:
-            raise FerError(f"{path}: cannot be read: {error}") from error
+            reason = str(error).partition("\n")[0].rstrip(":")
+            raise FerError(f"{path}: cannot be read: {reason}; download it anew") from error
 
 
-def _open(path: Path, stack: contextlib.ExitStack) -> BinaryIO:
+def _open(path: Path, stack: contextlib.ExitStack) -> tuple[BinaryIO, BinaryIO]:
+    """The CSV, and the stream in which it stands."""
     name = path.name.lower()
     if name.endswith((".tar.gz", ".tgz", ".tar")):
         archive = stack.enter_context(tarfile.open(path))  # noqa: SIM115 the stack closes it
-        member = _member(path, [m.name for m in archive.getmembers() if m.isfile()])
-        return stack.enter_context(archive.extractfile(member))
+        names, unpacked = [], 0
+        for member in archive:
+            unpacked += member.size
+            _limit(path, unpacked)  # before what is large is read, to find the next
+            if member.isfile():
+                names.append(member.name)
+        file = stack.enter_context(archive.extractfile(_member(path, names)))
+        return file, archive.fileobj
     if name.endswith(".zip"):
         archive = stack.enter_context(zipfile.ZipFile(path))
-        member = _member(path, archive.namelist())
-        return stack.enter_context(archive.open(member))
-    if name.endswith(".gz"):
-        return stack.enter_context(gzip.open(path))
-    return stack.enter_context(path.open("rb", buffering=1 << 20))
+        member = archive.getinfo(_member(path, archive.namelist()))
+        _limit(path, member.file_size)
+        file = stack.enter_context(io.BufferedReader(archive.open(member), 1 << 20))
+    elif name.endswith(".gz"):
+        file = stack.enter_context(gzip.open(path))  # noqa: SIM115
+    else:
+        file = stack.enter_context(path.open("rb", buffering=1 << 20))
+    return file, file
+
+
+def _limit(path: Path, unpacked: int) -> None:
+    if unpacked > _MOST:
+        raise FerError(f"{path}: is more than {_MOST >> 30} GiB unpacked; FER2013 is 0.3")
 
 
 def _member(path: Path, names: list[str]) -> str:
@@ -80,8 +119,9 @@ class BadRowError(ValueError):
 def read(path: Path, on_bad_row: str = "fail") -> tuple[dict[str, Faces], int]:
     """Read the faces of each split, and count the bad rows.
 
-    path: CSV with the columns emotion (0 to 6), pixels (2,304 integers 0 to 255, row by row) and
-        Usage (Training, PublicTest or PrivateTest), in any order; plain or in an archive
+    path: CSV with the columns emotion (0 to 6), pixels (2,304 integers 0 to 255, row by row, with
+        blanks or tabs between them) and Usage (Training, PublicTest or PrivateTest), in any order;
+        plain or in an archive
     on_bad_row: "fail" raises at the first bad row, "skip" counts it and goes on
 
     Returns the splits "train", "val" and "test", and the number of rows skipped.
@@ -98,10 +138,11 @@ def read(path: Path, on_bad_row: str = "fail") -> tuple[dict[str, Faces], int]:
         bad += 1
 
     blocks = []
-    with open_csv(path) as file, _progress(path) as bar:
-        columns = _columns(path, file.readline())
-        lines = enumerate(file, start=2)
-        while rows := list(itertools.islice(lines, _BLOCK)):
+    text = lines(path)
+    columns = _columns(path, next(text, b""))
+    with _progress(path) as bar:
+        numbered = enumerate(text, start=2)
+        while rows := list(itertools.islice(numbered, _BLOCK)):
             blocks.append(_block(rows, columns, on_bad))
             bar.update(sum(len(text) for _, text in rows))
     return _splits(path, blocks), bad

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -16,7 +15,7 @@ from onnx import helper
 from torch import nn
 
 from fer.faces import CLASSES, FACE_SIZE
-from fer.files import atomic_path
+from fer.files import atomic_path, scratch, seal
 from fer.training.augmentation import center_crop
 from fer.training.networks import Network
 
@@ -42,7 +41,7 @@ def export(path: Path, network: Network) -> None:
     """
     deployed = _Deployed(network).cpu().eval()
     faces = torch.zeros(2, FACE_SIZE, FACE_SIZE, dtype=torch.uint8)
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with scratch(path.parent) as folder, quiet():
         written = Path(folder, "fer.onnx")
         torch.onnx.export(
             deployed,
@@ -59,7 +58,7 @@ def export(path: Path, network: Network) -> None:
 
 
 def describe(path: Path, about: Mapping[str, object]) -> None:
-    """Write what is known of a model into its file, beside the classes and our version.
+    """Write what is known of a model into its file, with the classes, our version, a checksum.
 
     about: each value becomes JSON
     """
@@ -67,7 +66,7 @@ def describe(path: Path, about: Mapping[str, object]) -> None:
     known = {"classes": CLASSES, "producer": f"fer-pipeline {version('fer-pipeline')}", **about}
     helper.set_model_props(graph, {key: json.dumps(value) for key, value in known.items()})
     with atomic_path(path) as temporary:
-        onnx.save(graph, temporary)
+        temporary.write_bytes(seal(graph.SerializeToString(deterministic=True)))
 
 
 def tidy(source: Path, target: Path) -> None:

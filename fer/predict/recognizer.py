@@ -16,6 +16,7 @@ from PIL import Image
 
 from fer.errors import FerError
 from fer.faces import FACE_SIZE
+from fer.files import read_sealed
 from fer.predict import images
 from fer.predict.detection import Box, Detector, cut
 
@@ -67,11 +68,12 @@ class Recognizer:
         self.path = _shipped(_SHIPPED[model]) if model in _SHIPPED else Path(model)
         if not self.path.is_file():
             raise FerError(f"{self.path}: no model here; take float32, int8 or an ONNX file of fer")
+        content = read_sealed(self.path)
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # several calls at a time make better use of the cores
         options.log_severity_level = 4  # what goes wrong is told by the exception
         try:
-            self.session = ort.InferenceSession(self.path, options, ["CPUExecutionProvider"])
+            self.session = ort.InferenceSession(content, options, ["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise FerError(f"{self.path}: is not a model that ONNX Runtime can read") from error
         about = self.session.get_modelmeta().custom_metadata_map

@@ -1,5 +1,6 @@
 """The file that carries a trained network, and all that is needed to use it."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from pydantic import ValidationError
 
 from fer.errors import FerError
 from fer.faces import CLASSES, FACE_SIZE, INPUT_SIZE
-from fer.files import atomic_path
+from fer.files import atomic_path, read_sealed, seal
 from fer.params import Model
 from fer.training.networks import Network, build
 
@@ -46,8 +47,7 @@ def save(
         "scores": scores,
         "history": rows,
     }
-    with atomic_path(path) as temporary:
-        torch.save(about | {"weights": weights}, temporary)
+    write(path, about | {"weights": weights})
 
 
 def load(path: Path) -> tuple[Network, dict[str, Any]]:
@@ -73,17 +73,31 @@ def load(path: Path) -> tuple[Network, dict[str, Any]]:
     return network.eval(), content
 
 
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write a dict of tensors and plain values, to be read by `read`.
+
+    Raises FerError where the file cannot be written.
+    """
+    memory = BytesIO()  # as writing to a full disk, torch.save has an error of its own
+    torch.save(content, memory)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(seal(memory.getvalue()))
+
+
 def read(path: Path) -> dict[str, Any]:
     """What `torch.save` wrote into a file: a dict of tensors and plain values, never code.
 
-    Raises FerError where there is no such file.
+    Raises FerError where there is no such file, or it is damaged.
     """
+    if not Path(path).exists():
+        raise FerError(f"{path}: no model here; run `dvc repro train`")
+    sealed = BytesIO(read_sealed(path))
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise FerError(f"{path}: no model here; run `dvc repro train`") from error
+        content = torch.load(sealed, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no error of its own for a file that is not its
-        raise FerError(f"{path}: is not a file of PyTorch, or damaged") from error
+        raise FerError(
+            f"{path}: is not a file of PyTorch, or damaged; delete it and run `dvc repro`"
+        ) from error
     if not isinstance(content, dict):
         raise FerError(f"{path}: is not a model file")
     return content

@@ -19,11 +19,10 @@ from tqdm import tqdm
 
 from fer.errors import FerError
 from fer.faces import Faces
-from fer.files import atomic_path
 from fer.machine import cores
 from fer.params import Recipe, Train, home
 from fer.training import distributed
-from fer.training.checkpoint import read
+from fer.training.checkpoint import read, write
 from fer.training.clock import Laps
 from fer.training.device import keep_freed_memory, pick_precision
 from fer.training.evaluation import logits, loss_and_accuracy
@@ -319,10 +318,9 @@ class _State:
 
     def save(self, path: Path) -> None:
         parts = {name: part.state_dict() for name, part in self.parts.items()}
-        with atomic_path(path) as temporary:
-            words = [] if distributed.several() else self.words
-            own = {"history": self.history, "best": self.best, "words": words}
-            torch.save({"key": self.key, **own, **parts}, temporary)
+        words = [] if distributed.several() else self.words
+        own = {"history": self.history, "best": self.best, "words": words}
+        write(path, {"key": self.key, **own, **parts})
 
     def resume(self, path: Path) -> None:
         if distributed.from_first(self.key) != self.key:
@@ -347,7 +345,7 @@ class _State:
         try:
             saved = read(path)
         except FerError as error:
-            print(f"{error}: training starts anew", flush=True)
+            print(f"{error.args[0].partition(';')[0]}: training starts anew", flush=True)
             return None
         # That of another run a change of code, params or data made useless.
         return saved if saved.get("key") == self.key else None
