@@ -227,16 +227,17 @@ class Evaluate(Section):
 
 
 class Search(Section):
-    """How long to search: short trials, then full runs of the best.
+    """How long to search: short trials, then longer runs of the best.
 
     trials: in all, of so many epochs; `minutes` are those of one run of the stage
-    finalists: trials that are trained in full, each with so many seeds
+    finalists: trials that are trained for `final_epochs`, each with so many seeds
     """
 
     trials: Count
     epochs: Count
     minutes: Annotated[float, Field(gt=0, le=1_000_000)]
     finalists: Count
+    final_epochs: Count
     seeds: Annotated[int, Field(ge=2)]
 
 

@@ -53,7 +53,7 @@ def search() -> Iterable[list[str]]:
 def finals() -> Iterable[list[str]]:
     tune = read("tune")
     seeds = ", ".join(map(str, tune["seeds"]))
-    yield [f"{tune['epochs']['full']} epochs, seeds {seeds}", "val, faces not in training", "lead"]
+    yield [f"{tune['epochs']['final']} epochs, seeds {seeds}", "val, faces not in training", "lead"]
     for final in tune["finals"]:
         name = f"trial {final['trial']}" if "lead" in final else "the recipe"
         lead = f"{final['lead']:+.2%} ± {final['noise']:.2%}" if "lead" in final else ""

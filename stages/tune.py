@@ -1,4 +1,4 @@
-"""Search from the recipe of params.yaml, train the best in full, and say what was gained."""
+"""Search from the recipe of params.yaml, train what is better in full, and say what was gained."""
 
 from functools import partial
 from pathlib import Path
@@ -8,7 +8,7 @@ from fer.errors import FerError, exit_on_error
 from fer.machine import machine
 from fer.training import checkpoint, evaluation
 from fer.training.device import pick_device
-from fer.training.fit import best_epoch
+from fer.training.fit import best_epoch, checkpoint_path, fit
 from fer.tuning import finals
 from fer.tuning.search import Task, search
 from fer.tuning.space import Space, Trial
@@ -23,33 +23,43 @@ def main() -> None:
     if not len(new):
         raise FerError(f"{data}: every val face stands in the training split too")
     network, before = checkpoint.load(models / "baseline.pt")
-    teacher = None
-    if p.teacher_epochs:
-        teacher, _ = checkpoint.load(models / "teacher" / "teacher.pt")
-
     space = Space(p.recipe, p.tune)
-    task = Task(train, new, p.recipe, space, teacher, device)
+    task = Task(train, new, p.recipe, space, device)
     track = partial(tracking.run, p.settings.wandb, group=f"{p.dataset}-{task.key(budget.epochs)}")
     trials = search(task, p.dataset, budget, p.settings.storage, track)
 
+    final = partial(finals.train, task, seeds=budget.seeds, epochs=budget.final_epochs, track=track)
     start = Trial(0, space.start, None)
-    known = [(network, before["history"])]
-    in_full = partial(finals.train, task, seeds=budget.seeds, epochs=p.epochs, track=track)
-    recipe = in_full(start, known=known)
+    recipe = final(start)
     if recipe is None:
         raise FerError("train.lr: the recipe diverges with another seed; try a lower one")
-    found = finals.finalists(task, trials, budget.finalists)
-    others = [final for trial in found if (final := in_full(trial))]
+    chosen = finals.finalists(task, trials, budget.finalists)
+    others = [done for trial in chosen if (done := final(trial))]
     best = finals.winner(recipe, others)
+    better = p.recipe.changed(best.trial.values)
+    scores, history, state = before["scores"], before["history"], None
     if best is recipe:
         print("no trial was better than the recipe by more than the noise: it stays", flush=True)
-        scores = before["scores"]
     else:
-        print(f"trial {best.trial.place} won: better than the recipe by more than the noise")
-        scores = evaluation.val_scores(best.network, train, val)
-    model = p.recipe.changed(best.trial.values).model
-    path, history = models / "tuned.pt", best.history
-    checkpoint.save(path, best.network, model, dataset=p.dataset, scores=scores, history=history)
+        print(f"trial {best.trial.place} is better by more than the noise: in full", flush=True)
+        teacher = None
+        if p.teacher_epochs:
+            teacher, _ = checkpoint.load(models / "teacher" / "teacher.pt")
+        state = checkpoint_path(better, train, new, p.epochs, teacher)
+        with track(f"tuned-{p.dataset}", better.model_dump()) as run:
+            network, history = fit(
+                better,
+                train,
+                new,
+                p.epochs,
+                device,
+                on_epoch=lambda history: run.log(history[-1]),
+                checkpoint=state,
+                teacher=teacher,
+            )
+        scores = evaluation.val_scores(network, train, val)
+    path, model = models / "tuned.pt", better.model
+    checkpoint.save(path, network, model, dataset=p.dataset, scores=scores, history=history)
 
     report = {
         "dataset": p.dataset,
@@ -58,9 +68,9 @@ def main() -> None:
             "complete": sum(trial.accuracy is not None for trial in trials),
             "diverged": sum(trial.accuracy is None for trial in trials),
         },
-        "epochs": {"trial": budget.epochs, "full": p.epochs},
+        "epochs": {"trial": budget.epochs, "final": budget.final_epochs, "full": p.epochs},
         "seeds": [one.train.seed for one in finals.seeded(task, start, budget.seeds)],
-        "finals": [finals.summary(final, recipe) for final in (recipe, *others)],
+        "finals": [finals.summary(done, recipe) for done in (recipe, *others)],
         "winner": {"trial": best.trial.place, "params": best.trial.values},
         "before": before["scores"],
         "after": scores,
@@ -78,8 +88,10 @@ def main() -> None:
         for row in rows:
             run.log(row)
     task.forget((p.recipe.changed(trial.values) for trial in trials), budget.epochs)
-    for trial in (start, *found):
-        task.forget(finals.seeded(task, trial, budget.seeds), p.epochs)
+    for trial in (start, *chosen):
+        task.forget(finals.seeded(task, trial, budget.seeds), budget.final_epochs)
+    if state:
+        state.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The full runs of the search: whether one of its best trials is a better recipe, or was lucky."""
+"""The finals of the search: whether one of its best trials is a better recipe, or was lucky."""
 
 import math
 import sys
@@ -11,7 +11,6 @@ import torch
 from fer.params import Recipe
 from fer.training.evaluation import logits
 from fer.training.fit import DivergedError
-from fer.training.networks import Network
 from fer.tuning.search import Task, Track
 from fer.tuning.space import Trial
 
@@ -21,16 +20,13 @@ ERRORS = 2.0
 
 @dataclass(frozen=True)
 class Final:
-    """A trial's configuration, trained in full from several seeds.
+    """A trial's configuration, trained longer from several seeds.
 
     right: bool [seeds, N], which faces of val each of its networks is right about
-    network, history: of the first seed
     """
 
     trial: Trial
     right: np.ndarray
-    network: Network
-    history: list[dict[str, float]]
 
 
 def finalists(task: Task, trials: Sequence[Trial], count: int) -> list[Trial]:
@@ -50,30 +46,20 @@ def seeded(task: Task, trial: Trial, seeds: int) -> list[Recipe]:
     return [recipe.changed({"train.seed": (first + n) % 2**32}) for n in range(seeds)]
 
 
-def train(
-    task: Task,
-    trial: Trial,
-    seeds: int,
-    epochs: int,
-    track: Track,
-    known: Sequence[tuple[Network, list[dict[str, float]]]] = (),
-) -> Final | None:
-    """Train the trial's recipe with each seed, of which the first are `known` already.
-
-    None where it diverges.
-    """
-    runs = list(known)
+def train(task: Task, trial: Trial, seeds: int, epochs: int, track: Track) -> Final | None:
+    """Train the trial's recipe with each seed; None where it diverges."""
     images = torch.tensor(task.val.images, device=task.device)
-    for recipe in seeded(task, trial, seeds)[len(known) :]:
+    found = []
+    for recipe in seeded(task, trial, seeds):
         name = f"final-{trial.place}-{recipe.train.seed}"
-        print(f"trial {trial.place} in full, seed {recipe.train.seed}", flush=True)
+        print(f"final of trial {trial.place}, seed {recipe.train.seed}", flush=True)
         try:
-            runs.append(task.run(name, recipe, epochs, track, quiet=False))
+            network, _ = task.run(name, recipe, epochs, track, quiet=False)
         except DivergedError as error:
-            print(f"warning: in full, {error}; trial {trial.place} is out", file=sys.stderr)
+            print(f"warning: {error}; trial {trial.place} is out", file=sys.stderr)
             return None
-    found = [logits(network.to(task.device), images).argmax(1).numpy() for network, _ in runs]
-    return Final(trial, np.array(found) == task.val.labels, *runs[0])
+        found.append(logits(network, images).argmax(1).numpy())
+    return Final(trial, np.array(found) == task.val.labels)
 
 
 def lead(candidate: np.ndarray, recipe: np.ndarray) -> tuple[float, float]:

@@ -46,7 +46,6 @@ class Task:
 
     recipe: trial 0
     space: where the others may be
-    teacher: of all runs, or None
     device: where they are trained
     """
 
@@ -54,12 +53,11 @@ class Task:
     val: Faces
     recipe: Recipe
     space: Space
-    teacher: Network | None
     device: torch.device
 
     def checkpoint(self, recipe: Recipe, epochs: int) -> Path:
         """Where the state of such a run is kept."""
-        return checkpoint_path(recipe, self.train, self.val, epochs, self.teacher)
+        return checkpoint_path(recipe, self.train, self.val, epochs)
 
     def run(
         self, name: str, recipe: Recipe, epochs: int, track: Track, *, quiet: bool
@@ -77,7 +75,6 @@ class Task:
                 self.device,
                 on_epoch=lambda history: run.log(history[-1]),
                 checkpoint=self.checkpoint(recipe, epochs),
-                teacher=self.teacher,
                 quiet=quiet,
             )
 
