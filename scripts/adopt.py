@@ -16,7 +16,7 @@ def main() -> None:
         recipe, *others = found["finals"]
         leads = ", ".join(f"{f['lead']:+.2%} (noise {f['noise']:.2%})" for f in others)
         raise FerError(
-            f"{path}: trained in full, no trial was better on val than the recipe's "
+            f"{path}: in the finals, no trial was better on val than the recipe's "
             f"{recipe['mean']:.2%} by more than the noise: {leads}; params.yaml stays as it is"
         )
     changed = params.update(Path("params.yaml"), winner["params"])
