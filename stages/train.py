@@ -5,8 +5,6 @@ On several devices: `torchrun --nproc-per-node=2 -m stages.train`.
 
 from pathlib import Path
 
-import torch
-
 from fer import faces, files, params, tracking
 from fer.errors import FerError, exit_on_error
 from fer.machine import machine
@@ -20,11 +18,6 @@ LEVELS = (0.5, 0.55, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.7, 0.8, 0.9)
 
 def main() -> None:
     p = params.load()
-    with distributed.group(p.settings.device) as device:
-        _train(p, device)
-
-
-def _train(p: params.Params, device: torch.device) -> None:
     data, plots = Path("data", p.dataset), Path("plots", p.dataset)
     train, val = faces.load(data / "train"), faces.load(data / "val")
     new = val[~faces.is_in(val, train)]
@@ -36,20 +29,22 @@ def _train(p: params.Params, device: torch.device) -> None:
     state = checkpoint_path(p.recipe, train, new, p.epochs, teacher)
 
     config = {"dataset": p.dataset, "epochs": p.epochs} | p.recipe.model_dump()
-    mode = p.settings.wandb if distributed.is_first() else "disabled"
-    with tracking.run(mode, f"train-{p.dataset}", config) as run:
-        network, history = fit(
-            p.recipe,
-            train,
-            new,
-            p.epochs,
-            device,
-            on_epoch=lambda history: run.log(history[-1]),
-            checkpoint=state,
-            teacher=teacher,
-            quiet=not distributed.is_first(),
-        )
-    if not distributed.is_first():
+    with distributed.group(p.settings.device) as device:
+        first = distributed.is_first()
+        mode = p.settings.wandb if first else "disabled"
+        with tracking.run(mode, f"train-{p.dataset}", config) as run:
+            network, history = fit(
+                p.recipe,
+                train,
+                new,
+                p.epochs,
+                device,
+                on_epoch=lambda history: run.log(history[-1]),
+                checkpoint=state,
+                teacher=teacher,
+                quiet=not first,
+            )
+    if not first:
         return
     scores = evaluation.val_scores(network, train, val)
     path = models / "baseline.pt"
