@@ -10,6 +10,7 @@ from fer import faces, files, params, tracking
 from fer.errors import FerError, exit_on_error
 from fer.machine import machine
 from fer.training import checkpoint, evaluation, search
+from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import (
     DivergedError,
@@ -77,14 +78,15 @@ def main() -> None:
         "epochs": {"trial": p.search.epochs, "full": p.epochs},
         "before": before["scores"],
         "after": scores,
-        "seconds_per_epoch": seconds,
         "best_epoch": best_epoch(history)["epoch"],
         "importance": importance,
         "scales": search.scales(task),
-        "machine": machine(device),
     }
-    files.write_json(Path("metrics", p.dataset, "tune.json"), report)
-    files.write_csv(plots / "history_tuned.csv", history)
+    timings = {"seconds_per_epoch": seconds, "machine": machine(device)}
+    metrics = Path("metrics", p.dataset)
+    files.write_json(metrics / "tune.json", report)
+    files.write_json(metrics / "timings" / "tune.json", timings)
+    files.write_csv(plots / "history_tuned.csv", without_seconds(history))
     files.write_csv(plots / "trials.csv", rows)
     files.write_csv(plots / "parameters.csv", search.positions(rows, task))
     with track(f"tune-{p.dataset}", report) as run:
