@@ -106,7 +106,7 @@ class Train(Section):
 
     batch_size: Annotated[Count, Field(ge=2)]
     optimizer: Literal["sgd", "adamw"]
-    lr: Annotated[float, Field(gt=0, le=1000)]
+    lr: Annotated[float, Field(gt=0, le=1e30)]  # beyond, float32 does not hold it
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=10)]
     schedule: Literal["one-cycle", "cosine", "step"]

@@ -93,7 +93,7 @@ def processors() -> Iterable[list[str]]:
 
 
 def loading() -> Iterable[list[str]]:
-    rows = {row["workers"]: row for row in read("benchmark")["seconds_per_epoch"]}
+    rows = {row["workers"]: row for row in read("timings/benchmark")["seconds_per_epoch"]}
     best = min(min(row["per_batch"], row["per_batch_kept"]) for row in rows.values())
     yield ["workers", "a face at a time", "workers kept", "a batch at a time", "workers kept"]
     for count, row in rows.items():
@@ -121,7 +121,7 @@ def classes() -> Iterable[list[str]]:
 
 
 def machine() -> Iterable[list[str]]:
-    found = read("quantize")["machine"]
+    found = read("timings/quantize")["machine"]
     yield ["measured on", ""]
     yield ["processor", f"{found['cpu']}, {found['cores']} cores; {' '.join(found['features'])}"]
     versions = (("PyTorch", "torch"), ("ONNX Runtime", "onnxruntime"), ("OpenVINO", "openvino"))
@@ -170,7 +170,8 @@ def table(name: str) -> list[dict[str, str]]:
 
 
 def ways() -> dict[str, dict[str, str]]:
-    return {row["way"]: row for row in table("quantize")}
+    pairs = zip(table("quantize"), table("runtimes"), strict=True)  # of the same ways
+    return {results["way"]: results | speeds for results, speeds in pairs}
 
 
 def percent(share: float) -> str:

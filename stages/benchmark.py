@@ -32,7 +32,7 @@ def main() -> None:
         "speedup_of_per_batch": speedup,
         "machine": machine(device),
     }
-    files.write_json(Path("metrics", p.dataset, "benchmark.json"), report)
+    files.write_json(Path("metrics", p.dataset, "timings", "benchmark.json"), report)
     files.write_csv(Path("plots", p.dataset, "benchmark.csv"), table)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from fer import faces, files, params
 from fer.errors import FerError, exit_on_error
-from fer.machine import machine
 from fer.predict.recognizer import Recognizer
 from fer.report import figures
 from fer.training import checkpoint, evaluation
@@ -57,7 +56,6 @@ def main() -> None:
         **scores,
         "warning": warning,
         "int8_against_float32": evaluation.mcnemar(right["int8"], right["float32"]),
-        "machine": machine(),
     }
     files.write_json(Path("metrics", p.dataset, "evaluate.json"), report)
     files.write_csv(plots / "per_class.csv", class_rows)

@@ -29,10 +29,11 @@ def main() -> None:
         "classes": {split: faces.counts() for split, faces in cleaned.items()},
         **cleaning.report(splits),
         "train_faces_before": len(splits["train"]),
-        "seconds_reading": round(seconds, 3),
-        "machine": machine(),
     }
-    files.write_json(Path("metrics", p.dataset, "prepare.json"), report)
+    timings = {"seconds_reading": round(seconds, 3), "machine": machine()}
+    metrics = Path("metrics", p.dataset)
+    files.write_json(metrics / "prepare.json", report)
+    files.write_json(metrics / "timings" / "prepare.json", timings)
     plots = Path("plots", p.dataset)
     files.write_csv(plots / "classes.csv", cleaning.class_counts(splits, cleaned))
     files.write_csv(plots / "intensity.csv", cleaning.intensities(cleaned["train"]))

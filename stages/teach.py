@@ -15,11 +15,12 @@ def main() -> None:
     p = params.load()
     device = pick_device(p.settings.device)
     data, models = Path("data", p.dataset), Path("models", p.dataset, "teacher")
-    metrics = Path("metrics", p.dataset, "teach.json")
+    metrics = Path("metrics", p.dataset)
     models.mkdir(parents=True, exist_ok=True)
     if not p.teacher_epochs:
         (models / "teacher.pt").unlink(missing_ok=True)
-        files.write_json(metrics, {"dataset": p.dataset, "epochs": 0})
+        for folder in (metrics, metrics / "timings"):
+            files.write_json(folder / "teach.json", {"dataset": p.dataset, "epochs": 0})
         return
     train, val = faces.load(data / "train"), faces.load(data / "val")
     new = val[~faces.is_in(val, train)]
@@ -48,10 +49,10 @@ def main() -> None:
         "parameters": parameter_count(network),
         "best_epoch": best_epoch(history)["epoch"],
         **scores,
-        "seconds_per_epoch": seconds_per_epoch(history),
-        "machine": machine(device),
     }
-    files.write_json(metrics, report)
+    timings = {"seconds_per_epoch": seconds_per_epoch(history), "machine": machine(device)}
+    files.write_json(metrics / "teach.json", report)
+    files.write_json(metrics / "timings" / "teach.json", timings)
     state.unlink(missing_ok=True)
 
 

@@ -9,6 +9,7 @@ from fer import faces, files, params, tracking
 from fer.errors import FerError, exit_on_error
 from fer.machine import machine
 from fer.training import checkpoint, distributed, evaluation
+from fer.training.clock import seconds, without_seconds
 from fer.training.fit import best_epoch, checkpoint_path, fit, seconds_per_epoch, seconds_to
 from fer.training.networks import parameter_count
 
@@ -57,12 +58,17 @@ def main() -> None:
         "epochs": len(history),
         "best_epoch": best_epoch(history)["epoch"],
         **scores,
+    }
+    timings = {
         "seconds_per_epoch": seconds_per_epoch(history),
         "seconds_to_val_new_accuracy": seconds_to(history, LEVELS),
         "machine": machine(device),
     }
-    files.write_json(Path("metrics", p.dataset, "train.json"), report)
-    files.write_csv(plots / "history.csv", history)
+    metrics = Path("metrics", p.dataset)
+    files.write_json(metrics / "train.json", report)
+    files.write_json(metrics / "timings" / "train.json", timings)
+    files.write_csv(plots / "history.csv", without_seconds(history))
+    files.write_csv(plots / "seconds.csv", seconds(history))
     state.unlink(missing_ok=True)  # another run of the same recipe may have been first
 
 

@@ -7,6 +7,7 @@ from fer import faces, files, params, tracking
 from fer.errors import FerError, exit_on_error
 from fer.machine import machine
 from fer.training import checkpoint, evaluation
+from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import best_epoch, checkpoint_path, fit
 from fer.tuning import finals
@@ -77,11 +78,12 @@ def main() -> None:
         "best_epoch": best_epoch(history)["epoch"],
         "importance": space.importance(trials),
         "scales": space.scales(),
-        "machine": machine(device),
     }
-    files.write_json(Path("metrics", p.dataset, "tune.json"), report)
+    metrics = Path("metrics", p.dataset)
+    files.write_json(metrics / "tune.json", report)
+    files.write_json(metrics / "timings" / "tune.json", {"machine": machine(device)})
     rows = space.table(trials)
-    files.write_csv(plots / "history_tuned.csv", history)
+    files.write_csv(plots / "history_tuned.csv", without_seconds(history))
     files.write_csv(plots / "trials.csv", rows)
     files.write_csv(plots / "parameters.csv", space.positions(trials))
     with track(f"tune-{p.dataset}", report) as run:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fer import params
 from fer.errors import FerError
+from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import best_epoch, fingerprint, input_size, seconds_per_epoch, seconds_to
 from fer.training.fit import fit as fit_network
@@ -27,10 +28,6 @@ def fit(faces, checkpoint, recipe=RECIPE, epochs=EPOCHS, on_epoch=lambda history
         recipe, faces, faces[:35], epochs, CPU, on_epoch=on_epoch, checkpoint=checkpoint
     )
     return network.state_dict(), history
-
-
-def without_seconds(history):
-    return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in history]
 
 
 def assert_same(a, b):

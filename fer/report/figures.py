@@ -89,9 +89,9 @@ def benchmark(path: Path, table: pd.DataFrame, dataset: str, cores: int) -> None
 
 
 def history(path: Path, baseline: pd.DataFrame, tuned: pd.DataFrame, dataset: str) -> None:
-    """Loss, accuracy and learning rate of each epoch of both runs, and the baseline's seconds."""
+    """Loss, accuracy and learning rate of each epoch of both runs (history*.csv)."""
     figure = _figure(10, 3.2)
-    loss, accuracy, rate, seconds = figure.subplots(1, 4)
+    loss, accuracy, rate = figure.subplots(1, 3)
     runs = {"baseline": (baseline, BLUE), "tuned": (tuned, GREEN)}
     if len(tuned) == len(baseline) and (tuned["val_loss"] == baseline["val_loss"]).all():
         del runs["tuned"]  # the recipe stayed
@@ -108,17 +108,27 @@ def history(path: Path, baseline: pd.DataFrame, tuned: pd.DataFrame, dataset: st
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     loss.legend(frameon=False, fontsize=8)
     rate.set_title("learning rate", fontsize=10)
-    parts = ("compute", "data", "validation")
-    heights = [baseline[f"seconds_{part}"] for part in parts]
-    seconds.stackplot(baseline["epoch"], heights, labels=parts, colors=[BLUE, ORANGE, GREEN])
-    seconds.set_title("seconds, baseline", fontsize=10)
-    seconds.set_ylim(top=1.6 * sum(heights).max())
-    seconds.legend(frameon=False, fontsize=8, loc="upper right")
-    for axes in (loss, accuracy, rate, seconds):
+    for axes in (loss, accuracy, rate):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         _plain(axes)
     _save(path, figure, f"{dataset}: training")
+
+
+def seconds(path: Path, table: pd.DataFrame, dataset: str) -> None:
+    """Seconds of each part of each epoch of the baseline (seconds.csv)."""
+    figure = _figure(7, 3)
+    axes = figure.subplots()
+    parts = ("compute", "data", "validation")
+    heights = [table[f"seconds_{part}"] for part in parts]
+    axes.stackplot(table["epoch"], heights, labels=parts, colors=[BLUE, ORANGE, GREEN])
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("seconds")
+    axes.set_ylim(top=1.6 * sum(heights).max())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
+    _plain(axes)
+    _save(path, figure, f"{dataset}: seconds of an epoch")
 
 
 def trials(path: Path, table: pd.DataFrame, importance: Mapping[str, float], dataset: str) -> None:
@@ -206,7 +216,7 @@ def slices(
 
 
 def quantization(path: Path, table: pd.DataFrame, dataset: str) -> None:
-    """Size, accuracy and speed of each way to run the model (quantize.csv)."""
+    """Size, accuracy and speed of each way to run the model (quantize.csv with runtimes.csv)."""
     figure = _figure(12, 0.4 * len(table) + 1.2)
     places = np.arange(len(table))
     panels = (

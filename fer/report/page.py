@@ -18,17 +18,21 @@ def write_vega(path: Path) -> None:
 
 
 def write(
-    path: Path, dataset: str, found: Mapping[str, Mapping[str, Any]], ways: pd.DataFrame
+    path: Path,
+    dataset: str,
+    found: Mapping[str, Mapping[str, Any]],
+    timings: Mapping[str, Mapping[str, Any]],
+    ways: pd.DataFrame,
 ) -> None:
     """Write the page to `path`; the figures are expected in its folder.
 
-    found: the JSON of each stage
-    ways: quantize.csv
+    found, timings: the JSON of each stage
+    ways: quantize.csv with runtimes.csv
     """
     loader = PackageLoader("fer.report", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.filters["percent"] = lambda value: f"{value:.2%}"
     template = environment.get_template("report.html.j2")
-    text = template.render(dataset=dataset, ways=ways.to_dict("records"), **found)
+    text = template.render(dataset=dataset, ways=ways.to_dict("records"), timings=timings, **found)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -11,6 +11,7 @@ from fer.errors import FerError
 from fer.faces import CLASSES, FACE_SIZE, INPUT_SIZE
 from fer.files import atomic_path, read_sealed, seal
 from fer.params import Model
+from fer.training.clock import without_seconds
 from fer.training.networks import Network, build
 
 _ABOUT = {
@@ -40,12 +41,11 @@ def save(
         training gives the same file
     """
     weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
-    rows = [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in history]
     about = _ABOUT | {
         "model": model.model_dump(),
         "dataset": dataset,
         "scores": scores,
-        "history": rows,
+        "history": without_seconds(history),
     }
     write(path, about | {"weights": weights})
 

@@ -43,3 +43,15 @@ class Laps:
             cuda = self.device.type == "cuda"
             totals[part] += start.elapsed_time(end) / 1000 if cuda else end - start
         return dict(totals)
+
+
+def without_seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    """What a training run came to, and will again: all but how long it took."""
+    return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in history]
+
+
+def seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The epochs, and the seconds of each of their parts."""
+    return [
+        {k: v for k, v in row.items() if k == "epoch" or k.startswith("seconds")} for row in history
+    ]
