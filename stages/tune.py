@@ -45,7 +45,10 @@ def main() -> None:
         print("no trial was better than the recipe by more than the noise: it stays", flush=True)
         scores = before["scores"]
     else:
-        print(f"trial {best.trial.place} won: better than the recipe by more than the noise")
+        print(
+            f"trial {best.trial.place} won: better than the recipe by more than the noise",
+            flush=True,
+        )
         scores = evaluation.val_scores(best.network, train, val)
     model = p.recipe.changed(best.trial.values).model
     path, history = models / "tuned.pt", best.history
