@@ -14,18 +14,14 @@ from ruamel.yaml import YAML
 from fer.params import load
 
 ROOT = Path(__file__).parents[1]
+SEARCH = {"trials": 3, "epochs": 2, "minutes": 5, "finalists": 1}
+SEARCH |= {"final_epochs": 2, "seeds": 2}
 TINY = {
     "sample": {"train": 60, "val": 14, "test": 21},
     "benchmark": {"workers": [0, 1], "repeats": 1, "batch_size": 32},
     "train": {"batch_size": 16},
     "teach": {"model": {"name": "deep", "width": 0.1}},
-    "budget": {
-        "sample": {
-            "epochs": 2,
-            "teacher_epochs": 1,
-            "search": {"trials": 3, "epochs": 2, "minutes": 5},
-        }
-    },
+    "budget": {"sample": {"epochs": 2, "teacher_epochs": 1, "search": SEARCH}},
     "quantize": {"faces": 20},
 }
 CODE = shutil.ignore_patterns("__pycache__")
@@ -101,8 +97,12 @@ def test_metrics_say_what_they_are_of(project):
     assert metrics["evaluate"]["faces"]["test"] == 21
     for model in ("teacher", "baseline", "tuned", "float32", "int8"):
         assert 0 <= metrics["evaluate"][model]["plain"]["accuracy"] <= 1
-    trials = metrics["tune"]["trials"]
-    assert trials == {"complete": 3 - trials["pruned"], "pruned": trials["pruned"], "fail": 0}
+    tune = metrics["tune"]
+    assert tune["trials"] == {"complete": 3, "diverged": 0}
+    assert tune["seeds"] == [0, 1]
+    recipe, other = tune["finals"]
+    assert (recipe["trial"], len(recipe["val_new_accuracy"])) == (0, 2)
+    assert tune["winner"]["trial"] == (other["trial"] if other["lead"] > other["noise"] else 0)
     assert metrics["tune"]["before"]["val_accuracy"] == metrics["train"]["val_accuracy"]
     assert metrics["quantize"]["parity_float32"] <= 1e-4
     assert metrics["quantize"]["published_int8"]["modules_changed"] == 0
@@ -127,19 +127,21 @@ def test_finished_search_is_not_repeated(params):
     assert "\ntrial 0 of 3" not in result.stdout
 
 
-def searched(project, after):
-    """As if the search had found another learning rate, with this accuracy against 0.5."""
+def searched(project, winner):
+    """As if trial 2 of the search had another learning rate, which won or not."""
     path = project / "metrics/sample/tune.json"
     tune = json.loads(path.read_text())
-    tune["before"]["val_new_accuracy"] = 0.5
-    tune["after"]["val_new_accuracy"] = after
-    tune["best"]["params"]["train.lr"] = 0.123
+    recipe = tune["finals"][0]
+    found = recipe | {"trial": 2, "lead": 0.02, "noise": 0.01 if winner else 0.03}
+    found["params"] = recipe["params"] | {"train.lr": 0.123}
+    tune["finals"] = [recipe, found]
+    tune["winner"] = {k: (found if winner else recipe)[k] for k in ("trial", "params")}
     path.write_text(json.dumps(tune))
-    return tune["best"]["params"]
+    return found["params"]
 
 
 def test_adopt_writes_the_best_parameters(params):
-    best = searched(params, after=0.6)
+    best = searched(params, winner=True)
     result = run(params, sys.executable, "-m", "scripts.adopt")
     assert result.returncode == 0, result.stderr
     recipe = load(params / "params.yaml").recipe
@@ -149,11 +151,11 @@ def test_adopt_writes_the_best_parameters(params):
 
 
 def test_adopt_refuses_what_was_not_better(params):
-    searched(params, after=0.5)
+    searched(params, winner=False)
     before = (params / "params.yaml").read_text()
     result = run(params, sys.executable, "-m", "scripts.adopt")
     assert result.returncode == 1
-    assert "the winner of the search was not better on val (50.00%, the" in result.stderr
+    assert "by more than the noise: +2.00% (noise 3.00%); params.yaml stays" in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert (params / "params.yaml").read_text() == before
 

@@ -1,26 +1,33 @@
+"""The search: drawing, the shared trials, the full runs."""
+
 import contextlib
 import glob
 import os
+import random
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import optuna
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.trial import TrialState
 
 from fer import params
 from fer.errors import FerError
 from fer.params import Dimension, Search, Tune
-from fer.training import search as searching
+from fer.tuning import finals
+from fer.tuning import search as searching
+from fer.tuning.space import GENERATION, Space, Trial
 
 RECIPE = params.load(Path(__file__).parents[1] / "params.yaml").recipe.changed(
     {"model.width": 0.5, "train.batch_size": 16, "train.precision": "float32"}
@@ -30,12 +37,21 @@ SPACE = {
     "train.batch_size": Dimension(choices=[16, 32]),
     "train.augment.shift": Dimension(low=0, high=4),
 }
-BUDGET = Search(trials=6, epochs=2, minutes=5)
+BUDGET = Search(trials=6, epochs=2, minutes=5, finalists=2, final_epochs=2, seeds=2)
 
 
-def task(faces, recipe=RECIPE, space=SPACE):
-    tune = Tune(seed=0, space=space)
-    return searching.Task(faces, faces[:35], recipe, tune, BUDGET.epochs, torch.device("cpu"))
+@pytest.fixture(autouse=True)
+def checkpoints_here(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+
+def space(dimensions=SPACE, recipe=RECIPE):
+    return Space(recipe, Tune(seed=0, space=dimensions))
+
+
+def task(faces, recipe=RECIPE, dimensions=SPACE):
+    device = torch.device("cpu")
+    return searching.Task(faces, faces[:35], recipe, space(dimensions, recipe), device)
 
 
 @contextlib.contextmanager
@@ -44,9 +60,11 @@ def track(name, values):
 
 
 def search(task, storage, track=track, budget=BUDGET):
-    study = searching.open_study(task, "noise", storage)
-    searching.search(study, task, budget, storage, track)
-    return study
+    return searching.search(task, "noise", budget, storage, track)
+
+
+def study(task, storage):
+    return searching._open(f"noise-{task.key(BUDGET.epochs)}", storage)[0]
 
 
 @pytest.fixture
@@ -55,16 +73,14 @@ def sqlite(tmp_path):
 
 
 def test_starts_from_the_recipe_and_runs_all_trials(faces, sqlite, capsys):
-    given_task = task(faces)
-    rows = searching.table(search(given_task, sqlite), given_task)
-    assert [row["trial"] for row in rows] == list(range(6))
-    assert {name: rows[0][name] for name in SPACE} == given_task.start()
-    assert rows[-1]["best"] >= rows[0]["val_accuracy"]
-    for row in rows:
-        assert (row["epochs"] == 2) or row["state"] == "pruned"
-        assert 0.01 <= row["train.lr"] <= 0.3
-        assert row["train.batch_size"] in (16, 32)
-        assert row["train.augment.shift"] in range(5)
+    trials = search(task(faces), sqlite)
+    assert [trial.place for trial in trials] == list(range(6))
+    assert trials[0].values == space().start
+    for trial in trials:
+        assert 0 <= trial.accuracy <= 1
+        assert 0.01 <= trial.values["train.lr"] <= 0.3
+        assert trial.values["train.batch_size"] in (16, 32)
+        assert trial.values["train.augment.shift"] in range(5)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6
     assert lines[0].startswith(
@@ -73,11 +89,8 @@ def test_starts_from_the_recipe_and_runs_all_trials(faces, sqlite, capsys):
 
 
 def test_same_seed_same_trials(faces, tmp_path):
-    tables = []
-    for name in "ab":
-        study = search(task(faces), f"sqlite:///{tmp_path}/{name}.db")
-        tables.append(searching.table(study, task(faces)))
-    assert tables[0] == tables[1]
+    first, second = (search(task(faces), f"sqlite:///{tmp_path}/{name}.db") for name in "ab")
+    assert first == second
 
 
 def test_each_trial_is_tracked(faces, sqlite):
@@ -88,102 +101,163 @@ def test_each_trial_is_tracked(faces, sqlite):
         seen[name] = []
         yield SimpleNamespace(log=seen[name].append)
 
-    given_task = task(faces)
-    rows = searching.table(search(given_task, sqlite, remember), given_task)
+    search(task(faces), sqlite, remember)
     assert list(seen) == [f"trial-{n}" for n in range(6)]
-    assert [len(epochs) for epochs in seen.values()] == [row["epochs"] for row in rows]
+    assert [len(epochs) for epochs in seen.values()] == [2] * 6
 
 
-def test_interrupted_search_takes_the_trial_up_again(faces, sqlite):
-    started = []
+def test_interrupted_trial_is_taken_up_at_its_place_and_epoch(faces, tmp_path, capsys):
+    undisturbed = search(task(faces), f"sqlite:///{tmp_path}/undisturbed.db")
+    task(faces).forget((RECIPE.changed(t.values) for t in undisturbed), BUDGET.epochs)
+    begun = []
 
     @contextlib.contextmanager
     def stop(name, values):
-        started.append(values)
-        if len(started) == 3:
-            raise KeyboardInterrupt
-        yield SimpleNamespace(log=lambda figures: None)
+        begun.append(name)
 
-    given_task = task(faces)
+        def log(figures):
+            if begun.count("trial-2") == 1 and name == "trial-2":
+                raise KeyboardInterrupt
+
+        yield SimpleNamespace(log=log)
+
+    sqlite = f"sqlite:///{tmp_path}/stopped.db"
     with pytest.raises(KeyboardInterrupt):
-        search(given_task, sqlite, stop)
-    study = search(given_task, sqlite, stop)
-    assert searching.count(study, optuna.trial.TrialState.FAIL) == 1
-    assert len(searching.table(study, given_task)) == 6
-    assert started[3] == started[2]
-    assert len(started) == 7
+        search(task(faces), sqlite, stop)
+    capsys.readouterr()
+    assert search(task(faces), sqlite, stop) == undisturbed
+    said = capsys.readouterr().out
+    assert said.startswith("going on after 2 finished trials\n")
+    assert said.count("going on after epoch 1\n") == 1
+    assert sorted(begun) == [f"trial-{n}" for n in (0, 1, 2, 2, 3, 4, 5)]
+
+
+def test_more_trials_prolong_the_search(faces, tmp_path):
+    at_once = search(task(faces), f"sqlite:///{tmp_path}/a.db")
+    few = BUDGET.model_copy(update={"trials": 3})
+    assert search(task(faces), f"sqlite:///{tmp_path}/b.db", budget=few) == at_once[:3]
+    assert search(task(faces), f"sqlite:///{tmp_path}/b.db") == at_once
+    assert search(task(faces), f"sqlite:///{tmp_path}/b.db", budget=few) == at_once[:3]
 
 
 def test_finished_search_is_not_run_again(faces, sqlite):
-    given_task = task(faces)
-    search(given_task, sqlite)
-    started = []
-    search(given_task, sqlite, lambda name, values: started.append(name))
-    assert started == []
+    first = search(task(faces), sqlite)
+    assert search(task(faces), sqlite, lambda name, values: pytest.fail("began")) == first
 
 
-@pytest.mark.parametrize("changed", ["space", "recipe", "data"])
-def test_another_search_is_another_study(faces, sqlite, changed):
-    first = searching.open_study(task(faces), "noise", sqlite)
+def test_place_that_two_processes_queued_is_run_once(faces, sqlite):
+    given_task, opened = task(faces), study(task(faces), sqlite)
+    for _ in range(2):
+        waiting = given_task.space.trial(
+            given_task.space.start, state=TrialState.WAITING, user_attrs={"place": 0}
+        )
+        opened.add_trial(waiting)
+    begun = []
+
+    @contextlib.contextmanager
+    def remember(name, values):
+        begun.append(name)
+        yield SimpleNamespace(log=lambda figures: None)
+
+    assert len(search(given_task, sqlite, remember)) == 6
+    assert begun == [f"trial-{n}" for n in range(6)]
+
+
+@pytest.mark.parametrize("changed", ["space", "recipe", "data", "code"])
+def test_another_search_is_another_study(faces, changed, tmp_path, monkeypatch):
+    first = task(faces).key(2)
+    assert task(faces).key(2) == first
+    if changed == "code":
+        monkeypatch.setattr(searching, "__file__", str(tmp_path / "search.py"))
+        (tmp_path / "search.py").write_text("another")
     other = {
-        "space": lambda: task(faces, space={"train.lr": SPACE["train.lr"]}),
+        "space": lambda: task(faces, dimensions={"train.lr": SPACE["train.lr"]}),
         "recipe": lambda: task(faces, RECIPE.changed({"train.momentum": 0.8})),
         "data": lambda: task(faces[1:]),
+        "code": lambda: task(faces),
     }[changed]()
-    assert searching.open_study(other, "noise", sqlite).study_name != first.study_name
-    assert searching.open_study(task(faces), "noise", sqlite).study_name == first.study_name
+    assert other.key(2) != first
 
 
-def test_diverging_trial_is_pruned(faces, sqlite, capsys):
-    given_task = task(faces, space={"train.lr": Dimension(choices=[0.01, 1e30])})
-    study = search(given_task, sqlite)
-    diverged = capsys.readouterr().out.count("train.lr 1e+30: diverged")
-    assert diverged
-    assert searching.count(study, optuna.trial.TrialState.PRUNED) >= diverged
-    assert len(searching.table(study, given_task)) == 6 - diverged
+def test_diverging_trial_has_no_accuracy_and_is_not_tried_again(faces, sqlite, capsys):
+    dimensions = {"train.lr": Dimension(choices=[0.01, 1e30])}
+    trials = search(task(faces, dimensions=dimensions), sqlite)
+    diverged = [trial for trial in trials if trial.accuracy is None]
+    assert {trial.values["train.lr"] for trial in diverged} == {1e30}
+    assert capsys.readouterr().out.count("train.lr 1e+30: diverged") == len(diverged) > 0
+    assert len(trials) == 6
+    assert len(space(dimensions).table(trials)) == 6 - len(diverged)
 
 
-def study_of(accuracies):
+def trials_of(accuracies):
     """Trials of which the accuracy depends on lr, if on anything."""
-    study = optuna.create_study(direction="maximize")
-    ranges = {
-        "train.lr": optuna.distributions.FloatDistribution(0.01, 0.3, log=True),
-        "train.batch_size": optuna.distributions.CategoricalDistribution([16, 32]),
-        "train.augment.shift": optuna.distributions.IntDistribution(0, 4),
-    }
-    for number, accuracy in enumerate(accuracies):
-        values = {
-            "train.lr": 0.01 + 0.01 * number,
-            "train.batch_size": 16,
-            "train.augment.shift": number * 2 % 5,
-        }
-        study.add_trial(optuna.create_trial(value=accuracy, params=values, distributions=ranges))
-    return study
+    return [
+        Trial(
+            place,
+            {
+                "train.lr": 0.01 + 0.01 * place,
+                "train.batch_size": 16,
+                "train.augment.shift": place * 2 % 5,
+            },
+            accuracy,
+        )
+        for place, accuracy in enumerate(accuracies)
+    ]
 
 
-def test_importance_is_a_share(faces, sqlite):
-    shares = searching.importance(study_of([0.1 * n for n in range(9)]), task(faces))
+def test_table_has_the_best_so_far():
+    rows = space().table(trials_of([0.3, None, 0.2, 0.4]))
+    assert [row["trial"] for row in rows] == [0, 2, 3]
+    assert [row["best"] for row in rows] == [0.3, 0.3, 0.4]
+
+
+def test_positions_are_within_the_scales():
+    found = space({"train.lr": Dimension(low=0.01, high=1.0, log=True)})
+    rows = found.positions([Trial(0, {"train.lr": 0.1}, 0.5)])
+    assert rows == [
+        {"trial": 0, "val_accuracy": 0.5, "parameter": "train.lr", "value": 0.1, "position": 0.5}
+    ]
+    assert found.scales() == {"train.lr": {"0.01": 0.0, "1.0": 1.0}}
+
+
+def test_importance_is_a_share():
+    shares = space().importance(trials_of([0.1 * n for n in range(9)]))
     assert list(shares) == list(SPACE)
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["train.lr"] == max(shares.values())
 
 
 @pytest.mark.parametrize("accuracies", [[], [0.5], [0.5] * 4])
-def test_importance_that_nothing_tells(faces, sqlite, accuracies):
-    shares = searching.importance(study_of(accuracies), task(faces))
-    assert shares == dict.fromkeys(SPACE, 0.0)
+def test_importance_that_nothing_tells(accuracies):
+    assert space().importance(trials_of(accuracies)) == dict.fromkeys(SPACE, 0.0)
 
 
-def test_parameter_of_one_value_has_no_importance(faces):
-    study = optuna.create_study(direction="maximize")
-    ranges = {"train.batch_size": optuna.distributions.CategoricalDistribution([16])}
-    for accuracy in (0.1, 0.2, 0.3):
-        trial = optuna.create_trial(
-            value=accuracy, params={"train.batch_size": 16}, distributions=ranges
-        )
-        study.add_trial(trial)
-    space = {"train.batch_size": Dimension(choices=[16])}
-    assert searching.importance(study, task(faces, space=space)) == {"train.batch_size": 0.0}
+def test_parameter_of_one_value_has_no_importance():
+    shares = space().importance(trials_of([0.1, 0.2, 0.3]))
+    assert shares["train.batch_size"] == 0
+
+
+def test_draws_depend_on_seed_and_place_and_on_the_generations_before():
+    known = trials_of([0.3, 0.2, None, 0.4])
+    values = [space().draw(place, known) for place in range(1, 9)]
+    assert values == [space().draw(place, known) for place in range(1, 9)]
+    assert len({tuple(one.values()) for one in values}) == len(values)
+    others = trials_of([0.4, 0.2, None, 0.3])
+    assert [space().draw(place, others) for place in range(1, 9)] != values
+    assert Space(RECIPE, Tune(seed=1, space=SPACE)).draw(5, known) != values[4]
+
+
+def test_later_generations_draw_near_the_best():
+    """Of a hill with its top at 0.04, from a start at 0.3."""
+    found = space({"train.lr": SPACE["train.lr"]}, RECIPE.changed({"train.lr": 0.3}))
+    trials = []
+    for place in range(6 * GENERATION):
+        values = found.draw(place, trials[: place // GENERATION * GENERATION])
+        away = abs(np.log(values["train.lr"] / 0.04))
+        trials.append(Trial(place, values, 1 - away / 10))
+    first, last = trials[1:GENERATION], trials[-2 * GENERATION :]
+    mean = [np.mean([trial.accuracy for trial in some]) for some in (first, last)]
+    assert mean[1] > mean[0]
 
 
 def test_search_without_a_finished_trial_is_a_clear_error(faces, sqlite):
@@ -194,10 +268,15 @@ def test_search_without_a_finished_trial_is_a_clear_error(faces, sqlite):
 
 
 def test_stops_after_its_minutes(faces, sqlite, capsys):
-    given_task = task(faces)
-    study = search(given_task, sqlite, budget=Search(trials=6, epochs=2, minutes=1e-9))
-    assert len(searching.table(study, given_task)) < 6
+    trials = search(task(faces), sqlite, budget=BUDGET.model_copy(update={"minutes": 1e-9}))
+    assert len(trials) < 6
     assert "stopped after 1e-09 minutes" in capsys.readouterr().out
+
+
+def test_unknown_network_is_an_error_before_any_trial(faces, sqlite):
+    given_task = task(faces, dimensions={"model.name": Dimension(choices=["compact", "huge"])})
+    with pytest.raises(FerError, match=r"model\.name is 'huge': no such network"):
+        search(given_task, sqlite, lambda name, values: pytest.fail("began"))
 
 
 @given(st.floats(0.001, 10), st.floats(0.001, 10), st.floats(0.001, 10))
@@ -209,32 +288,92 @@ def test_range_takes_in_the_recipe(low, high, own):
     assert Dimension(choices=[low, high]).including(own).choices == sorted({low, high, own})
 
 
-@given(st.floats(0.0001, 1.0), st.floats(0.0001, 1.0), st.floats(0, 1))
-def test_three_digits_stay_within_the_range(low, high, share):
-    low, high = sorted((low, high))
-    value = min(max(low + share * (high - low), low), high)
-    found = searching._in_three_digits(value, Dimension(low=low, high=high))
-    assert low <= found <= high
-    assert found == pytest.approx(value, rel=0.006)
-
-
-def test_choices_are_not_rounded():
-    assert searching._in_three_digits(0.03125, Dimension(choices=[0.03125])) == 0.03125
-
-
-def test_recipe_is_trial_0_though_a_process_died_before_it_could_say_so(faces, sqlite, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(optuna.Study, "enqueue_trial", lambda *_: (_ for _ in ()).throw(KeyError))
-        with pytest.raises(KeyError):
-            searching.open_study(task(faces), "noise", sqlite)
-    rows = searching.table(search(task(faces), sqlite), task(faces))
-    assert {name: rows[0][name] for name in SPACE} == task(faces).start()
+@pytest.mark.parametrize(
+    "dimension",
+    [
+        Dimension(choices=[0.03125, 0.98765]),
+        Dimension(low=0.99985, high=0.9999),
+        Dimension(low=0.012345, high=0.012346, log=True),
+    ],
+)
+def test_drawn_values_keep_to_their_range_and_choices(dimension):
+    found = space({"train.momentum": dimension}, RECIPE.changed({"train.momentum": 0.98765}))
+    for place in range(20):
+        value = found.draw(place, [])["train.momentum"]
+        assert value in (dimension.choices or (value,))
+        RECIPE.changed({"train.momentum": value})
+        found.trial({"train.momentum": value}, state=TrialState.WAITING)
 
 
 def test_searches_the_width_of_the_network_too(faces, sqlite):
-    space = {"model.width": Dimension(choices=[0.25, 0.5])}
-    rows = searching.table(search(task(faces, space=space), sqlite), task(faces, space=space))
-    assert {row["model.width"] for row in rows} == {0.25, 0.5}
+    dimensions = {"model.width": Dimension(choices=[0.25, 0.5])}
+    trials = search(task(faces, dimensions=dimensions), sqlite)
+    assert {trial.values["model.width"] for trial in trials} == {0.25, 0.5}
+
+
+def test_finalists_are_the_best_that_differ(faces):
+    start = space().start
+    others = [start | {"train.lr": lr} for lr in (0.05, 0.05, 0.1, 0.2)]
+    accuracies = (0.5, 0.4, 0.4, None, 0.3)
+    trials = [
+        Trial(place, values, accuracy)
+        for place, (values, accuracy) in enumerate(zip([start, *others], accuracies, strict=True))
+    ]
+    assert [t.place for t in finals.finalists(task(faces), trials, 9)] == [1, 4]
+    assert [t.place for t in finals.finalists(task(faces), trials, 1)] == [1]
+
+
+def rights(generator, accuracy, seeds=3, faces=3000):
+    """Faces differ in how hard they are, the same for all."""
+    hard = np.random.default_rng(0).normal(size=faces)
+    chance = generator.normal(0, 0.5, (seeds, faces))
+    return hard + chance < np.quantile(hard, accuracy)
+
+
+def test_luck_is_no_lead():
+    generator = np.random.default_rng(1)
+    leads = [finals.lead(rights(generator, 0.6), rights(generator, 0.6)) for _ in range(200)]
+    ahead = np.array([lead for lead, _ in leads])
+    errors = np.array([error for _, error in leads])
+    assert ahead.std() <= errors.mean() <= 2 * ahead.std()
+    assert (ahead > finals.ERRORS * errors).mean() <= 0.03
+
+
+def final(place, right):
+    return finals.Final(Trial(place, {}, 0.5), right)
+
+
+def test_winner_is_ahead_by_more_than_the_noise():
+    generator = np.random.default_rng(2)
+    recipe, level, better, best = (
+        final(place, rights(generator, accuracy))
+        for place, accuracy in enumerate((0.6, 0.603, 0.64, 0.66))
+    )
+    assert finals.winner(recipe, []) is recipe
+    assert finals.winner(recipe, [level]) is recipe
+    assert finals.winner(recipe, [level, better]) is better
+    assert finals.winner(recipe, [best, better]) is best
+    said = finals.summary(better, recipe)
+    assert said["lead"] > said["noise"] > 0
+    assert len(said["val_new_accuracy"]) == 3
+
+
+def test_finals_have_the_recipes_seed_and_those_after_it(faces):
+    given_task = task(faces, RECIPE.changed({"train.seed": 2**32 - 1}))
+    trial = Trial(3, space().start | {"train.lr": 0.05}, 0.5)
+    recipes = finals.seeded(given_task, trial, 3)
+    assert [recipe.train.seed for recipe in recipes] == [2**32 - 1, 0, 1]
+    assert {recipe.train.lr for recipe in recipes} == {0.05}
+    found = finals.train(given_task, trial, 2, 1, track)
+    again = finals.train(given_task, trial, 2, 1, track)
+    assert found.right.shape == (2, 35)
+    assert (found.right == again.right).all()
+
+
+def test_trial_that_diverges_in_the_finals_is_out(faces, capsys):
+    trial = Trial(3, space().start | {"train.lr": 1e30}, 0.5)
+    assert finals.train(task(faces), trial, 2, 1, track) is None
+    assert "warning: train.lr is 1e+30" in capsys.readouterr().err
 
 
 def incompatible(tmp_path):
@@ -254,7 +393,8 @@ def no_database(tmp_path):
     ("make", "said"),
     [
         (lambda _: "postgresql+psycopg://me:secret@127.0.0.1:1/x", "onnection"),
-        (lambda _: "postgresql+psycopg://me:se@cr:et/secret@127.0.0.1:1/x", "invalid"),
+        (lambda _: "postgresql+psycopg://me:my@secret@127.0.0.1:1/x", "write an @ in its password"),
+        (lambda _: "postgresql+psycopg://me@127.0.0.1:1/x?password=secret", "onnection"),
         (lambda _: "postgresql+psycopg://me:secret@127.0.0.1:port/x", "port"),
         (lambda _: "nosuch://host/x", "nosuch"),
         (lambda _: "postgresql+nosuch://me:secret@host/x", "nosuch"),
@@ -265,11 +405,22 @@ def no_database(tmp_path):
     ],
 )
 def test_storage_that_cannot_be_used_is_one_line(faces, tmp_path, make, said):
-    with pytest.raises(FerError, match=r"^settings\.storage is .* cannot be used: ") as error:
-        searching.open_study(task(faces), "noise", make(tmp_path))
+    with pytest.raises(FerError, match=r"^settings\.storage is .*: ") as error:
+        search(task(faces), make(tmp_path))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert "secret" not in str(error.value)
+
+
+def test_database_that_breaks_during_the_search_is_one_line(faces, tmp_path):
+    @contextlib.contextmanager
+    def break_it(name, values):
+        with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as database, database:
+            database.execute("DROP TABLE trial_values")
+        yield SimpleNamespace(log=lambda figures: None)
+
+    with pytest.raises(FerError, match=r"cannot be used: .*no such table"):
+        search(task(faces), f"sqlite:///{tmp_path}/x.db", break_it)
 
 
 WORKER = """
@@ -277,7 +428,7 @@ import contextlib, sys, time
 from types import SimpleNamespace
 import numpy as np
 from test_search import task, search
-from fer.training import search as searching
+from fer.tuning import search as searching
 from fer.faces import Faces
 searching._BEAT, searching._GRACE = 1, 3
 generator = np.random.default_rng(0)
@@ -288,9 +439,9 @@ faces = Faces(images, np.repeat(np.arange(7, dtype=np.uint8), 10))
 def slow(name, values):
     print("begin", name, flush=True)
     yield SimpleNamespace(log=lambda figures: time.sleep(float(sys.argv[2])))
-    print("end", name, flush=True)
 
-search(task(faces), sys.argv[1], slow)
+for trial in search(task(faces), sys.argv[1], slow):
+    print("end", trial, flush=True)
 """
 
 
@@ -304,29 +455,37 @@ def worker(storage, seconds_an_epoch):
     )
 
 
-def states(given_task, storage):
-    study = searching.open_study(given_task, "noise", storage)
-    return [trial.state.name for trial in study.trials]
+def lines(output, first):
+    return [line for line in output.splitlines() if line.startswith(first)]
 
 
 @pytest.mark.slow
-def test_killed_search_goes_on(faces, sqlite):
-    process = worker(sqlite, 0.2)
-    for line in process.stdout:
-        if line == "begin trial-3\n":
-            os.kill(process.pid, signal.SIGKILL)
-    given_task = task(faces)
-    before = searching.table(searching.open_study(given_task, "noise", sqlite), given_task)
-    assert len(before) == 3
-    assert states(given_task, sqlite)[3] == "RUNNING"
+def test_killed_search_ends_as_an_undisturbed_one(tmp_path):
+    expected, _ = worker(f"sqlite:///{tmp_path}/a.db", 0).communicate(timeout=100)
+    shutil.rmtree(tmp_path / ".checkpoints")
+    draw, sqlite = random.Random(0), f"sqlite:///{tmp_path}/b.db"
+    for _ in range(3):
+        process = worker(sqlite, 0.3)
+        process.stdout.readline()  # it works
+        time.sleep(draw.uniform(0, 2))
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    found, _ = worker(sqlite, 0).communicate(timeout=100)
+    assert lines(found, "end") == lines(expected, "end")
+    assert len(lines(found, "end")) == 6
 
-    output, _ = worker(sqlite, 0).communicate(timeout=100)
-    rows = searching.table(searching.open_study(given_task, "noise", sqlite), given_task)
-    assert rows[:3] == before
-    assert len(rows) == 6
-    assert states(given_task, sqlite)[3] == "FAIL"
-    begun = [line.split()[1] for line in output.splitlines() if line.startswith("begin")]
-    assert begun == ["trial-4", "trial-5", "trial-6"]
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_trial_that_was_killed_before_its_first_sign_of_life_is_taken_up(
+    faces, sqlite, monkeypatch
+):
+    monkeypatch.setattr(searching, "_GRACE", 1)
+    given_task = task(faces)
+    opened, storage = searching._open(f"noise-{given_task.key(2)}", sqlite)
+    searching._queue(opened, storage, given_task.space, [], 6)
+    opened.ask()  # and then nothing
+    assert len(search(given_task, sqlite)) == 6
 
 
 def postgres_programs():
@@ -365,19 +524,11 @@ def postgres():
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_study_in_postgresql(faces, postgres):
+def test_two_processes_share_a_search_in_postgresql(postgres):
     workers = [worker(postgres, 0.3) for _ in range(2)]
     outputs = [process.communicate(timeout=100)[0] for process in workers]
     assert [process.returncode for process in workers] == [0, 0]
-    begun = [
-        [line.split()[1] for line in output.splitlines() if line.startswith("begin")]
-        for output in outputs
-    ]
+    begun = [lines(output, "begin") for output in outputs]
     assert all(begun)  # both had some
-    assert not set(begun[0]) & set(begun[1])
-    given_task = task(faces)
-    rows = searching.table(searching.open_study(given_task, "noise", postgres), given_task)
-    assert 6 <= len(rows) <= 7
-    assert len(rows) == sum(map(len, begun))
-    drawn = [tuple(row[name] for name in SPACE) for row in rows]
-    assert len(set(drawn)) == len(drawn)
+    assert sorted(begun[0] + begun[1]) == [f"begin trial-{n}" for n in range(6)]
+    assert lines(outputs[0], "end") == lines(outputs[1], "end")

@@ -203,9 +203,9 @@ def _take_one(
     trial = study.ask()
     accuracy, state = None, TrialState.FAIL
     try:
-        place = trial.user_attrs.get("place")  # none where another process was faster
-        if place is None or _held(study)[place].number != trial.number:
-            return None
+        if trial.number not in {own.number for own in _held(study).values()}:
+            return None  # another process was faster
+        place = trial.user_attrs["place"]
         with get_heartbeat_thread(trial._trial_id, storage):
             recipe = task.recipe.changed(trial.params)
             _, history = task.run(f"trial-{place}", recipe, epochs, track, quiet=True)
