@@ -52,16 +52,17 @@ class Detector:
         return sorted(_crop(found, zoom) for found in self.detect(np.asarray(small)))
 
 
-def cut(pixels: np.ndarray, box: Box | None = None) -> np.ndarray:
-    """The face uint8 [48, 48] in `box` of uint8 [H, W]; without one, all of it as a square.
-
-    Beyond the edge, the edge repeats.
-    """
+def middle(pixels: np.ndarray) -> Box:
+    """The largest square in the middle of uint8 [H, W]."""
     height, width = pixels.shape
-    if box is None:
-        side = min(height, width)
-        left, top = (width - side) // 2, (height - side) // 2
-        box = (left, top, left + side, top + side)
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def cut(pixels: np.ndarray, box: Box) -> np.ndarray:
+    """The face uint8 [48, 48] in `box` of uint8 [H, W]; beyond the edge, the edge repeats."""
+    height, width = pixels.shape
     left, top, right, bottom = box
     rows = np.arange(top, bottom).clip(0, height - 1)
     columns = np.arange(left, right).clip(0, width - 1)
