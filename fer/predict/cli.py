@@ -134,7 +134,10 @@ def _predict_images(recognizer: Recognizer, show: Show, arguments: argparse.Name
     if arguments.explain and explained:
         _save(drawing.explain(explained, recognizer.classes), arguments.explain)
     if small:
-        print(f"warning: {small} faces under {SMALL} pixels: little but guesses", file=sys.stderr)
+        print(
+            f"warning: faces of less than {SMALL} pixels, whose emotions are guesses: {small}",
+            file=sys.stderr,
+        )
     if failed:
         sys.exit(1)
 
