@@ -216,9 +216,17 @@ def test_any_box_gives_a_face(pixels, left, top, side):
 @settings(max_examples=60, deadline=None)
 @given(nps.arrays(np.uint16, st.tuples(st.integers(1, 20), st.integers(1, 20))))
 def test_16_bits_are_scaled(pixels):
+    pixels[0, 0] = 65535  # else they might be of 12 bits
     np.testing.assert_array_equal(images.grey(pixels), pixels // 257)
     image = Image.fromarray(pixels)
     np.testing.assert_array_equal(images.grey(image), pixels // 257)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_bits_are_told_by_the_largest_value(bits):
+    pixels = np.linspace(0, 2**bits - 1, 256).astype(np.uint16).reshape(16, 16)
+    for form in (pixels, Image.fromarray(pixels), Image.fromarray(pixels.astype(np.int32))):
+        assert np.abs(images.grey(form) - np.arange(256.0).reshape(16, 16)).max() <= 1
 
 
 def test_transparent_is_white():

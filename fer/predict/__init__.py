@@ -3,7 +3,12 @@
 Needs neither PyTorch nor DVC. Not here: making the model (`fer.deploy`).
 """
 
-import os
+import importlib.util
+import warnings
 
-# Before ONNX Runtime is loaded, which else writes a device's id and calls home.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+if importlib.util.find_spec("fer.fer"):  # a module of the other one's
+    warnings.warn(
+        "PyPI's `fer` is installed over this one, as both are imported as `fer`: "
+        "pip uninstall fer, then install fer-pipeline again",
+        stacklevel=2,
+    )

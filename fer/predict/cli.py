@@ -3,10 +3,12 @@
 import argparse
 import contextlib
 import csv
+import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,35 +16,59 @@ from PIL import Image
 
 from fer.errors import FerError, exit_on_error
 from fer.files import atomic_path
-from fer.predict import drawing, images
-from fer.predict.recognizer import Face, Recognizer
+from fer.predict import drawing, images, table
+from fer.predict.recognizer import SMALL, Face, Recognizer
+from fer.predict.table import Found
+from fer.predict.threads import in_order
 
-Show = Callable[[str, float | None, list[Face]], None]
-"""Prints the faces of an image, or of the frame at so many seconds of a video."""
+Show = Callable[[Found], None]
+"""Prints the faces of an image or of a frame of a video."""
+
+_EXAMPLES = """examples:
+  fer predict photo.jpg                         the emotion of each face, in words
+  fer predict photos/ --csv > faces.csv         a row a face
+  fer predict a.jpg b.jpg --draw marked/        the pictures with boxes, into a folder
+  fer predict photo.jpg --explain why.png       what the model looked at
+  fer predict --video in.mp4 --draw out.mp4     needs pip install 'fer-pipeline[video]'
+  cat photo.jpg | fer predict - --json
+"""
 
 
 def main() -> None:
     """Run the command line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show
+    try:
+        exit_on_error(_run)
+    except BrokenPipeError:  # of `fer predict ... | head`
+        _drop_output()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell has it
+
+
+def _run() -> None:
     parser = _parser()
     arguments = parser.parse_args()
-    if not arguments.command:
+    if arguments.command:
+        _predict(arguments)
+    else:
         parser.print_help()
-        return
-    try:
-        exit_on_error(lambda: _predict(arguments))
-    except BrokenPipeError:  # of `fer predict ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to flush
-        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fer", description="Facial emotion recognition.")
     parser.add_argument("--version", action="version", version=version("fer-pipeline"))
     predict = parser.add_subparsers(dest="command").add_parser(
-        "predict", help="tell the emotions of the faces in images or in a video"
+        "predict",
+        help="tell the emotions of the faces in images or in a video",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    predict.add_argument("images", nargs="*", type=Path, help="files, or folders of them")
-    predict.add_argument("--video", type=Path, help="a video, in place of images")
+    predict.add_argument(
+        "images", nargs="*", type=_path, help="files, or folders of them; - is standard input"
+    )
+    predict.add_argument("--video", type=_path, help="a video, in place of images")
     predict.add_argument("--webcam", action="store_true", help="the camera, until Ctrl-C")
     predict.add_argument("--face", action="store_true", help="each image is one face already")
     predict.add_argument(
@@ -52,14 +78,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object an image or frame")
-    form.add_argument("--csv", action="store_true", help="print a row a face")
-    predict.add_argument(
-        "--draw", type=Path, help="write the image or video with boxes; of several images, a folder"
+    form.add_argument(
+        "--csv", action="store_true", help="print a row a face, or for an image without"
     )
     predict.add_argument(
-        "--explain", type=Path, help="write an image of what the model looked at in each face"
+        "--draw",
+        type=_path,
+        help="write the image or video with boxes; of several images, a folder",
+    )
+    predict.add_argument(
+        "--explain", type=_path, help="write an image of what the model looked at in each face"
     )
     return parser
+
+
+def _path(text: str) -> Path:
+    if not text:  # which pathlib takes for the current folder
+        raise FerError("a name is empty; the current folder is .")
+    return Path(text)
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -78,49 +114,112 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _predict_images(recognizer: Recognizer, show: Show, arguments: argparse.Namespace) -> None:
-    paths = list(_files(arguments.images))
+    paths, failed = _files(arguments.images)
     targets = _targets(arguments.images, paths, arguments.draw) if arguments.draw else {}
-    written = [*targets.values(), *filter(None, [arguments.explain])]
-    for target in written:
-        if target.suffix.lower() not in images.SUFFIXES:
-            raise FerError(f"{target}: an image is written as one of {sorted(images.SUFFIXES)}")
-    _keep_originals(paths, written)
-    explained: list[Face] = []
-    failed = False
-    for path in paths:
-        try:
-            image = images.read(path)
-            faces = recognizer.predict(image, face=arguments.face)
-        except FerError as error:
-            named = str(error) if str(path) in str(error) else f"{path}: {error}"
-            print(f"error: {named}", file=sys.stderr)
+    _check_targets(paths, [*targets.values(), *filter(None, [arguments.explain])])
+    explained: list[tuple[str, Face]] = []
+    small = 0
+    look = partial(_look, recognizer, arguments.face)
+    for path, found in zip(paths, in_order(look, paths, recognizer.threads), strict=True):
+        if isinstance(found, FerError):
+            _complain(found)
             failed = True
             continue
-        show(str(path), None, faces)
-        explained += faces
+        image, faces = found
+        show((str(path), None, faces))
+        small += sum(face.box[2] - face.box[0] < SMALL for face in faces)
+        explained += [(str(path), face) for face in faces] if arguments.explain else []
         if arguments.draw:
             _save(drawing.mark(image, faces), targets[path])
     if arguments.explain and explained:
         _save(drawing.explain(explained, recognizer.classes), arguments.explain)
+    if small:
+        print(
+            f"warning: faces of less than {SMALL} pixels, whose emotions are guesses: {small}",
+            file=sys.stderr,
+        )
     if failed:
         sys.exit(1)
 
 
+def _look(
+    recognizer: Recognizer, face: bool, path: Path
+) -> tuple[Image.Image, list[Face]] | FerError:
+    try:
+        if str(path) == "-":
+            image = images.read(io.BytesIO(sys.stdin.buffer.read()), "-")
+        else:
+            image = images.read(path)
+    except FerError as error:
+        return error
+    try:
+        return image, recognizer.predict(image, face=face)
+    except FerError as error:
+        return FerError(f"{path}: {error}")
+
+
+def _complain(error: FerError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+
+
+def _files(given: list[Path]) -> tuple[list[Path], bool]:
+    """The images that are given or in folders, each once; whether a folder could not be read."""
+    paths: list[Path] = []
+    failed = False
+    for path in given:
+        try:
+            paths += _in_folder(path) if os.path.isdir(path) else [path]
+        except FerError as error:
+            _complain(error)
+            failed = True
+    return list(dict.fromkeys(paths)), failed
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    try:
+        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in images.SUFFIXES)
+    except OSError as error:
+        raise FerError(f"{folder}: cannot be read: {error.strerror}") from error
+    if not found:
+        raise FerError(f"{folder}: no images in this folder")
+    return found
+
+
 def _targets(given: list[Path], paths: list[Path], draw: Path) -> dict[Path, Path]:
-    """Where each drawn image goes: to `draw`, or of several into a folder of that name."""
-    if len(paths) == 1 and not given[0].is_dir():
+    """Where each drawn image goes.
+
+    That is `draw` for one image; for several, or where there is a folder of that name, into it,
+    with the folders that they do not share, as PNG where a name has no suffix of an image.
+    Raises FerError where `draw` is a file's name and there are several.
+    """
+    if len(paths) == 1 and not os.path.isdir(given[0]) and not os.path.isdir(draw):
         return {paths[0]: draw}
-    if draw.suffix.lower() in images.SUFFIXES and not draw.is_dir():
+    if draw.suffix.lower() in images.SUFFIXES and not os.path.isdir(draw):
         raise FerError(f"{draw}: of several images, --draw takes a folder")
-    top = Path(os.path.commonpath([path.absolute().parent for path in paths]))
-    return {path: draw / path.absolute().relative_to(top) for path in paths}
+    absolute = [Path(os.path.abspath(path)) for path in paths]  # with no .. in it
+    top = os.path.commonpath([path.parent for path in absolute]) if paths else ""
+    targets = {}
+    for path, full in zip(paths, absolute, strict=True):
+        suffix = "" if full.suffix.lower() in images.SUFFIXES else ".png"
+        targets[path] = draw / full.relative_to(top).with_name(full.name + suffix)
+    return targets
+
+
+def _check_targets(inputs: list[Path], written: list[Path]) -> None:
+    """Raise FerError for what is no image's name, an input's, or two images'."""
+    _keep_originals(inputs, written)
+    for target in written:
+        if target.suffix.lower() not in images.SUFFIXES:
+            raise FerError(f"{target}: an image is written as one of {sorted(images.SUFFIXES)}")
+        if [os.path.realpath(one) for one in written].count(os.path.realpath(target)) > 1:
+            raise FerError(f"{target}: two images would be written there; name another place")
 
 
 def _keep_originals(inputs: list[Path], written: list[Path]) -> None:
     """Raise FerError where a file that is to be read would be written to."""
-    originals = {path.resolve() for path in inputs}
+    originals = {os.path.realpath(path) for path in inputs}
     for target in written:
-        if target.resolve() in originals:
+        if os.path.realpath(target) in originals:
             raise FerError(f"{target}: is an input, and is not overwritten; name another place")
 
 
@@ -129,49 +228,59 @@ def _save(image: Image.Image, path: Path) -> None:
         image.save(temporary)
 
 
-def _files(given: list[Path]) -> Iterator[Path]:
-    for path in given:
-        if not path.is_dir():
-            yield path
-            continue
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in images.SUFFIXES)
-        if not found:
-            raise FerError(f"{path}: no images in this folder")
-        yield from found
-
-
 def _predict_video(recognizer: Recognizer, show: Show, arguments: argparse.Namespace) -> None:
-    from fer.predict.video import Video, writer  # here, as OpenCV takes its time to load
+    try:  # here, as OpenCV takes its time to load
+        from fer.predict.tracking import Tracker
+        from fer.predict.video import Video, writer
+    except ImportError as error:
+        raise FerError("videos need OpenCV: pip install 'fer-pipeline[video]'") from error
 
     if arguments.video and arguments.draw:
         _keep_originals([arguments.video], [arguments.draw])
     video = Video(arguments.video)
     name = str(arguments.video or "webcam")
+    find = partial(recognizer.predict, face=True) if arguments.face else Tracker(recognizer)
     drawn = writer(arguments.draw, video.rate) if arguments.draw else contextlib.nullcontext()
     with drawn as file, contextlib.suppress(KeyboardInterrupt):
-        for number, frame in enumerate(video):
-            faces = recognizer.predict(frame, face=arguments.face)
-            show(name, number / video.rate, faces)
+        for seconds, frame in video:
+            faces = find(frame)
+            show((name, seconds, faces))
             if file:
                 file.write(drawing.mark(frame, faces))
 
 
-def _show_text(file: str, seconds: float | None, faces: list[Face]) -> None:
+def _say(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        raise FerError(f"standard output: cannot be written: {error.strerror}") from error
+
+
+def _drop_output() -> None:
+    """What Python still has to write at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_text(found: Found) -> None:
+    file, seconds, faces = found
     name = file if seconds is None else f"{file}, {seconds:.2f} s"
     if not faces:
-        print(f"{name}: no face found", flush=True)
+        _say(f"{name}: no face found")
     for face in faces:
         left, top, right, bottom = face.box
         probability = face.probabilities[face.emotion]
-        print(
-            f"{name}: {face.emotion} {probability:.0%}, at {left},{top} to {right},{bottom}",
-            flush=True,
-        )
+        who = "" if face.id is None else f"face {face.id}: "
+        _say(f"{name}: {who}{face.emotion} {probability:.0%}, at {left},{top} to {right},{bottom}")
 
 
-def _show_json(file: str, seconds: float | None, faces: list[Face]) -> None:
-    found = [
-        {
+def _show_json(found: Found) -> None:
+    file, seconds, faces = found
+    listed = [
+        ({} if face.id is None else {"id": face.id})
+        | {
             "box": face.box,
             "emotion": face.emotion,
             "probabilities": {name: round(p, 4) for name, p in face.probabilities.items()},
@@ -179,18 +288,20 @@ def _show_json(file: str, seconds: float | None, faces: list[Face]) -> None:
         for face in faces
     ]
     place = {"file": file} if seconds is None else {"file": file, "seconds": round(seconds, 3)}
-    print(json.dumps(place | {"faces": found}), flush=True)
+    _say(json.dumps(place | {"faces": listed}))
 
 
 def _csv_shower(classes: list[str]) -> Show:
-    rows = csv.writer(sys.stdout, lineterminator="\n")
-    rows.writerow(["file", "seconds", "left", "top", "right", "bottom", "emotion", *classes])
+    _say(_csv_line(table.columns(classes)))
 
-    def show(file: str, seconds: float | None, faces: list[Face]) -> None:
-        at = "" if seconds is None else round(seconds, 3)
-        for face in faces:
-            probabilities = [round(p, 4) for p in face.probabilities.values()]
-            rows.writerow([file, at, *face.box, face.emotion, *probabilities])
-        sys.stdout.flush()
+    def show(found: Found) -> None:
+        for row in table.rows(found, classes):
+            _say(_csv_line(row))
 
     return show
+
+
+def _csv_line(row: Sequence[str | float | None]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(row)
+    return line.getvalue()

@@ -12,8 +12,8 @@ from fer.faces import FACE_SIZE
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels; right and bottom are the first outside."""
 
-_LONG_SIDE = 1280
-"""Pixels to which an image is brought: the detector finds faces of 80 pixels and more."""
+_QUICK, _HALF, _FULL = 320, 640, 1280
+"""Pixels of the long side to which an image is brought; the detector finds faces of 75 and more."""
 
 # Where dlib's detector sees the face in FER2013's crops: the median of 925 faces of its training
 # split is 0.90 of the crop wide, with its centre 0.10 of the crop below the crop's.
@@ -43,30 +43,44 @@ class Detector:
     def __call__(self, pixels: np.ndarray) -> list[Box]:
         """Square boxes of the faces in uint8 [H, W], from left to right.
 
-        They have the margin of FER2013's crops, and may so reach beyond the image.
+        They have the margin of FER2013's crops, and may so reach beyond the image. Faces of a
+        seventeenth of the long side are found; beside one of a quarter, those of an eighth, as a
+        quick look finds the large ones in a tenth of the time.
         """
+        large = self._boxes(pixels, _QUICK)
+        found = self._boxes(pixels, _HALF if large else _FULL)
+        missed = [one for one in large if not any(_has_middle(one, other) for other in found)]
+        return sorted(found + missed)
+
+    def _boxes(self, pixels: np.ndarray, long_side: int) -> list[Box]:
         height, width = pixels.shape
-        zoom = min(_LONG_SIDE / max(height, width), 2.0)
+        zoom = min(long_side / max(height, width), 2.0)
         size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
         small = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
-        return sorted(_crop(found, zoom) for found in self.detect(np.asarray(small)))
+        return [_crop(found, zoom) for found in self.detect(np.asarray(small))]
 
 
-def cut(pixels: np.ndarray, box: Box | None = None) -> np.ndarray:
-    """The face uint8 [48, 48] in `box` of uint8 [H, W]; without one, all of it as a square.
-
-    Beyond the edge, the edge repeats.
-    """
+def middle(pixels: np.ndarray) -> Box:
+    """The largest square in the middle of uint8 [H, W]."""
     height, width = pixels.shape
-    if box is None:
-        side = min(height, width)
-        left, top = (width - side) // 2, (height - side) // 2
-        box = (left, top, left + side, top + side)
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def cut(pixels: np.ndarray, box: Box) -> np.ndarray:
+    """The face uint8 [48, 48] in `box` of uint8 [H, W]; beyond the edge, the edge repeats."""
+    height, width = pixels.shape
     left, top, right, bottom = box
     rows = np.arange(top, bottom).clip(0, height - 1)
     columns = np.arange(left, right).clip(0, width - 1)
     face = Image.fromarray(pixels[np.ix_(rows, columns)])
     return np.asarray(face.resize((FACE_SIZE, FACE_SIZE), Image.Resampling.BICUBIC))
+
+
+def _has_middle(one: Box, other: Box) -> bool:
+    """Whether the middle of one box lies in the other."""
+    return all(2 * other[i] <= one[i] + one[i + 2] < 2 * other[i + 2] for i in (0, 1))
 
 
 def _crop(found: Any, zoom: float) -> Box:

@@ -1,6 +1,7 @@
 """Any image to grey pixels."""
 
 import os
+import stat
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,11 +39,14 @@ def load(image: Any) -> Image.Image | np.ndarray:
 def read(path: Path | BinaryIO, name: str | None = None) -> Image.Image:
     """The image in a file, upright (by its EXIF), its first frame where there are several.
 
+    path: of a regular file, as another may keep one waiting; or an open file of bytes
     name: what errors call it; its path by default
 
     Raises FerError where it cannot be read, or is not an image.
     """
     name = name or str(path)
+    if isinstance(path, Path) and _is_special(path):
+        raise FerError(f"{name}: is no regular file; what comes from a pipe is given as -")
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image)
@@ -60,27 +64,42 @@ def grey(image: Image.Image | np.ndarray) -> np.ndarray:
     """Grey pixels uint8 [H, W], 0 black to 255 white.
 
     image: of any mode, transparent parts on white; or an array [H, W] or [H, W, 1, 3 or 4] (RGB,
-        RGBA), 0 to 255 (uint8), 0 to 65535 (uint16) or 0 to 1 (float)
+        RGBA), 0 to 255 (uint8), 0 to 1 (float) or uint16, which is taken for 8, 10, 12, 14 or 16
+        bits, by its largest value
 
     Raises FerError for another array.
     """
+    return np.asarray(_convert(image, "L"))
+
+
+def color(image: Image.Image | np.ndarray) -> Image.Image:
+    """A copy in RGB with 8 bits, as people see it; of what `grey` takes."""
+    return _convert(image, "RGB").copy()
+
+
+def _convert(image: Image.Image | np.ndarray, mode: str) -> Image.Image:
     if isinstance(image, np.ndarray):
         image = _from_array(image)
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-        values = np.asarray(image).clip(0, 65535)
-        if image.mode == "I" and values.max() <= 255:  # 8 bits that were kept in 32
-            return values.astype(np.uint8)
-        return (values // 257).astype(np.uint8)
-    if image.mode == "F":
-        return _from_float(np.asarray(image))
+    elif image.mode.startswith("I"):  # more than 8 bits, which Pillow would cut off at 255
+        image = Image.fromarray(_to_8_bits(np.asarray(image)))
+    elif image.mode == "F":
+        image = Image.fromarray(_from_float(np.asarray(image)))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     try:
-        return np.asarray(image.convert("L"))
+        return image.convert(mode)
     except ValueError as error:  # such as LAB
         raise FerError(f"an image of mode {image.mode} cannot be made grey") from error
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # which opening it says better
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -90,12 +109,19 @@ def _from_array(array: np.ndarray) -> Image.Image:
     if not (array.ndim == 2 or colors) or not array.size:
         raise FerError(f"an image is [H, W], [H, W, 3] or [H, W, 4], not {list(array.shape)}")
     if array.dtype == np.uint16:
-        array = (array // 257).astype(np.uint8)
+        array = _to_8_bits(array)
     elif array.dtype.kind == "f":
         array = _from_float(array)
     elif array.dtype != np.uint8:
         raise FerError(f"an image is uint8, uint16 or float, not {array.dtype}")
     return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _to_8_bits(values: np.ndarray) -> np.ndarray:
+    """Integers of 8, 10, 12, ... bits, as many as the largest needs, as uint8."""
+    values = values.astype(np.int64).clip(0)
+    bits = max(8, int(values.max()).bit_length())
+    return (values * 255 // (2 ** (bits + bits % 2) - 1)).astype(np.uint8)
 
 
 def _from_float(array: np.ndarray) -> np.ndarray:

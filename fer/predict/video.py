@@ -1,6 +1,7 @@
 """Frames of a video or a camera, in and out."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,33 +17,55 @@ from PIL import Image
 from fer.errors import FerError
 from fer.files import atomic_path
 
+_TEXT = cv2.VideoWriter.fourcc(*"ansi")
+"""The codec by which FFmpeg plays any text."""
+
 
 class Video:
-    """The frames of a file, or of the first camera.
+    """The frames of a file, or of the first camera, and the second at which each is.
 
-    frames: how many there are, 0 where that is not known
+    rate: frames a second
 
-    Raises FerError where there is no such video or camera.
+    Raises FerError where there is no such video or camera, and at the end of a file of which a part
+    could not be read.
     """
 
     def __init__(self, path: Path | None) -> None:
-        if path is not None and not path.is_file():
+        if path is not None and not os.path.isfile(path):
             raise FerError(f"{path}: no such file")
+        self.path = path
         self.capture = cv2.VideoCapture(str(path) if path is not None else 0)
-        if not self.capture.isOpened():
+        if not self.capture.isOpened() or self.capture.get(cv2.CAP_PROP_FOURCC) == _TEXT:
             raise FerError(f"{path}: is not a video" if path is not None else "there is no camera")
         self.rate: float = self.capture.get(cv2.CAP_PROP_FPS) or 25.0
-        self.frames = max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.frames = max(0.0, self.capture.get(cv2.CAP_PROP_FRAME_COUNT))
 
-    def __iter__(self) -> Iterator[Image.Image]:
+    def __iter__(self) -> Iterator[tuple[float, Image.Image]]:
+        start, seconds = time.monotonic(), -1 / self.rate
         try:
             while True:
                 there, frame = self.capture.read()
                 if not there:
-                    return
-                yield Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+                    break
+                if self.path:
+                    seconds = max(seconds, self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+                else:
+                    seconds = time.monotonic() - start
+                yield seconds, Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
         finally:
             self.capture.release()
+        if self.path:
+            self._check_end(seconds + 1 / self.rate)
+        else:
+            raise FerError("the camera gives no more frames")
+
+    def _check_end(self, seconds: float) -> None:
+        """Raise FerError where more was announced; some containers round, or count sound too."""
+        announced = self.frames / self.rate
+        if seconds <= 0 or announced - seconds > 0.05 * announced + 2 / self.rate:
+            raise FerError(
+                f"{self.path}: is damaged: {max(0, seconds):.2f} of {announced:.2f} s can be read"
+            )
 
 
 @contextmanager
@@ -61,7 +84,7 @@ def writer(path: Path, rate: float) -> Iterator["Writer"]:
 
 
 class Writer:
-    """Takes frames."""
+    """Takes frames. Raises FerError where OpenCV cannot write them."""
 
     def __init__(self, path: Path, rate: float) -> None:
         self.path, self.rate = path, rate
@@ -72,6 +95,8 @@ class Writer:
         if self.file is None:
             code = cv2.VideoWriter.fourcc(*"mp4v")
             self.file = cv2.VideoWriter(str(self.path), code, self.rate, frame.size)
+            if not self.file.isOpened():
+                raise FerError(f"{self.path.name}: OpenCV cannot write a video of {frame.size}")
         self.file.write(cv2.cvtColor(np.asarray(frame), cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:

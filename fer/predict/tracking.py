@@ -1,0 +1,112 @@
+"""Faces from frame to frame of a video."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from fer.predict import images
+from fer.predict.detection import Box
+from fer.predict.recognizer import Face, Recognizer
+
+_EVERY = 5
+"""Frames from one search for faces to the next; between, what is there is followed."""
+
+_KEEP = 0.6
+"""Of box and probabilities, how much stays from one frame to the next: half is gone in 1.4."""
+
+_SAME = 0.3
+"""Intersection over union from which on a face that is found is one that was known."""
+
+_POINTS = np.linspace(0.25, 0.75, 5)
+"""Where in a box motion is looked at, in each direction."""
+
+
+@dataclass
+class _Track:
+    id: int
+    box: np.ndarray  # float [4], smoothed
+    probabilities: np.ndarray | None = None  # float [7], smoothed
+
+
+class Tracker:
+    """Tells the emotions in one video, frame after frame.
+
+    Faces are searched for in every 5th frame, and followed by optical flow between (Lucas and
+    Kanade 1981, IJCAI:674-679). Boxes and probabilities are smoothed in time (exponentially).
+    A face has the same `id` from frame to frame, and another once it was lost.
+    """
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self.recognizer = recognizer
+        self.tracks: list[_Track] = []
+        self.frame, self.known = 0, 0
+        self.before: np.ndarray | None = None
+
+    def __call__(self, image: Image.Image) -> list[Face]:
+        """The faces in the next frame, from left to right."""
+        pixels = images.grey(image)
+        self._follow(pixels)
+        if self.frame % _EVERY == 0:
+            self._search(pixels)
+        self.frame, self.before = self.frame + 1, pixels
+        self.tracks.sort(key=lambda track: track.box[0])
+        boxes = [_whole(track.box) for track in self.tracks]
+        faces = self.recognizer.in_boxes(pixels, boxes)
+        return [self._smooth(*both) for both in zip(self.tracks, faces, strict=True)]
+
+    def _follow(self, pixels: np.ndarray) -> None:
+        """Move each track as the middle of its points moves, and drop those whose are lost."""
+        if self.before is None or self.before.shape != pixels.shape or not self.tracks:
+            return
+        grid = np.stack(np.meshgrid(_POINTS, _POINTS), -1).reshape(-1, 2)
+        old = [t.box[:2] + grid * (t.box[2:] - t.box[:2]) for t in self.tracks]
+        points = np.concatenate(old).astype(np.float32)[:, None]
+        guess = points.copy()
+        moved, there, _ = cv2.calcOpticalFlowPyrLK(self.before, pixels, points, guess)
+        steps = (np.asarray(moved) - points).reshape(len(self.tracks), -1, 2)
+        seen = np.asarray(there).reshape(len(self.tracks), -1).astype(bool)
+        for track, step, known in zip(self.tracks, steps, seen, strict=True):
+            if known.any():
+                track.box = track.box + np.tile(np.median(step[known], 0), 2)
+
+    def _search(self, pixels: np.ndarray) -> None:
+        """Take what the detector finds: known faces move towards it, the others are new or gone."""
+        rest, self.tracks = self.tracks, []
+        for box in np.array(self.recognizer.detector(pixels), float).reshape(-1, 4):
+            track = max(rest, key=lambda track: _overlap(track.box, box), default=None)
+            if track is None or _overlap(track.box, box) < _SAME:
+                track = _Track(self.known, box)
+                self.known += 1
+            else:
+                rest.remove(track)
+                track.box = _KEEP * track.box + (1 - _KEEP) * box
+            self.tracks.append(track)
+
+    def _smooth(self, track: _Track, face: Face) -> Face:
+        now = np.array(list(face.probabilities.values()))
+        if track.probabilities is not None:
+            now = _KEEP * track.probabilities + (1 - _KEEP) * now
+        track.probabilities = now
+        named = dict(zip(face.probabilities, now.tolist(), strict=True))
+        return replace(
+            face, id=track.id, probabilities=named, emotion=max(named, key=lambda k: named[k])
+        )
+
+
+def _whole(box: np.ndarray) -> Box:
+    """A square box of whole pixels."""
+    left, top, right, _ = box
+    side = max(1, round(right - left))
+    return round(left), round(top), round(left) + side, round(top) + side
+
+
+def _overlap(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> float:
+    """Intersection over union of two boxes."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    common = max(0.0, width) * max(0.0, height)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return common / (areas - common)
