@@ -80,17 +80,12 @@ def test_writes_all_that_dvc_yaml_names(project):
 
 
 def test_metrics_say_what_they_are_of(project):
-    metrics = {p.stem: json.loads(p.read_text()) for p in project.glob("metrics/sample/*.json")}
+    folder = project / "metrics/sample"
+    timed = {p.stem for p in (folder / "timings").iterdir()}
+    assert timed == {"prepare", "benchmark", "teach", "train", "tune", "quantize", "headlines"}
+    metrics = {p.stem: json.loads(p.read_text()) for p in folder.glob("*.json")}
     headlines = metrics.pop("headlines")
-    assert set(metrics) == {
-        "prepare",
-        "benchmark",
-        "train",
-        "teach",
-        "tune",
-        "quantize",
-        "evaluate",
-    }
+    assert set(metrics) == {"prepare", "train", "teach", "tune", "quantize", "evaluate"}
     assert {m["dataset"] for m in metrics.values()} == {"sample"}
     assert metrics["train"]["faces"] == {"train": 60, "val": 14, "val_new": 14}
     assert headlines["test"] == round(metrics["evaluate"]["float32"]["plain"]["accuracy"], 4)
