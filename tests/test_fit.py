@@ -73,8 +73,10 @@ def test_same_seed_same_model_whatever_the_workers(faces, checkpoint):
         assert_same(first, fit(faces, checkpoint, recipe))
 
 
-def test_goes_on_after_a_stop_to_the_same_end(faces, checkpoint):
-    whole = fit(faces, checkpoint)
+@pytest.mark.parametrize("name", ["compact", "deep"])  # the latter has dropout
+def test_goes_on_after_a_stop_to_the_same_end(faces, checkpoint, name):
+    recipe = RECIPE.changed({"model.name": name, "model.width": 0.2})
+    whole = fit(faces, checkpoint, recipe)
     checkpoint.unlink()
 
     def kill(history):
@@ -82,11 +84,11 @@ def test_goes_on_after_a_stop_to_the_same_end(faces, checkpoint):
             raise KilledError
 
     with pytest.raises(KilledError):
-        fit(faces, checkpoint, on_epoch=kill)
+        fit(faces, checkpoint, recipe, on_epoch=kill)
     seen = []
-    assert_same(whole, fit(faces, checkpoint, on_epoch=lambda rows: seen.append(len(rows))))
+    assert_same(whole, fit(faces, checkpoint, recipe, on_epoch=lambda rows: seen.append(len(rows))))
     assert seen == [3]
-    assert_same(whole, fit(faces, checkpoint))  # from the end of the run
+    assert_same(whole, fit(faces, checkpoint, recipe))  # from the end of the run
 
 
 @settings(deadline=None)

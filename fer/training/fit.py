@@ -306,6 +306,8 @@ class _State:
 
     def __init__(self, network: Network, optimizer: Optimizer, schedule: LRScheduler) -> None:
         self.parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+        device = next(network.parameters()).device
+        self.random = torch if device.type == "cpu" else torch.get_device_module(device)
         self.key = ""
         self.history: list[Row] = []
         self.best: dict[str, torch.Tensor] = {}
@@ -320,7 +322,8 @@ class _State:
         parts = {name: part.state_dict() for name, part in self.parts.items()}
         words = [] if distributed.several() else self.words
         own = {"history": self.history, "best": self.best, "words": words}
-        write(path, {"key": self.key, **own, **parts})
+        draws = self.random.get_rng_state()  # of dropout
+        write(path, {"key": self.key, "random": draws, **own, **parts})
 
     def resume(self, path: Path) -> None:
         if distributed.from_first(self.key) != self.key:
@@ -333,6 +336,7 @@ class _State:
             return
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
+        self.random.set_rng_state(saved["random"])
         self.history, self.best, self.words = (saved[k] for k in ("history", "best", "words"))
         if distributed.several():
             self.words = []  # they are of one process's shares: each asks again
