@@ -88,7 +88,6 @@ def test_metrics_say_what_they_are_of(project):
     headlines = metrics.pop("headlines")
     assert set(metrics) == {
         "prepare",
-        "benchmark",
         "train",
         "teach",
         "tune",
