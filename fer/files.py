@@ -35,16 +35,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises FerError where the file cannot be written, for an OSError of the block too.
     """
     path = Path(path)
-    try:
+    with _telling(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch(path.parent) as folder:
+        with _scratch(path.parent) as folder:
             temporary = folder / path.name
             yield temporary
             os.replace(temporary, path)
-    except BrokenPipeError:  # of standard output, if the block prints
-        raise
-    except OSError as error:
-        raise FerError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -52,7 +48,25 @@ def scratch(parent: Path) -> Iterator[Path]:
     """A folder in `parent` for the block.
 
     What is left of one whose process was killed is removed by the next that writes to `parent`.
+
+    Raises FerError where nothing can be written there, for an OSError of the block too.
     """
+    with _telling(parent), _scratch(parent) as folder:
+        yield folder
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # of standard output, if the block prints
+        raise
+    except OSError as error:
+        raise FerError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
     _sweep(parent)
     with tempfile.TemporaryDirectory(dir=parent, prefix=_PREFIX) as name, ExitStack() as stack:
         folder = Path(name)

@@ -1,5 +1,6 @@
 """Weights & Biases: every run is logged, and no run fails because of it."""
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from typing import Any
 import wandb
 
 from fer.params import home
+
+logging.raiseExceptions = False  # of W&B's own log, where the disk is full: a page for each line
 
 
 class Run:

@@ -90,8 +90,8 @@ def main() -> None:
         "dataset": p.dataset,
         "faces": {"calibration": len(calibration), "val": len(val)},
         "model": name,
-        "parity_float32": parity,
-        "difference_int8": difference,
+        "parity_float32": round(parity, 7),
+        "difference_int8": round(difference, 5),
         "published_int8": {
             "modules": len(list(network.modules())),
             "modules_changed": changed,
