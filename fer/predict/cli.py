@@ -24,6 +24,8 @@ from fer.predict.threads import in_order
 Show = Callable[[Found], None]
 """Prints the faces of an image or of a frame of a video."""
 
+_STANDARD = Path("-")
+
 _EXAMPLES = """examples:
   fer predict photo.jpg                         the emotion of each face, in words
   fer predict photos/ --csv > faces.csv         a row a face
@@ -119,7 +121,9 @@ def _predict_images(recognizer: Recognizer, show: Show, arguments: argparse.Name
     _check_targets(paths, [*targets.values(), *filter(None, [arguments.explain])])
     explained: list[tuple[str, Face]] = []
     small = 0
-    look = partial(_look, recognizer, arguments.face)
+    # Here, as Ctrl-C would wait for a thread that reads.
+    standard = sys.stdin.buffer.read() if _STANDARD in paths else b""
+    look = partial(_look, recognizer, arguments.face, standard)
     for path, found in zip(paths, in_order(look, paths, recognizer.threads), strict=True):
         if isinstance(found, FerError):
             _complain(found)
@@ -143,13 +147,11 @@ def _predict_images(recognizer: Recognizer, show: Show, arguments: argparse.Name
 
 
 def _look(
-    recognizer: Recognizer, face: bool, path: Path
+    recognizer: Recognizer, face: bool, standard: bytes, path: Path
 ) -> tuple[Image.Image, list[Face]] | FerError:
     try:
-        if str(path) == "-":
-            image = images.read(io.BytesIO(sys.stdin.buffer.read()), "-")
-        else:
-            image = images.read(path)
+        source = (io.BytesIO(standard), "-") if path == _STANDARD else (path,)
+        image = images.read(*source)
     except FerError as error:
         return error
     try:

@@ -1,6 +1,6 @@
 """Find the faces in a photo, and cut them out as FER2013's were."""
 
-import threading
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,16 +29,22 @@ class Detector:
     """
 
     def __init__(self) -> None:
-        # dlib's own cannot be shared: it keeps the picture while it runs, and other threads run on.
-        self._own = threading.local()
+        # dlib's own cannot be shared, as it keeps the picture while it runs and other threads run
+        # on; to make one takes a second. A deque needs no lock, which a fork might leave closed.
+        self._free: deque[Any] = deque()
 
     def detect(self, pixels: np.ndarray) -> Iterable[Any]:
-        """Faces in uint8 [H, W] as dlib sees them: by this thread's own detector."""
-        if not hasattr(self._own, "detector"):
+        """Faces in uint8 [H, W] as dlib sees them: by a detector that no other thread uses."""
+        try:
+            detector = self._free.pop()
+        except IndexError:
             import dlib  # here, as a face that is given needs no detector
 
-            self._own.detector = dlib.get_frontal_face_detector()
-        return self._own.detector(pixels, 0)
+            detector = dlib.get_frontal_face_detector()
+        try:
+            return detector(pixels, 0)
+        finally:
+            self._free.append(detector)
 
     def __call__(self, pixels: np.ndarray) -> list[Box]:
         """Square boxes of the faces in uint8 [H, W], from left to right.

@@ -11,7 +11,7 @@ from fer.predict import images
 from fer.predict.detection import Box
 from fer.predict.recognizer import Face, Recognizer
 
-_EVERY = 5
+_EVERY = 10
 """Frames from one search for faces to the next; between, what is there is followed."""
 
 _KEEP = 0.6
@@ -29,12 +29,13 @@ class _Track:
     id: int
     box: np.ndarray  # float [4], smoothed
     probabilities: np.ndarray | None = None  # float [7], smoothed
+    missed: bool = False  # by the last search
 
 
 class Tracker:
     """Tells the emotions in one video, frame after frame.
 
-    Faces are searched for in every 5th frame, and followed by optical flow between (Lucas and
+    Faces are searched for in every 10th frame, and followed by optical flow between (Lucas and
     Kanade 1981, IJCAI:674-679). Boxes and probabilities are smoothed in time (exponentially).
     A face has the same `id` from frame to frame, and another once it was lost.
     """
@@ -58,7 +59,7 @@ class Tracker:
         return [self._smooth(*both) for both in zip(self.tracks, faces, strict=True)]
 
     def _follow(self, pixels: np.ndarray) -> None:
-        """Move each track as the middle of its points moves, and drop those whose are lost."""
+        """Move each track as the middle of its points moves."""
         if self.before is None or self.before.shape != pixels.shape or not self.tracks:
             return
         grid = np.stack(np.meshgrid(_POINTS, _POINTS), -1).reshape(-1, 2)
@@ -73,7 +74,10 @@ class Tracker:
                 track.box = track.box + np.tile(np.median(step[known], 0), 2)
 
     def _search(self, pixels: np.ndarray) -> None:
-        """Take what the detector finds: known faces move towards it, the others are new or gone."""
+        """Take what the detector finds: known faces move towards it, the others are new.
+
+        A known face that it does not find is gone the second time.
+        """
         rest, self.tracks = self.tracks, []
         for box in np.array(self.recognizer.detector(pixels), float).reshape(-1, 4):
             track = max(rest, key=lambda track: _overlap(track.box, box), default=None)
@@ -82,8 +86,13 @@ class Tracker:
                 self.known += 1
             else:
                 rest.remove(track)
+                track.missed = False
                 track.box = _KEEP * track.box + (1 - _KEEP) * box
             self.tracks.append(track)
+        for track in rest:
+            if not track.missed:
+                track.missed = True
+                self.tracks.append(track)
 
     def _smooth(self, track: _Track, face: Face) -> Face:
         now = np.array(list(face.probabilities.values()))
