@@ -16,7 +16,7 @@ def main() -> None:
     device = pick_device(p.settings.device)
     data, models = Path("data", p.dataset), Path("models", p.dataset, "teacher")
     metrics = Path("metrics", p.dataset)
-    models.mkdir(parents=True, exist_ok=True)
+    files.write_json(models / "about.json", {"epochs": p.teacher_epochs})  # DVC warns of no file
     if not p.teacher_epochs:
         (models / "teacher.pt").unlink(missing_ok=True)
         for folder in (metrics, metrics / "timings"):
