@@ -1,6 +1,9 @@
 import csv
+import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -9,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_recognizer import PHOTO
+from test_video import make_video
 
-from fer.errors import FerError
-from fer.predict import cli, video
+from fer.predict import cli, images
 
 
 def fer(monkeypatch, capsys, *arguments):
@@ -31,6 +34,15 @@ def fer(monkeypatch, capsys, *arguments):
 @pytest.fixture
 def run(monkeypatch, capsys):
     return lambda *arguments: fer(monkeypatch, capsys, *arguments)
+
+
+def command(*arguments, **how):
+    """The command in a process of its own."""
+    code = "from fer.predict.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        **{"capture_output": True, "text": True, "timeout": 60} | how,
+    )
 
 
 @pytest.fixture
@@ -101,6 +113,165 @@ def test_says_its_version_and_help(run):
     assert out.startswith("usage: fer")
 
 
+def test_help_has_examples(run):
+    _, out, _ = run("predict", "--help")
+    assert "fer predict photo.jpg " in out
+    assert "'fer-pipeline[video]'" in out
+
+
+def test_standard_input(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(PHOTO.read_bytes())))
+    status, out, err = run("predict", "-")
+    assert (status, err) == (0, "")
+    assert out.startswith("-: Neutral ")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_pipe_with_a_name_does_not_hang(folder):
+    os.mkfifo(folder / "pipe.jpg")
+    done = command("predict", folder / "pipe.jpg", folder / "b.png")
+    assert done.stdout == f"{folder / 'b.png'}: no face found\n"
+    assert done.stderr.startswith(f"error: {folder / 'pipe.jpg'}: is no regular file")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+def test_empty_name_is_not_the_current_folder(run):
+    for arguments in (("",), ("--video", ""), ("a.jpg", "--draw", "")):
+        status, out, err = run("predict", *arguments)
+        assert (status, out, err) == (1, "", "error: a name is empty; the current folder is .\n")
+
+
+def test_folder_that_cannot_be_read_does_not_end_the_rest(run, folder, tmp_path, monkeypatch):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "empty").mkdir()
+    listed = Path.iterdir
+
+    def iterdir(path):  # as root, on whom rights have no effect
+        if path.name == "secret":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    given = [tmp_path / "secret", tmp_path / "empty", folder / "b.png"]
+    status, out, err = run("predict", *given)
+    assert (status, out) == (1, f"{folder / 'b.png'}: no face found\n")
+    assert err.splitlines() == [
+        f"error: {given[0]}: cannot be read: Permission denied",
+        f"error: {given[1]}: no images in this folder",
+    ]
+
+
+def test_name_of_300_letters(run, folder):
+    long = "x" * 300 + ".jpg"
+    status, out, err = run("predict", long, folder / "b.png")
+    assert (status, out) == (1, f"{folder / 'b.png'}: no face found\n")
+    assert err == f"error: {long}: cannot be read: File name too long\n"
+    for arguments in (("--video", long), (PHOTO, "--model", long), (PHOTO, "--draw", long)):
+        status, _, err = run("predict", *arguments)
+        assert (status, err.count("\n")) == (1, 1)
+        assert err.startswith(f"error: {long}: ")
+
+
+def test_names_without_suffix_are_drawn_as_png(run, tmp_path):
+    for name in ("one", "two.jpg", "old.jfif"):
+        shutil.copy(PHOTO, tmp_path / name)
+    status, _, err = run(
+        *("predict", tmp_path / "one", tmp_path / "two.jpg", tmp_path / "old.jfif"),
+        *("--draw", tmp_path / "drawn"),
+    )
+    assert (status, err) == (0, "")
+    drawn = {path.name: Image.open(path).format for path in (tmp_path / "drawn").iterdir()}
+    assert drawn == {"one.png": "PNG", "two.jpg": "JPEG", "old.jfif.png": "PNG"}
+    status, _, err = run("predict", tmp_path / "one", "--draw", tmp_path / "drawn")
+    assert (status, err) == (0, "")
+
+
+def test_two_images_are_never_written_to_one_place(run, folder, tmp_path):
+    same = tmp_path / "same.png"
+    shutil.copy(PHOTO, folder / "a.jpg.png")
+    shutil.copy(PHOTO, folder / "a.jpg.x")
+    shutil.copy(PHOTO, folder / "a.jpg.x.png")
+    for arguments in (
+        (PHOTO, "--draw", same, "--explain", same),
+        (folder / "a.jpg.x", folder / "a.jpg.x.png", "--draw", tmp_path / "d"),
+    ):
+        status, out, err = run("predict", *arguments)
+        assert (status, out) == (1, "")
+        assert "two images would be written there" in err
+    assert not same.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
+def test_full_disk(folder, form):
+    with open("/dev/full", "w") as full:
+        done = command(
+            *("predict", folder / "b.png", *form),
+            **{"capture_output": False, "stdout": full, "stderr": subprocess.PIPE},
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: standard output: cannot be written: No space left on device\n"
+
+
+def test_terminal_of_other_letters(folder, tmp_path):
+    shutil.copy(folder / "b.png", tmp_path / "東.png")
+    done = command(
+        *("predict", tmp_path / "東.png"), env=os.environ | {"PYTHONIOENCODING": "latin-1"}
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{tmp_path}/\\u6771.png: no face found\n"
+
+
+def test_ctrl_c_among_images(run, folder, monkeypatch):
+    def read(path, name=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(images, "read", read)
+    assert run("predict", folder) == (130, "", "")
+
+
+def test_error_names_its_file_once(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("LAB", (40, 40)).save("a", "TIFF")  # `a` stands in "an image" too
+    _, _, err = run("predict", "a", "b")
+    assert err.splitlines() == [
+        "error: a: an image of mode LAB cannot be made grey",
+        "error: b: cannot be read: No such file or directory",
+    ]
+
+
+def test_small_faces_are_warned_of(run, tmp_path):
+    Image.new("L", (23, 30)).save(tmp_path / "small.png")
+    Image.new("L", (24, 30)).save(tmp_path / "large.png")
+    status, out, err = run("predict", tmp_path / "large.png", tmp_path / "small.png", "--face")
+    assert status == 0
+    assert "at 0,3 to 23,26" in out  # the square that is looked at
+    assert err == "warning: faces of less than 24 pixels, whose emotions are guesses: 1\n"
+
+
+def test_drawn_as_people_see_it(run, tmp_path):
+    """Pictures of 16 bits and of floats, and what is under a transparent part."""
+    values = np.full((40, 40), 0.5)
+    Image.fromarray(np.uint16(values * 65535)).save(tmp_path / "a.png")
+    Image.fromarray(np.float32(values)).save(tmp_path / "b.tif")
+    hidden = Image.new("RGBA", (40, 40), (255, 0, 0, 0))
+    hidden.save(tmp_path / "c.png")
+    status, _, err = run("predict", tmp_path, "--draw", tmp_path / "drawn")
+    assert (status, err) == (0, "")
+    drawn = {p.name: np.asarray(Image.open(p)) for p in (tmp_path / "drawn").iterdir()}
+    assert np.abs(drawn["a.png"] - 127.0).max() <= 1
+    assert np.abs(drawn["b.tif"] - 127.0).max() <= 1
+    assert (drawn["c.png"] == 255).all()
+
+
+def test_explains_in_a_grid(run, tmp_path):
+    for number in range(8):
+        shutil.copy(PHOTO, tmp_path / f"{number}.jpg")
+    run("predict", tmp_path, "--explain", tmp_path / "e.png")
+    width, height = Image.open(tmp_path / "e.png").size
+    assert 1 / 2 < width / height < 2
+
+
 def test_drawn_folders_keep_their_structure(run, folder, tmp_path):
     (folder / "more").mkdir()
     shutil.copy(PHOTO, folder / "more" / "a.jpg")
@@ -160,30 +331,6 @@ def test_place_that_cannot_be_written_to(run, tmp_path):
         assert err.count("\n") == 1
 
 
-def make_video(path, frames=6):
-    image = Image.open(PHOTO).convert("RGB")
-    with video.writer(path, 5.0) as file:
-        for number in range(frames):
-            frame = Image.new("RGB", image.size)
-            frame.paste(image, (0, 10 * number))
-            file.write(frame)
-    return path
-
-
-def test_video(run, tmp_path):
-    made = make_video(tmp_path / "in.mp4")
-    status, out, err = run("predict", "--video", made, "--json", "--draw", tmp_path / "out.mp4")
-    assert (status, err) == (0, "")
-    frames = [json.loads(line) for line in out.splitlines()]
-    assert [frame["seconds"] for frame in frames] == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    tops = [frame["faces"][0]["box"][1] for frame in frames]
-    assert tops == sorted(tops)
-    assert tops[-1] - tops[0] == pytest.approx(50, abs=15)
-    drawn = [frame for _, frame in video.Video(tmp_path / "out.mp4")]
-    assert len(drawn) == 6
-    assert drawn[0].size == Image.open(PHOTO).size
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -208,16 +355,3 @@ def test_mistakes_are_one_line(run, tmp_path, monkeypatch, arguments, said):
     assert err.count("\n") == 1
     assert err.startswith("error: ")
     assert said in err
-
-
-@pytest.mark.skipif(Path("/dev/video0").exists(), reason="has a camera")
-def test_missing_camera_is_a_clear_error(run):
-    assert run("predict", "--webcam") == (1, "", "error: there is no camera\n")
-
-
-def test_video_is_written_whole_or_not(tmp_path):
-    with pytest.raises(FerError, match="has no frames"), video.writer(tmp_path / "v.mp4", 5.0):
-        pass
-    with pytest.raises(FerError, match=r"written as \.mp4"), video.writer(tmp_path / "v.mov", 5.0):
-        pass
-    assert list(tmp_path.iterdir()) == []

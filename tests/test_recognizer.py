@@ -1,8 +1,13 @@
 import multiprocessing
 import os
+import pickle
+import shutil
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 from PIL import Image
 
+import fer
 from fer import Recognizer
 from fer.errors import FerError
 from fer.faces import CLASSES
@@ -165,13 +171,46 @@ def test_fork_after_use(faces):
     assert done.stdout.split() == ["done", "done"]
 
 
-def test_does_not_call_home():
-    code = "import os, fer; fer.Recognizer(); print(os.environ['ORT_DISABLE_TELEMETRY'])"
+@pytest.mark.parametrize("module", ["fer.predict.recognizer", "fer.deploy.quantize"])
+def test_does_not_call_home(module):
+    """ONNX Runtime is told so before it is loaded, by whatever loads it."""
+    code = (
+        "import os, sys, importlib\n"
+        "class Finder:\n"
+        "    def find_spec(name, *rest):\n"
+        "        if name == 'onnxruntime':\n"
+        "            print(os.environ.get('ORT_DISABLE_TELEMETRY'), flush=True)\n"
+        "            os._exit(0)\n"
+        "sys.meta_path.insert(0, Finder)\n"
+        "importlib.import_module(sys.argv[1])"
+    )
     environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, module], env=environment, capture_output=True, text=True
     )
-    assert done.stdout == "1\n"
+    assert done.stdout == "1\n", done.stderr
+
+
+def test_has_a_version():
+    assert fer.__version__ == version("fer-pipeline")
+    with pytest.raises(AttributeError):
+        fer.nothing  # noqa: B018
+
+
+def test_other_package_of_the_same_name(tmp_path):
+    """PyPI's `fer` has a module `fer.fer`, and is unpacked into the same folder."""
+    shutil.copytree(Path(fer.__file__).parent, tmp_path / "fer")
+    run = partial(
+        subprocess.run,
+        [sys.executable, "-c", "import fer.predict"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run().stderr == ""
+    (tmp_path / "fer" / "fer.py").touch()
+    assert "PyPI's `fer` is installed over this one" in run().stderr
 
 
 def test_8_bits_in_32_are_not_black():
@@ -295,17 +334,100 @@ def test_missing_files(recognizer, tmp_path):
         recognizer.predict(tmp_path / "photo.jpg")
 
 
-def test_model_of_another_input(tmp_path):
+@pytest.mark.parametrize("output", ["y", "probabilities"])
+def test_model_of_another_input_or_output(tmp_path, output):
     from onnx import TensorProto, helper, save
 
-    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
-    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
-    node = helper.make_node("Relu", ["x"], ["y"])
+    one = output == "y"
+    name, kind, shape = ("x", TensorProto.FLOAT, [1]) if one else ("faces", TensorProto.UINT8, None)
+    value = helper.make_tensor_value_info(name, kind, shape or ["n", 48, 48])
+    out = helper.make_tensor_value_info(output, kind, shape or ["n", 48, 48])
+    node = helper.make_node("Identity", [name], [output])
     graph = helper.make_graph([node], "g", [value], [out])
     opset = [helper.make_opsetid("", 20)]
-    save(helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "m.onnx")
+    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
+    helper.set_model_props(model, {"classes": "[]"})
+    save(model, tmp_path / "m.onnx")
     with pytest.raises(FerError, match="does not take faces"):
         Recognizer(tmp_path / "m.onnx")
+
+
+def test_boxes_that_are_given(recognizer):
+    (face,) = recognizer.predict(PHOTO)
+    assert recognizer.predict(PHOTO, boxes=[face.box]) == [face]
+    other = tuple(np.add(face.box, 300))  # in part outside
+    found = recognizer.predict(np.asarray(Image.open(PHOTO)), boxes=np.array([other, face.box]))
+    assert [one.box for one in found] == [other, face.box]
+    assert recognizer.predict(PHOTO, boxes=[]) == []
+
+
+@pytest.mark.parametrize(
+    ("boxes", "said"),
+    [
+        ([(5, 5, 5, 9)], "the box 5, 5, 5, 9 is empty"),
+        ([(9, 5, 5, 9)], "the box 9, 5, 5, 9 is empty"),
+        ([(1, 2, 3)], "a box is left, top, right, bottom"),
+        ([("a", 2, 3, 4)], "a box is left, top, right, bottom"),
+        ([7], "a box is left, top, right, bottom"),
+    ],
+)
+def test_boxes_that_are_none(recognizer, boxes, said):
+    with pytest.raises(FerError, match=said):
+        recognizer.predict(PHOTO, boxes=boxes)
+
+
+def test_boxes_are_of_one_image(recognizer):
+    for how in ({"image": [PHOTO]}, {"image": PHOTO, "face": True}):
+        with pytest.raises(FerError, match="boxes are of one image"):
+            recognizer.predict(**how, boxes=[(0, 0, 9, 9)])
+
+
+def upper_left(pixels):
+    assert pixels.dtype == np.uint8
+    assert pixels.ndim == 2
+    return [(0, 0, 50, 50)]
+
+
+def test_detector_that_is_given():
+    recognizer = Recognizer(detector=upper_left)
+    (face,) = recognizer.predict(PHOTO)
+    assert face.box == (0, 0, 50, 50)
+    assert pickle.loads(pickle.dumps(recognizer)).predict(PHOTO) == [face]
+
+
+def test_face_is_the_square_in_the_middle(recognizer, faces):
+    wide = np.pad(faces.images[0], ((0, 0), (10, 20)))[:, :-1]
+    (face,) = recognizer.predict(wide, face=True)
+    assert face.box == (14, 0, 62, 48)
+
+
+def test_several_photos_share_the_cores():
+    """Two searches at a time, in the order of the photos."""
+    both = threading.Barrier(2, timeout=20)
+
+    def detector(pixels):
+        both.wait()  # breaks, where there is but one
+        return [(0, 0, *pixels.shape)]
+
+    recognizer = Recognizer(threads=2, detector=detector)
+    photos = [np.zeros((side, side), np.uint8) for side in (9, 7, 5, 8)]
+    found = recognizer.predict(iter(photos))
+    assert [faces[0].box[2] for faces in found] == [9, 7, 5, 8]
+
+
+def test_file_that_is_read_line_by_line_too(recognizer):
+    class Stream:  # such as that of a download
+        def __init__(self):
+            self.file = BytesIO(PHOTO.read_bytes())
+            self.read, self.seek, self.tell = self.file.read, self.file.seek, self.file.tell
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return next(self.file)
+
+    assert recognizer.predict(Stream()) == recognizer.predict(PHOTO)
 
 
 def test_predicting_needs_neither_torch_nor_dvc():
