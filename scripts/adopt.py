@@ -14,7 +14,10 @@ def main() -> None:
     winner = found["winner"]
     if winner["trial"] == 0:
         recipe, *others = found["finals"]
-        leads = ", ".join(f"{f['lead']:+.2%} (noise {f['noise']:.2%})" for f in others)
+        leads = (
+            ", ".join(f"{f['lead']:+.2%} (noise {f['noise']:.2%})" for f in others)
+            or "none was tried"
+        )
         raise FerError(
             f"{path}: in the finals, no trial was better on val than the recipe's "
             f"{recipe['mean']:.2%} by more than the noise: {leads}; params.yaml stays as it is"
