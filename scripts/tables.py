@@ -115,7 +115,7 @@ def shipped() -> Iterable[list[str]]:
 def classes() -> Iterable[list[str]]:
     yield ["class", "faces", "precision", "recall", "F1"]
     for row in table("per_class"):
-        if row["model"] == "float32":
+        if row["model"] == "int8":  # the default
             shares = (f"{float(row[key]):.0%}" for key in ("precision", "recall"))
             yield [row["class"], row["support"], *shares, f"{float(row['f1']):.2f}"]
 

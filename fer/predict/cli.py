@@ -75,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--face", action="store_true", help="each image is one face already")
     predict.add_argument(
         "--model",
-        default="float32",
-        help="float32 (the default), int8, or an ONNX file that the stage quantize wrote",
+        default="int8",
+        help="int8 (the default), float32, or an ONNX file that the stage quantize wrote",
     )
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON object an image or frame")

@@ -19,7 +19,7 @@ from fer.predict import images
 from fer.predict.detection import Box, Detector, cut, middle
 from fer.predict.threads import cores, in_order
 
-_SHIPPED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
+_SHIPPED = {"int8": "fer.int8.onnx", "float32": "fer.onnx"}
 
 _SHARE = 16
 """Faces in a call: with 128, what lies between the layers does not fit the caches."""
@@ -56,7 +56,7 @@ class Face:
 class Recognizer:
     """Finds faces and tells their emotions.
 
-    model: "float32" or "int8", which come with us (MODEL_CARD.md compares them), or the path of an
+    model: "int8" or "float32", which come with us (MODEL_CARD.md compares them), or the path of an
         ONNX file that the stage `quantize` wrote
     threads: among which many images or faces are shared; one for each core by default
     flip: average over each face and its mirror image, which takes twice as long and is right more
@@ -71,7 +71,7 @@ class Recognizer:
 
     def __init__(
         self,
-        model: str | Path = "float32",
+        model: str | Path = "int8",
         threads: int | None = None,
         *,
         flip: bool = True,
@@ -79,7 +79,7 @@ class Recognizer:
     ) -> None:
         self.path = _shipped(_SHIPPED[model]) if model in _SHIPPED else Path(model)
         if not os.path.isfile(self.path):
-            raise FerError(f"{self.path}: no model here; take float32, int8 or an ONNX file of fer")
+            raise FerError(f"{self.path}: no model here; take int8, float32 or an ONNX file of fer")
         content = read_sealed(self.path)
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # several calls at a time make better use of the cores
