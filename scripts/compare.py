@@ -39,8 +39,8 @@ images = np.load(sys.argv[1])
 from fer.fer import FER
 recognizer = FER()
 def tell(image):
-    side = len(image)
-    (found,) = recognizer.detect_emotions(np.dstack([image] * 3), [(0, 0, side, side)])
+    middle = (10, 10, len(image) - 20, len(image) - 20)  # to which it adds 10 pixels on each side
+    (found,) = recognizer.detect_emotions(np.dstack([image] * 3), [middle])
     return found["emotions"]
 """
 
@@ -82,6 +82,28 @@ ms.sort((a, b) => a - b);
 console.log(JSON.stringify({ found, ms: ms[Math.floor(ms.length / 2)] }));
 """
 
+SIZE = """
+import re, sys
+from importlib import metadata
+from packaging.requirements import Requirement
+sizes = {}
+def add(name):
+    name = re.sub("[-_.]+", "-", name).lower()
+    try:
+        package = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return  # which an extra or another system needs
+    if name not in sizes:
+        files = [file.locate() for file in package.files or []]
+        sizes[name] = sum(file.stat().st_size for file in files if file.is_file())
+        for line in package.requires or []:
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                add(needed.name)
+add(sys.argv[1])
+print(sum(sizes.values()))
+"""
+
 STEMS = ("ang", "disg", "fear", "hap", "sad", "surp", "neut")
 """How the emotions begin in every package, in the order of FER2013's labels."""
 
@@ -95,23 +117,33 @@ def main() -> None:
     test = faces.load(Path("data/fer2013/test"))
     count = arguments.faces or len(test)
     images, labels = np.asarray(test.images[:count]), np.asarray(test.labels[:count])
+    print("| | right | ms a face | seconds to the first answer | MB installed |")
+    print("| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "faces.npy"
+        file, script = Path(folder) / "faces.npy", Path(folder) / "run.mjs"
         np.save(file, images)
-        script = Path(folder) / "run.mjs"
         script.write_text(FACE_API)
         ours = [sys.executable, "-c", OURS + RUN, file]
-        print("| | of the test split right | ms a face | seconds to the first answer |")
-        print("| --- | --- | --- | --- |")
         commands = {f"this package, {model}": [*ours, model] for model in ("float32", "int8")}
+        sizes = dict.fromkeys(commands, python_size(sys.executable, "fer-pipeline"))
         if arguments.fer:
             commands["PyPI's fer"] = [arguments.fer, "-c", FER + RUN, file]
+            sizes["PyPI's fer"] = python_size(arguments.fer, "fer")
         if arguments.face_api:
             commands["@vladmandic/face-api"] = ["node", script, file, arguments.face_api.absolute()]
+            found = arguments.face_api.rglob("*")
+            sizes["@vladmandic/face-api"] = sum(one.stat().st_size for one in found)
         for name, command in commands.items():
-            found, ms, first = run(command, folder)
-            right = np.mean([label_of(one) for one in found] == labels)
-            print(f"| {name} | {right:.2%} | {ms:.2f} | {first:.1f} |", flush=True)
+            answers, ms, first = run(command, folder)
+            right = np.mean([label_of(one) for one in answers] == labels)
+            row = (f"{right:.2%}", f"{ms:.2f}", f"{first:.1f}", f"{sizes[name] / 1e6:.0f}")
+            print(f"| {name} | {' | '.join(row)} |", flush=True)
+
+
+def python_size(python: str | Path, package: str) -> int:
+    """Bytes of a package and of all that it needs."""
+    command = [str(python), "-c", SIZE, package]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def run(command: list, folder: str) -> tuple[list[dict[str, float]], float, float]:
