@@ -222,6 +222,21 @@ def test_terminal_of_other_letters(folder, tmp_path):
     assert done.stdout == f"{tmp_path}/\\u6771.png: no face found\n"
 
 
+def test_writes_nothing_outside_the_working_folder(folder, tmp_path):
+    """ONNX Runtime's telemetry leaves a device's id in the user's cache."""
+    places = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "TMPDIR")
+    home = tmp_path / "home"
+    home.mkdir()
+    done = command(
+        *("predict", folder / "a.jpg", "--draw", folder / "drawn.png"),
+        env=os.environ | dict.fromkeys(places, str(home)),
+        cwd=folder,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "drawn.png").exists()
+    assert list(home.rglob("*")) == []
+
+
 def test_ctrl_c_among_images(run, folder, monkeypatch):
     def read(path, name=None):
         raise KeyboardInterrupt
