@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The stages call `python`: the one of the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test test-fast lint
+.PHONY: repro test test-fast reliability lint
 
 repro: .venv/train  ## set up, and run every stage on the data set that params.yaml names
 	$(BIN)/dvc repro --force
@@ -13,7 +13,12 @@ test: .venv/test  ## set up, and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 test-fast: .venv/test  ## the same without what takes more than a few seconds
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m 'not qemu and not slow'
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m 'not qemu and not slow and not reliability'
+
+reliability: .venv/test  ## kills, faults, bad input and fuzzing, for half an hour
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m "reliability or not reliability" tests/reliability
+	$(BIN)/pip install --quiet --editable '.[train,test,fuzz]'
+	$(BIN)/python tests/reliability/fuzz_csv.py -runs=1000000 -max_total_time=300
 
 lint: .venv/test  ## check style, imports, types and the tables of the README
 	$(BIN)/ruff check .

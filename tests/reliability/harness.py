@@ -1,0 +1,82 @@
+"""What the reliability tests have in common: small projects, and processes to be stopped."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from test_pipeline import CODE, ROOT, run, update
+
+SMALL = {
+    "sample": {"train": 140, "val": 35, "test": 35},
+    "benchmark": {"workers": [0, 2], "repeats": 1, "batch_size": 32},
+    "prepare": {"balance": "oversample"},
+    "train": {"batch_size": 16},
+    "teach": {"model": {"name": "deep", "width": 0.1}},
+    "quantize": {"faces": 20},
+    "budget": {
+        "sample": {
+            "epochs": 5,
+            "teacher_epochs": 1,
+            "search": {
+                "trials": 3,
+                "epochs": 2,
+                "minutes": 5,
+                "finalists": 1,
+                "final_epochs": 2,
+                "seeds": 2,
+            },
+        }
+    },
+}
+
+TIMINGS = ("timings", "benchmark.csv", "runtimes.csv", "seconds.csv")
+"""What is another after a rerun, by a part of its path."""
+
+
+def new_project(folder, changes):
+    for name in ("stages", "fer", "scripts"):
+        shutil.copytree(ROOT / name, folder / name, ignore=CODE)
+    for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / name, folder)
+    update(folder, changes)
+    run(folder, "git", "init", "-q")
+    run(folder, "dvc", "init", "-q")
+    return folder
+
+
+def start(folder, *command, **environment):
+    """Start a command as the leader of a group of processes that can be stopped together."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    given = {"PATH": path, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"} | environment
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=os.environ | given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell starts what runs in the background without it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def results(folder, stage):
+    """Digests of the outputs of a stage that are no timings, by path."""
+    found = {}
+    for out in YAML(typ="safe").load(folder / "dvc.yaml")["stages"][stage]["outs"]:
+        path = folder / next(iter(out)).replace("${item.dataset}", "sample")
+        if not any(part in str(path) for part in TIMINGS):
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                found[file.relative_to(folder)] = hashlib.md5(file.read_bytes()).hexdigest()
+    return found
+
+
+def leftovers(folder):
+    """What no run may leave: half-written files, and locks of DVC that others would wait for."""
+    return [*folder.rglob(".writing-*"), *folder.glob(".dvc/tmp/lock")]

@@ -1,0 +1,614 @@
+"""What a user may get wrong: one line that says what and where, status 1, all outputs intact."""
+
+import bz2
+import gzip
+import importlib
+import io
+import itertools
+import lzma
+import pickle
+import shutil
+import signal
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from ruamel.yaml import YAML
+
+from fer import errors, params
+from fer.deploy import export
+from fer.faces import Faces
+from fer.files import seal
+from fer.predict import cli
+from fer.training import checkpoint
+from fer.training.networks import build
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+TINY = params.Model(name="compact", width=0.1)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The outputs of earlier runs, for a data set of the user's own."""
+    folder = tmp_path_factory.mktemp("made")
+    content = YAML().load(ROOT / "params.yaml")
+    content["dataset"] = "mine"
+    content["budget"]["mine"] = content["budget"]["sample"]
+    YAML().dump(content, folder / "params.yaml")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 30), ("val", 10), ("test", 10)):
+        images = generator.integers(0, 256, (count, 48, 48), dtype=np.uint8)
+        Faces(images, np.arange(count, dtype=np.uint8) % 7).save(folder / "data/mine" / split)
+    models, network = folder / "models/mine", build(TINY).eval()
+    scores = {"val_accuracy": 0.5, "val_new_accuracy": 0.5}
+    for name in ("baseline", "tuned"):
+        about = {"dataset": "mine", "scores": scores, "history": []}
+        checkpoint.save(models / f"{name}.pt", network, TINY, **about)
+    export.export(models / "fer.onnx", network)
+    export.describe(models / "fer.onnx", {"warning": None})
+    shutil.copy(models / "fer.onnx", models / "fer.int8.onnx")
+    (folder / "metrics/mine").mkdir(parents=True)
+    (folder / "metrics/mine/prepare.json").write_text("{}")
+    (folder / "data/raw/mine").mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def project(made, tmp_path, monkeypatch):
+    folder = shutil.copytree(made, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return folder
+
+
+def stage(name):
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    module = importlib.import_module(f"stages.{name}")
+    for number, handler in handlers.items():  # those of pytest
+        signal.signal(number, handler)
+    return module.main
+
+
+def outputs(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refusal(main):
+    """The one line with which `main` ends; what was there before is there still."""
+    before = outputs(Path())
+    with pytest.raises(SystemExit) as stop:
+        errors.exit_on_error(main)
+    after = outputs(Path())
+    assert {path: after.get(path) for path in before} == before
+    line = stop.value.code
+    assert line.startswith("error: ")  # text: the status is 1
+    assert line.isprintable()
+    assert len(line) < 2000
+    return line
+
+
+def change(name, value):
+    content = YAML().load(Path("params.yaml"))
+    *sections, last = name.split(".")
+    target = content
+    for section in sections:
+        target = target[section]
+    target[last] = value
+    YAML().dump(content, Path("params.yaml"))
+
+
+# -- the CSV ---------------------------------------------------------------------------------------
+
+HEADER = "emotion,pixels,Usage"
+PIXELS = " ".join(["7"] * 2304)
+USAGES = ("Training", "PublicTest", "PrivateTest")
+
+
+def csv(*rows, header=HEADER):
+    return "\n".join([header, *rows, ""]).encode()
+
+
+GOOD = csv(*(f"3,{PIXELS},{usage}" for usage in USAGES))
+ROWS = {
+    "a label of 7": (f"7,{PIXELS},Training", "line 2: emotion is '7', not 0 to 6"),
+    "a label below 0": (f"-1,{PIXELS},Training", "line 2: emotion is '-1'"),
+    "a label in words": (f"Happy,{PIXELS},Training", "line 2: emotion is 'Happy'"),
+    "a label with a point": (f"3.0,{PIXELS},Training", "line 2: emotion is '3.0'"),
+    "no label": (f",{PIXELS},Training", "line 2: emotion is ''"),
+    "another split": (f"3,{PIXELS},Test", "line 2: Usage is 'Test'"),
+    "a split in small letters": (f"3,{PIXELS},training", "line 2: Usage is 'training'"),
+    "no split": (f"3,{PIXELS},", "line 2: Usage is ''"),
+    "a column too few": (f"3,{PIXELS}", "line 2: has 2 columns, not 3"),
+    "a column too many": (f"3,{PIXELS},Training,1", "line 2: has 4 columns"),
+    "no pixels": ("3,,Training", "line 2: has 0 pixels"),
+    "a pixel too few": (f"3,{PIXELS[2:]},Training", "line 2: has 2303 pixels"),
+    "a pixel too many": (f"3,{PIXELS} 7,Training", "line 2: has 2305 pixels"),
+    "a pixel of 256": (f"3,256{PIXELS[1:]},Training", "pixel 1 is '256'"),
+    "a pixel of 999": (f"3,{PIXELS[:-1]}999,Training", "pixel 2304 is '999'"),
+    "a pixel of many digits": (f"3,{'9' * 500}{PIXELS[1:]},Training", "pixel 1 is '9999"),
+    "a pixel below 0": (f"3,-1{PIXELS[1:]},Training", "pixel 1 is '-1'"),
+    "a pixel with a point": (f"3,7.5{PIXELS[1:]},Training", "pixel 1 is '7.5'"),
+    "an exponent": (f"3,1e2{PIXELS[1:]},Training", "pixel 1 is '1e2'"),
+    "a hexadecimal": (f"3,0x7{PIXELS[1:]},Training", "pixel 1 is '0x7'"),
+    "a sign": (f"3,+7{PIXELS[1:]},Training", "pixel 1 is '\\+7'"),
+    "not a number": (f"3,nan{PIXELS[1:]},Training", "pixel 1 is 'nan'"),
+    "semicolons": (f"3;{PIXELS};Training", "line 2: has 1 columns"),
+    "digits of another script": (f"3,\u0667{PIXELS[1:]},Training", "pixel 1 is "),
+    "a NUL": (f"3,\0{PIXELS[1:]},Training", "pixel 1 is "),
+    "a line without end": ("3," + "7 " * 70_000, "line 2: has 65536 bytes or more"),
+}
+FILES = {
+    "nothing": ("faces.csv", b"", "faces.csv: is empty"),
+    "a header alone": ("faces.csv", csv(), "no rows with Usage Training"),
+    "no header": ("faces.csv", GOOD.partition(b"\n")[2], "header"),
+    "another header": ("faces.csv", csv(header="a,b,c"), "no column emotion or pixels or Usage"),
+    "no column of splits": ("faces.csv", csv(header="emotion,pixels"), "no column Usage"),
+    "one split only": ("faces.csv", csv(f"3,{PIXELS},Training"), "no rows with Usage PublicTest"),
+    "bytes": ("faces.csv", bytes(range(256)) * 20, "faces.csv: "),
+    "UTF-16": ("faces.csv", GOOD.decode().encode("utf-16"), "faces.csv: "),
+    "a spreadsheet": ("faces.csv", b"PK\3\4" + bytes(100), "faces.csv: "),
+    "a web page": ("faces.csv", b"<!DOCTYPE html>\n<html>\n", "no column emotion"),
+    "a web page as tar.gz": ("fer2013.tar.gz", b"<!DOCTYPE html>\n", "fer2013.tar.gz: cannot be"),
+    "a web page as zip": ("faces.zip", b"<!DOCTYPE html>\n", "faces.zip: cannot be read"),
+    "a web page as gz": ("faces.csv.gz", b"<!DOCTYPE html>\n", "faces.csv.gz: cannot be read"),
+    "no tar": ("faces.tar", b"", "faces.tar: cannot be read"),
+    "no zip": ("faces.zip", b"", "faces.zip: cannot be read"),
+    "a pickle": ("faces.csv", pickle.dumps([1, 2]), "faces.csv: "),
+}
+
+
+def tar(members, mode="w:gz"):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            if isinstance(content, tarfile.TarInfo):
+                info = content
+            info.size = len(content) if isinstance(content, bytes) else 0
+            archive.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
+    return stream.getvalue()
+
+
+def zipped(members):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def link(name, target):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = tarfile.SYMTYPE, target
+    return info
+
+
+def sparse():
+    """A tar of some 200 bytes that claims to hold 200 GB."""
+    info = tarfile.TarInfo("fer2013.csv")
+    names = ("major", "minor", "size", "numblocks", "map", "name")
+    values = ("0", "1", "200000000000", "1", "0,0", "fer2013.csv")
+    info.pax_headers = {f"GNU.sparse.{n}": v for n, v in zip(names, values, strict=True)}
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info)
+    return stream.getvalue()
+
+
+def flipped(content, place):
+    spoiled = bytearray(content)
+    spoiled[place] ^= 1
+    return bytes(spoiled)
+
+
+def name_that_does_not_decode():
+    content = zipped({"faces.csv": GOOD, "\u00e9": b""})
+    return content.replace("\u00e9".encode(), b"\xff\xff")
+
+
+TAR = tar({"fer2013/fer2013.csv": GOOD, "fer2013/README": bytes(3000)})
+ZIP = zipped({"faces.csv": GOOD})
+ARCHIVES = {
+    "an empty tar": ("f.tar.gz", tar({}), "f.tar.gz: needs one file of faces inside, found none"),
+    "an empty zip": ("f.zip", zipped({}), "f.zip: needs one file of faces inside, found none"),
+    "no CSV in a tar": ("f.tar.gz", tar({"README": b"x"}), "needs one file of faces inside"),
+    "two CSVs in a zip": ("f.zip", zipped({"a.csv": GOOD, "b.csv": GOOD}), "needs one file"),
+    "a link in a tar": ("f.tar", tar({"a.csv": link("a.csv", "/etc/passwd")}, "w"), "needs one"),
+    "a tar cut short": ("f.tar.gz", TAR[:-20], "f.tar.gz: cannot be read"),
+    "half a tar": ("f.tar.gz", TAR[: len(TAR) // 2], "f.tar.gz: cannot be read"),
+    "half a plain tar": ("f.tar", tar({"a.csv": GOOD}, "w")[:3000], "f.tar: "),
+    "a bit of a tar.gz": ("f.tar.gz", flipped(TAR, len(TAR) // 2), "f.tar.gz: "),
+    "the checksum of a tar.gz": ("f.tar.gz", flipped(TAR, -6), "f.tar.gz: cannot be read: CRC"),
+    "the length of a tar.gz": ("f.tar.gz", flipped(TAR, -2), "f.tar.gz: cannot be read"),
+    "half a zip": ("f.zip", ZIP[: len(ZIP) // 2], "f.zip: cannot be read"),
+    "a bit of a zip": ("f.zip", flipped(ZIP, 60), "f.zip: "),
+    "half a gz": ("f.csv.gz", gzip.compress(GOOD)[:60], "f.csv.gz: cannot be read"),
+    "a bit of a gz": ("f.csv.gz", flipped(gzip.compress(GOOD), -6), "f.csv.gz: cannot be read"),
+    "a name that does not decode": ("f.zip", name_that_does_not_decode(), "f.zip: cannot be read"),
+    "200 GB that are not there": ("f.tar.gz", sparse(), "f.tar.gz: is more than 4 GiB unpacked"),
+    "zeros without end": ("f.csv.gz", gzip.compress(bytes(9 << 20)), "f.csv.gz: "),
+    "a bzip2 as gz": ("f.csv.gz", bz2.compress(GOOD), "f.csv.gz: cannot be read"),
+    "an xz as zip": ("f.zip", lzma.compress(GOOD), "f.zip: cannot be read"),
+    "a gz in a gz": ("f.csv.gz", gzip.compress(gzip.compress(GOOD)), "f.csv.gz: "),
+}
+
+
+@pytest.mark.parametrize(("row", "said"), ROWS.values(), ids=ROWS)
+def test_row(project, row, said):
+    (project / "data/raw/mine/faces.csv").write_bytes(csv(row, GOOD.decode().partition("\n")[2]))
+    line = refusal(stage("prepare"))
+    assert "faces.csv" in line
+    assert_says(line, said)
+
+
+def assert_says(line, said):
+    assert said.replace("\\", "") in line, line
+
+
+@pytest.mark.parametrize(("name", "content", "said"), FILES.values(), ids=FILES)
+def test_file(project, name, content, said):
+    (project / "data/raw/mine" / name).write_bytes(content)
+    assert_says(refusal(stage("prepare")), said)
+
+
+@pytest.mark.parametrize(("name", "content", "said"), ARCHIVES.values(), ids=ARCHIVES)
+def test_archive(project, name, content, said):
+    (project / "data/raw/mine" / name).write_bytes(content)
+    assert_says(refusal(stage("prepare")), said)
+
+
+@pytest.mark.parametrize("name", ["../faces.csv", "a/../../faces.csv"])
+def test_path_that_leads_outside(project, name):
+    (project / "data/raw/mine/f.tar.gz").write_bytes(tar({name: GOOD}))
+    assert_says(refusal(stage("prepare")), "f.tar.gz: needs one file of faces inside, found none")
+    assert not list(project.parent.rglob("faces.csv"))
+
+
+def test_no_data(project):
+    assert_says(refusal(stage("prepare")), "data/raw/mine holds no data: put Kaggle's")
+
+
+def test_two_files(project):
+    for name in ("a.csv", "b.csv"):
+        (project / "data/raw/mine" / name).write_bytes(GOOD)
+    assert_says(refusal(stage("prepare")), "data/raw/mine: needs one file of faces inside, found")
+
+
+def test_link_to_nothing(project):
+    (project / "data/raw/mine/faces.csv").symlink_to("gone.csv")
+    assert_says(refusal(stage("prepare")), "data/raw/mine holds no data")
+
+
+# -- params.yaml -----------------------------------------------------------------------------------
+
+VALUES = [
+    ("dataset", "../mine"),
+    ("dataset", ""),
+    ("dataset", "fer2014"),
+    ("dataset", 3),
+    ("settings.device", "gpu"),
+    ("settings.device", "cuda:x"),
+    ("settings.wandb", "sometimes"),
+    ("prepare.on_bad_row", "ignore"),
+    ("prepare.balance", "smote"),
+    ("prepare.cap.Happy", 0),
+    ("prepare.cap.Happy", 99999999999),
+    ("prepare.cap.Joy", 5),
+    ("prepare.drop_blank", "yes"),
+    ("prepare.drop_leaks", 1),
+    ("prepare.seed", -1),
+    ("prepare.seed", 2**32),
+    ("benchmark.workers", []),
+    ("benchmark.workers", [1, 1]),
+    ("benchmark.workers", [10**6]),
+    ("benchmark.repeats", 0),
+    ("model.width", 0),
+    ("model.width", "wide"),
+    ("model.width", float("nan")),
+    ("model.depth", 3),
+    ("train.batch_size", 1),
+    ("train.batch_size", 10**22),
+    ("train.batch_size", 12.5),
+    ("train.optimizer", "lion"),
+    ("train.lr", 0),
+    ("train.lr", -0.1),
+    ("train.lr", 1e308),
+    ("train.lr", float("inf")),
+    ("train.lr", "1e-3x"),
+    ("train.lr", None),
+    ("train.momentum", 1),
+    ("train.weight_decay", 1e20),
+    ("train.schedule", "linear"),
+    ("train.label_smoothing", 1),
+    ("train.sizes", [24]),
+    ("train.sizes", [44, 12, 44]),
+    ("train.augment.flip", 2),
+    ("train.augment.shift", 2.5),
+    ("train.augment.shear", 1),
+    ("train.num_workers", -1),
+    ("train.precision", "int8"),
+    ("tune.space", {}),
+    ("tune.space", {"train.speed": {"low": 1, "high": 2}}),
+    ("tune.space", {"train.lr": {"low": 1, "high": 0.1}}),
+    ("tune.space", {"train.lr": {"low": 0, "high": 1, "log": True}}),
+    ("tune.space", {"train.lr": {"choices": []}}),
+    ("tune.space", {"train.lr": {"choices": [-1.0]}}),
+    ("tune.space", {"train.lr": {"choices": [0.1], "low": 0}}),
+    ("tune.space", {"train.optimizer": {"low": 0, "high": 1}}),
+    ("quantize.calibration", "best"),
+    ("quantize.faces", 0),
+    ("quantize.max_loss", 2),
+    ("evaluate.calibration_bins", 0),
+    ("budget.mine.epochs", 0),
+    ("budget.mine.epochs", 10**30),
+    ("budget.mine.search.trials", 0),
+    ("budget.mine.search.minutes", 0),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), VALUES, ids=lambda value: str(value)[:30])
+def test_value(project, name, value):
+    change(name, value)
+    line = refusal(stage("prepare"))
+    assert line.startswith("error: params.yaml: ")
+    assert_says(line, name.rpartition(".")[2])
+
+
+def bomb():
+    """Names for lists of names for lists: 9 ** 7 in a few lines."""
+    names = "abcdefg"
+    lines = [f"{b}: &{b} [{','.join(['*' + a] * 9)}]" for a, b in itertools.pairwise(names)]
+    return "\n".join(["a: &a [x,x,x,x,x,x,x,x,x]", *lines, ""])
+
+
+TEXTS = {
+    "nothing": lambda text: "",
+    "a list": lambda text: "- 1\n",
+    "half of it": lambda text: text[: len(text) // 2],
+    "a tab": lambda text: "\tdataset: sample\n" + text,
+    "a key twice": lambda text: text + "\ndataset: sample\n",
+    "an alias bomb": lambda text: text + bomb(),
+    "10,000 brackets": lambda text: "[" * 10_000,
+    "a long value": lambda text: text + f"\nk: {'x' * 1_000_000}\n",
+    "5,000 digits": lambda text: text.replace("batch_size: 128", f"batch_size: {'1' * 5000}"),
+    "a Python object": lambda text: text + "\nk: !!python/object/apply:os.system [touch bad]\n",
+    "a NUL": lambda text: text + "\0",
+    "a key that is missing": lambda text: text.replace("  lr: 0.15", "  #"),
+}
+
+
+@pytest.mark.parametrize("spoil", TEXTS.values(), ids=TEXTS)
+def test_params_file(project, spoil):
+    path = project / "params.yaml"
+    path.write_text(spoil(path.read_text()))
+    assert_says(refusal(stage("prepare")), "params.yaml: ")
+    assert not (project / "bad").exists()
+
+
+def test_no_params(project):
+    (project / "params.yaml").unlink()
+    assert_says(refusal(stage("prepare")), "params.yaml: cannot be read")
+
+
+def test_params_in_another_encoding(project):
+    (project / "params.yaml").write_bytes("dataset: caf\u00e9".encode("latin-1"))
+    assert_says(refusal(stage("prepare")), "params.yaml: cannot be read")
+
+
+# -- where the search is kept ----------------------------------------------------------------------
+
+STORAGES = {
+    "": "Could not parse",
+    "studies.db": "Could not parse",
+    "redis://localhost/0": "Can't load plugin",
+    "postgresql+nodriver://u@h/db": "Can't load plugin",
+    "postgresql+psycopg://u:secret@localhost:port/db": "invalid literal",
+    "postgresql+psycopg://u:secret@127.0.0.1:1/db": "127.0.0.1",
+    "postgresql+psycopg://u:secret@no.such.host.invalid/db": "no.such.host.invalid",
+    "sqlite:////dev/null/studies.db": "/dev/null",
+    "sqlite:///data": "unable to open database file",
+    "sqlite:///params.yaml": "not a database",
+    "sqlite:///data/mine/train/faces.npz": "not a database",
+}
+
+
+@pytest.mark.parametrize(("url", "said"), STORAGES.items())
+def test_storage(project, url, said):
+    change("settings.storage", url)
+    line = refusal(stage("tune"))
+    assert "settings.storage is " in line
+    assert "secret" not in line
+    assert_says(line, said)
+
+
+# -- what one stage hands to the next --------------------------------------------------------------
+
+
+def damage(path, how):
+    content = path.read_bytes()
+    damaged = {
+        "is gone": None,
+        "is empty": b"",
+        "is text": b"hello\n",
+        "is a web page": b"<!DOCTYPE html>\n",
+        "is a pickle": pickle.dumps({"weights": 1}),
+        "is cut short": content[:-100],
+        "is half": content[: len(content) // 2],
+        "has another byte in front": flipped(content, 100),
+        "has another byte in the middle": flipped(content, len(content) // 2),
+        "has another byte at the end": flipped(content, -5),
+    }[how]
+    path.unlink()
+    if damaged is not None:
+        path.write_bytes(damaged)
+
+
+DAMAGES = (
+    *("is gone", "is empty", "is text", "is a web page", "is a pickle", "is cut short", "is half"),
+    *("has another byte in front", "has another byte in the middle"),
+    "has another byte at the end",
+)
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize(
+    ("path", "reader"),
+    [
+        ("data/mine/train/faces.npz", "train"),
+        ("data/mine/val/faces.npz", "quantize"),
+        ("models/mine/baseline.pt", "tune"),
+        ("models/mine/tuned.pt", "quantize"),
+        ("models/mine/fer.onnx", "evaluate"),
+    ],
+)
+def test_damaged_file(project, path, reader, how):
+    damage(project / path, how)
+    assert_says(refusal(stage(reader)), path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("format", "fer-pipeline model 1"),
+        ("classes", ["Happy", "Sad"]),
+        ("input_size", 48),
+        ("face_size", 64),
+        ("normalisation", {"mean": 0.5, "std": 0.5}),
+        ("model", {"name": "resnet", "width": 1.0}),
+        ("model", {"name": "compact", "width": 3.0}),
+        ("model", "compact"),
+        ("weights", {}),
+        ("weights", 3),
+    ],
+)
+def test_model_of_another_kind(project, key, value):
+    path = project / "models/mine/baseline.pt"
+    checkpoint.write(path, checkpoint.read(path) | {key: value})
+    line = refusal(stage("evaluate"))
+    assert "models/mine/baseline.pt" in line or "model.name is 'resnet'" in line
+
+
+class Touch:
+    """What a pickle may carry: a call."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("touched"),)
+
+
+@pytest.mark.parametrize("wrap", [lambda b: b, seal], ids=["as it is", "with a checksum"])
+def test_pickle_in_a_model_file_is_not_run(project, wrap):
+    stream = io.BytesIO()
+    torch.save({"weights": Touch()}, stream)
+    (project / "models/mine/baseline.pt").write_bytes(wrap(stream.getvalue()))
+    assert_says(refusal(stage("evaluate")), "models/mine/baseline.pt: is not a file of PyTorch")
+    assert not Path("touched").exists()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (np.zeros((3, 48, 48), np.uint8), np.full(3, 200, np.uint8)),
+        (np.zeros((3, 48, 48), np.uint8), np.zeros(2, np.uint8)),
+        (np.zeros((3, 48, 47), np.uint8), np.zeros(3, np.uint8)),
+        (np.zeros((3, 48, 48), np.float32), np.zeros(3, np.uint8)),
+        (np.zeros((3, 48, 48), np.uint8), np.zeros(3, np.int64)),
+        (np.zeros((3, 48, 48), object), np.zeros(3, np.uint8)),
+        (np.uint8(3), np.zeros(3, np.uint8)),
+    ],
+    ids=["a label of 200", "too few labels", "47 wide", "floats", "wide labels", "objects", "one"],
+)
+def test_arrays_that_are_no_faces(project, images, labels):
+    np.savez(project / "data/mine/train/faces.npz", images=images, labels=labels)
+    assert_says(refusal(stage("train")), "data/mine/train/faces.npz: is damaged")
+
+
+@pytest.mark.parametrize("device", ["cuda:7", "mps"])
+def test_device_that_is_not_there(project, device):
+    change("settings.device", device)
+    assert_says(refusal(stage("train")), f"settings.device is {device}, but there is none")
+
+
+# -- the command fer -------------------------------------------------------------------------------
+
+
+def picture(kind="PNG", mode="L"):
+    stream = io.BytesIO()
+    Image.effect_noise((60, 60), 50).convert(mode).save(stream, kind)
+    return stream.getvalue()
+
+
+PICTURES = {
+    "is gone": None,
+    "is empty": b"",
+    "is text": b"hello",
+    "is a web page": b"<!DOCTYPE html>\n",
+    "is a pickle": pickle.dumps([1]),
+    "is half a PNG": picture()[:2000],
+    "is half a JPEG": picture("JPEG")[:400],
+    "is a header of a PNG": picture()[:33],
+    "is a PNG of no width": picture()[:16] + bytes(4) + picture()[20:],
+    "is a PNG of a billion pixels": picture()[:16] + b"\0\0\xff\xff" * 2 + picture()[24:],
+}
+
+
+def refusal_of_fer(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["fer", "predict", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    if isinstance(stop.value.code, str):
+        return stop.value.code
+    assert stop.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("content", PICTURES.values(), ids=PICTURES)
+def test_picture(project, monkeypatch, capsys, content):
+    if content is not None:
+        (project / "face.png").write_bytes(content)
+    line = refusal_of_fer(monkeypatch, capsys, "face.png", "--face")
+    assert line.startswith("error: face.png: ")
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_damaged_onnx_file(project, monkeypatch, capsys, how):
+    (project / "face.png").write_bytes(picture())
+    damage(project / "models/mine/fer.onnx", how)
+    model = ("--model", "models/mine/fer.onnx")
+    line = refusal_of_fer(monkeypatch, capsys, "face.png", "--face", *model)
+    assert line.startswith("error: models/mine/fer.onnx: ")
+
+
+def test_onnx_file_of_somebody_else(project, monkeypatch, capsys):
+    (project / "face.png").write_bytes(picture())
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", [x], [y])
+    onnx.save(onnx.helper.make_model(graph, ir_version=10), project / "theirs.onnx")
+    line = refusal_of_fer(monkeypatch, capsys, "face.png", "--face", "--model", "theirs.onnx")
+    assert_says(line, "theirs.onnx: is a model, but does not take faces")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"hello", bytes(5000)])
+def test_video(project, monkeypatch, capsys, content):
+    if content is not None:
+        (project / "v.mp4").write_bytes(content)
+    line = refusal_of_fer(monkeypatch, capsys, "--video", "v.mp4")
+    assert line.startswith("error: v.mp4: ")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", '{"seconds_per_epoch": ', "[1, 2", "\x00", "{'a': 1}"]
+)
+def test_half_a_json_is_named(project, content):
+    (project / "metrics/mine/train.json").write_text(content)
+    assert_says(refusal(stage("report")), "metrics/mine/train.json: cannot be read")

@@ -1,0 +1,107 @@
+"""A flipped bit or a cut in what one stage hands to the next is noticed, or changes nothing."""
+
+import gzip
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_bad_input import GOOD, TINY, tar
+
+from fer import faces
+from fer.data import fer2013
+from fer.deploy import export
+from fer.errors import FerError
+from fer.faces import Faces
+from fer.predict.recognizer import Recognizer
+from fer.training import checkpoint
+from fer.training.networks import build
+
+pytestmark = pytest.mark.slow
+
+
+def zipped():
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("faces.csv", GOOD)
+    return stream.getvalue()
+
+
+def write_faces(path):
+    images = np.random.default_rng(0).integers(0, 256, (7, 48, 48), dtype=np.uint8)
+    Faces(images, np.arange(7, dtype=np.uint8)).save(path.parent)
+
+
+def read_faces(path):
+    found = faces.load(path.parent)
+    return found.images.tobytes(), found.labels.tobytes()
+
+
+def write_model(path):
+    torch.manual_seed(0)
+    checkpoint.save(path, build(TINY), TINY, dataset="sample", scores={}, history=[])
+
+
+def read_model(path):
+    network, about = checkpoint.load(path)
+    return about, [(k, v.numpy().tobytes()) for k, v in network.state_dict().items()]
+
+
+def write_onnx(path):
+    torch.manual_seed(0)
+    export.export(path, build(TINY).eval())
+    export.describe(path, {"scores": {"val_accuracy": 0.5}})
+
+
+def read_onnx(path):
+    recognizer = Recognizer(path)
+    about = {key: value for key, value in recognizer.about.items() if key in ("classes", "scores")}
+    return about, recognizer.classify(np.full((1, 48, 48), 99, np.uint8)).tobytes()
+
+
+def read_csv(path):
+    splits, bad = fer2013.read(path)
+    return bad, [(s, f.images.tobytes(), f.labels.tobytes()) for s, f in splits.items()]
+
+
+KINDS = {
+    "faces.npz": (write_faces, read_faces),
+    "model.pt": (write_model, read_model),
+    "model.onnx": (write_onnx, read_onnx),
+    "faces.csv.gz": (lambda path: path.write_bytes(gzip.compress(GOOD)), read_csv),
+    "faces.tar.gz": (lambda path: path.write_bytes(tar({"a.csv": GOOD, "b": b"b"})), read_csv),
+    "faces.zip": (lambda path: path.write_bytes(zipped()), read_csv),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def intact(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("intact") / request.param
+    write, read = KINDS[request.param]
+    write(path)
+    return path, path.read_bytes(), read, read(path)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.none() | st.integers(0, 7))
+def test_damage_is_noticed_or_changes_nothing(intact, place, bit):
+    """bit: what flips in the byte at `place`; None cuts the file there."""
+    path, content, read, meant = intact
+    at = int(place * len(content))
+    spoiled = bytearray(content if bit is not None else content[:at])
+    if bit is not None:
+        spoiled[at] ^= 1 << bit
+    path.write_bytes(spoiled)
+    found, said = meant, f"{path.name}: "
+    try:
+        found = read(path)
+    except FerError as error:
+        said = str(error)
+    assert found == meant
+    assert path.name in said
+    assert "\n" not in said

@@ -1,0 +1,67 @@
+"""kill -9 at any moment: the next `dvc repro` needs no help, and ends with the same bits."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import time
+
+import pytest
+from harness import leftovers, results, start
+from test_pipeline import update
+
+pytestmark = pytest.mark.reliability
+
+KILLS = 20
+VARIED = {
+    "prepare": "seed",
+    "train": "seed",
+    "tune": "seed",
+    "quantize": "seed",
+    "evaluate": "shown_seed",
+}
+"""By which parameter each stage is made to run anew: by turns one of two values."""
+
+
+def repro(folder, stage):
+    begun = time.monotonic()
+    process = start(folder, "dvc", "repro", f"{stage}@sample")
+    out, err = process.communicate()
+    assert process.returncode == 0, out + err
+    return out, time.monotonic() - begun
+
+
+def begin_anew(folder, stage, value):
+    update(folder, {stage: {VARIED[stage]: value}})
+    shutil.rmtree(folder / ".optuna", ignore_errors=True)
+
+
+@pytest.mark.parametrize("stage", VARIED)
+def test_killed_stage_ends_with_the_same_bits(project, stage):
+    undisturbed, seconds = {}, {}
+    for value in (1, 2):
+        begin_anew(project, stage, value)
+        _, seconds[value] = repro(project, stage)
+        undisturbed[value] = results(project, stage)
+    assert undisturbed[1] != undisturbed[2]
+    moments = random.Random(stage)
+    for kill in range(KILLS):
+        value = 1 + kill % 2
+        begin_anew(project, stage, value)
+        process = start(project, "dvc", "repro", f"{stage}@sample")
+        moment = moments.uniform(0, min(seconds.values()))
+        time.sleep(moment)
+        os.killpg(process.pid, signal.SIGKILL)
+        before, _ = process.communicate()
+        after, _ = repro(project, stage)
+        said = f"{stage}, kill {kill} after {moment:.2f} s:\n{before}\n---\n{after}"
+        assert results(project, stage) == undisturbed[value], said
+        assert not leftovers(project), said
+        # The checkpoint goes with the stage's last step, and then nothing is left to be done but
+        # DVC's own notes.
+        epochs = re.findall(r"^epoch (\d+)/5", before, re.MULTILINE)
+        if epochs and epochs[-1] != "5":
+            assert int(re.search(r"going on after epoch (\d+)", after)[1]) >= int(epochs[-1]), said
+        trials = re.findall(r"^trial (\d+) of", before, re.MULTILINE)
+        assert not set(trials) & set(re.findall(r"^trial (\d+) of", after, re.MULTILINE)), said

@@ -1,0 +1,162 @@
+"""Disks, networks, processes and signals that fail: a clear line, or nothing happens at all."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from harness import SMALL, leftovers, new_project, results, start
+from test_pipeline import update
+
+pytestmark = pytest.mark.reliability
+
+STAGES = ("sample", "prepare", "benchmark", "teach", "train", "tune", "quantize", "evaluate")
+STAGES += ("report",)
+FOLDERS = ("data", "models", "metrics", "plots", ".checkpoints", ".optuna", "wandb")
+
+
+def can(*command):
+    return subprocess.run(["unshare", *command, "true"], capture_output=True).returncode == 0
+
+
+def stage(folder, name, *before, **environment):
+    command = (*before, sys.executable, "-m", f"stages.{name}")
+    return start(folder, *command, DVC_ROOT=str(folder), **environment)
+
+
+def errors(text):
+    return [line for line in text.splitlines() if not line.startswith(("wandb: ", "warning: "))]
+
+
+@pytest.mark.skipif(not can("-rm"), reason="needs to mount file systems")
+@pytest.mark.parametrize("name", STAGES)
+def test_read_only_folder(project, name):
+    mount = "mount --bind . . && cd $PWD && mount -o remount,ro,bind . && exec $0 -m stages.$1"
+    inside = ("unshare", "-rm", "sh", "-c", mount, sys.executable, name)
+    process = start(project, *inside, DVC_ROOT=str(project))
+    _, said = process.communicate()
+    assert process.returncode == 1, said
+    (line,) = errors(said)
+    assert line.startswith("error: ")
+    assert re.search("read-?only", line, re.IGNORECASE), line
+
+
+@pytest.mark.skipif(not can("-rm"), reason="needs to mount file systems")
+@pytest.mark.parametrize("name", STAGES)
+def test_full_disk(project, name):
+    """Each folder on a file system of its own without a free byte; what was there stays."""
+    for folder in FOLDERS:
+        (project / folder).mkdir(exist_ok=True)
+    keep = project.parent / "keep"
+    shutil.copytree(project, keep, symlinks=True)
+    fill = "mount -t tmpfs -o size=2500k disk $f && cp -r $0/$f/. $f && cat /dev/zero > $f/fill"
+    script = f"for f in {' '.join(FOLDERS)}; do {fill}; done 2>/dev/null; exec $1 -m stages.$2"
+    inside = ("unshare", "-rm", "sh", "-c", script, str(keep), sys.executable, name)
+    process = start(project, *inside, DVC_ROOT=str(project))
+    _, said = process.communicate()
+    assert process.returncode == 1, said
+    (line,) = errors(said)
+    assert line.startswith("error: ")
+    assert re.search("No space left|disk is full|disk I/O", line), line
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stop_at_any_moment(project, name):
+    """Also while the stage imports. At the very end, when all is written, Python ends at once."""
+    shutil.rmtree(project / ".optuna")
+    begun = time.monotonic()
+    stage(project, name).communicate()
+    seconds = time.monotonic() - begun
+    moments = random.Random(name)
+    for number in (signal.SIGINT, signal.SIGTERM) * 2:
+        shutil.rmtree(project / ".optuna", ignore_errors=True)
+        process = stage(project, name)
+        time.sleep(0.2 + moments.uniform(0, 0.8 * seconds))
+        if process.poll() is not None:
+            continue  # faster than the first time
+        begun = time.monotonic()
+        os.killpg(process.pid, number)
+        _, said = process.communicate()
+        assert time.monotonic() - begun < 2, said
+        assert process.returncode != 0
+        (line,) = said.splitlines()
+        assert line == "stopped; give the same command again, and it goes on from here"
+    process = stage(project, name)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert not leftovers(project)
+
+
+@pytest.mark.skipif(not can("-rn"), reason="needs a network of its own")
+def test_whole_pipeline_without_a_network(tmp_path):
+    folder = new_project(tmp_path / "project", SMALL)
+    process = start(folder, "unshare", "-rn", "dvc", "repro", WANDB_MODE="offline")
+    out, err = process.communicate()
+    assert process.returncode == 0, out + err
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"WANDB_MODE": "online", "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "a" * 40},
+        {"WANDB_MODE": "online", "WANDB_API_KEY": "short"},
+        {"WANDB_DIR": "/dev/null/here"},
+    ],
+    ids=["unreachable", "a wrong key", "no folder"],
+)
+def test_tracker_that_fails_fails_no_training(project, environment):
+    mode = environment.get("WANDB_MODE", "offline")
+    update(project, {"settings": {"wandb": mode}})
+    before = results(project, "train")
+    process = stage(project, "train", **{"WANDB_MODE": mode} | environment)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert results(project, "train") == before
+
+
+def test_worker_that_dies(project):
+    update(project, {"train": {"num_workers": 1}, "budget": {"sample": endless()}})
+    process = stage(project, "train")
+    assert process.stdout.readline()  # an epoch
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    for child in children.split():
+        os.kill(int(child), signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "DataLoader worker" in said
+
+
+def endless():
+    return SMALL["budget"]["sample"] | {"epochs": 10_000}
+
+
+def test_two_at_once(project):
+    update(project, {"train": {"seed": 5}})
+    both = [start(project, "dvc", "repro", "train@sample") for _ in range(2)]
+    said = [process.communicate() for process in both]
+    assert 0 in [process.returncode for process in both], said
+    for process, (out, err) in zip(both, said, strict=True):
+        assert process.returncode == 0 or "lock" in out + err
+        assert "Traceback" not in out + err
+    again = start(project, "dvc", "repro", "train@sample")
+    assert again.wait() == 0
+    assert not leftovers(project)
+
+
+def test_twice_gives_the_same_bits(project):
+    before = {name: results(project, name) for name in STAGES}
+    process = start(project, "dvc", "repro", "--force")
+    out, err = process.communicate()
+    assert process.returncode == 0, out + err
+    timed = ("quantize.png", "report.html", "benchmark.png", "seconds.png")  # show seconds
+    for name in STAGES:
+        after = results(project, name)
+        different = [p for p, digest in before[name].items() if after[p] != digest]
+        assert not [path for path in different if path.name not in timed]
