@@ -1,4 +1,4 @@
-"""The int8 models on processors without VNNI and AVX2, in emulation: `pytest -m qemu`."""
+"""The int8 models on other processors: without AVX-512 and VNNI, and in emulation (`-m qemu`)."""
 
 import os
 import platform
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fer.data import sample
 from fer.params import load
@@ -32,12 +33,28 @@ def faces(tmp_path_factory):
     return path
 
 
-def classify(model, faces, out, *emulator):
+def classify(model, faces, out, *runner):
     # Without the kernels that this machine's environment may have chosen for its own processor.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS")}
-    command = [*emulator, sys.executable, "-c", CLASSIFY, model, faces, out]
+    command = [*runner, sys.executable, "-c", CLASSIFY, model, faces, out]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
     return np.load(out)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.system() != "Linux", reason="changes libraries of Linux")
+@pytest.mark.skipif(
+    not torch.cpu.get_capabilities().get("avx512_vnni"), reason="compares VNNI with its absence"
+)
+@pytest.mark.parametrize("dataset", ["sample", "fer2013"])
+def test_int8_says_the_same_without_vnni(faces, tmp_path, dataset):
+    model = ROOT / "models" / dataset / "fer.int8.onnx"
+    here = classify(model, faces, tmp_path / "here.npy")
+    runner = (sys.executable, "-m", "scripts.without_avx512")
+    there = classify(model, faces, tmp_path / "there.npy", *runner)
+    # Sums of integers that fit 16 bits, and the same float32 at their ends.
+    assert (here.argmax(1) == there.argmax(1)).all()
+    assert np.abs(here - there).max() < 1e-4
 
 
 @pytest.mark.qemu
@@ -45,7 +62,7 @@ def classify(model, faces, out, *emulator):
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="compares processors of x86")
 @pytest.mark.parametrize("dataset", ["sample", "fer2013"])
 @pytest.mark.parametrize("cpu", ["Haswell", "Nehalem"])  # AVX2 without VNNI; no AVX
-def test_int8_says_the_same_on_another_processor(faces, tmp_path, dataset, cpu):
+def test_int8_says_the_same_in_emulation(faces, tmp_path, dataset, cpu):
     model = ROOT / "models" / dataset / "fer.int8.onnx"
     here = classify(model, faces, tmp_path / "here.npy")
     there = classify(model, faces, tmp_path / "there.npy", QEMU, "-cpu", cpu)
