@@ -117,7 +117,12 @@ def test_text_is_no_video(run, tmp_path):
 
 
 def test_video_that_cannot_be_written(tmp_path, monkeypatch):
-    class Closed(cv2.VideoWriter):
+    class Closed:
+        fourcc = cv2.VideoWriter.fourcc
+
+        def __init__(self, *arguments):
+            pass
+
         def isOpened(self):  # noqa: N802
             return False
 
