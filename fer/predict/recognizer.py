@@ -88,7 +88,11 @@ class Recognizer:
             self.session = ort.InferenceSession(content, options, ["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise FerError(f"{self.path}: is not a model that ONNX Runtime can read") from error
-        about = self.session.get_modelmeta().custom_metadata_map
+        try:
+            metadata = self.session.get_modelmeta().custom_metadata_map
+            about = {key: json.loads(value) for key, value in metadata.items()}
+        except ValueError as error:
+            raise FerError(f"{self.path}: is a model, but its metadata are not ours") from error
         inputs = [(i.name, i.type, i.shape[1:]) for i in self.session.get_inputs()]
         outputs = {output.name for output in self.session.get_outputs()}
         if (
@@ -98,7 +102,7 @@ class Recognizer:
         ):
             raise FerError(f"{self.path}: is a model, but does not take faces as those of fer do")
         self.flip, self.threads = flip, threads or cores()
-        self.about = {key: json.loads(value) for key, value in about.items()}
+        self.about: dict[str, Any] = about
         self.classes: list[str] = self.about["classes"]
         self._given = detector
         self.detector = detector or Detector()

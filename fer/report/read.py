@@ -10,9 +10,12 @@ from fer.errors import FerError
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; raises FerError where it is missing or damaged."""
+    """The object in a JSON file; raises FerError where it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
+        return content
     except (OSError, ValueError) as error:
         raise FerError(f"{path}: cannot be read ({error}); run `dvc repro` to make it") from error
 

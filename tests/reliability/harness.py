@@ -78,5 +78,5 @@ def results(folder, stage):
 
 
 def leftovers(folder):
-    """What no run may leave: half-written files, and locks of DVC that others would wait for."""
-    return [*folder.rglob(".writing-*"), *folder.glob(".dvc/tmp/lock")]
+    """What a kill may leave, but not the next run: folders of half-written files."""
+    return list(folder.rglob(".writing-*"))

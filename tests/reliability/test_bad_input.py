@@ -607,7 +607,7 @@ def test_video(project, monkeypatch, capsys, content):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", '{"seconds_per_epoch": ', "[1, 2", "\x00", "{'a': 1}"]
+    "content", ["", "{", '{"seconds_per_epoch": ', "[1, 2", "\x00", "{'a': 1}", "[1]", "3"]
 )
 def test_half_a_json_is_named(project, content):
     (project / "metrics/mine/train.json").write_text(content)
