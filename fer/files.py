@@ -72,6 +72,7 @@ def _scratch(parent: Path) -> Iterator[Path]:
         folder = Path(name)
         with suppress(OSError):  # where there are no locks, nothing is swept either
             stack.enter_context(_locked(folder))
+        folder.mkdir(exist_ok=True)  # where another process's sweep was faster than the lock
         yield folder
 
 

@@ -159,7 +159,9 @@ class Recipe(Section):
             **{"train.augment": Augment, "train.distill": Distill},
         }
         every = [f"{path}.{name}" for path, one in sections.items() for name in one.model_fields]
-        return [name for name in every if isinstance(self.get(name), Value)]
+        # Trials have no teacher, finals seeds of their own, and workers change nothing but time.
+        without = ("train.distill.", "train.seed", "train.num_workers")
+        return [n for n in every if isinstance(self.get(n), Value) and not n.startswith(without)]
 
 
 class Dimension(Section):

@@ -22,6 +22,12 @@ def main() -> None:
             f"{path}: in the finals, no trial was better on val than the recipe's "
             f"{recipe['mean']:.2%} by more than the noise: {leads}; params.yaml stays as it is"
         )
+    before, after = (found[when]["val_new_accuracy"] for when in ("before", "after"))
+    if after < before:
+        raise FerError(
+            f"{path}: trained in full, trial {winner['trial']} was not better on val ({after:.2%}, "
+            f"the recipe {before:.2%}); params.yaml stays as it is"
+        )
     changed = params.update(Path("params.yaml"), winner["params"])
     print("\n".join(changed) or "params.yaml has the best parameters already")
 

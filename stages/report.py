@@ -49,7 +49,7 @@ def main() -> None:
     with tracking.run(p.settings.wandb, f"report-{name}", found) as run:
         run.log(headline | speeds)
         run.add_images(sorted(plots.glob("*.png")))
-        run.add_files(name, "model", sorted(models.glob("*.*")))
+        run.add_files(name, "model", sorted(p for p in models.glob("*.*") if p.is_file()))
     page.write(plots / "report.html", name, found, timings, ways)
 
 

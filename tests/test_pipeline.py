@@ -155,6 +155,17 @@ def test_adopt_refuses_what_was_not_better(params):
     assert (params / "params.yaml").read_text() == before
 
 
+def test_adopt_refuses_a_winner_that_was_worse_in_full(params):
+    searched(params, winner=True)
+    path = params / "metrics/sample/tune.json"
+    tune = json.loads(path.read_text())
+    tune["before"]["val_new_accuracy"], tune["after"]["val_new_accuracy"] = 0.6, 0.5
+    path.write_text(json.dumps(tune))
+    result = run(params, sys.executable, "-m", "scripts.adopt")
+    assert result.returncode == 1
+    assert "trial 2 was not better on val (50.00%, the recipe 60.00%)" in result.stderr
+
+
 def test_adopt_without_a_search_is_a_clear_error(params):
     update(params, {"dataset": "fer2013"})
     result = run(params, sys.executable, "-m", "scripts.adopt")

@@ -319,8 +319,8 @@ def test_file_that_is_no_model(tmp_path, content):
 
 
 def test_models_that_come_with_it(faces):
-    assert Recognizer().path.name == "fer.onnx"
-    small = Recognizer("int8")
+    assert Recognizer("float32").path.name == "fer.onnx"
+    small = Recognizer()
     assert small.path.name == "fer.int8.onnx"
     assert small.about["dataset"] == "fer2013"
     assert small.path.stat().st_size < 90_000

@@ -243,7 +243,9 @@ def _predict_video(recognizer: Recognizer, show: Show, arguments: argparse.Names
     name = str(arguments.video or "webcam")
     find = partial(recognizer.predict, face=True) if arguments.face else Tracker(recognizer)
     drawn = writer(arguments.draw, video.rate) if arguments.draw else contextlib.nullcontext()
-    with drawn as file, contextlib.suppress(KeyboardInterrupt):
+    # Ctrl-C is how one ends a camera, whose film is kept.
+    ends = contextlib.suppress(KeyboardInterrupt) if arguments.webcam else contextlib.nullcontext()
+    with drawn as file, ends:
         for seconds, frame in video:
             faces = find(frame)
             show((name, seconds, faces))

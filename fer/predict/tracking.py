@@ -15,7 +15,7 @@ _EVERY = 10
 """Frames from one search for faces to the next; between, what is there is followed."""
 
 _KEEP = 0.6
-"""Of box and probabilities, how much stays from one frame to the next: half is gone in 1.4."""
+"""How much stays of probabilities from a frame, and of a box from a search, to the next."""
 
 _SAME = 0.3
 """Intersection over union from which on a face that is found is one that was known."""
