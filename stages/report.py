@@ -42,7 +42,7 @@ def main() -> None:
     headline = headlines.headlines(found, tables["quantize"])
     speeds = headlines.speeds(timings, tables["runtimes"])
     files.write_json(metrics / "headlines.json", headline)
-    files.write_json(metrics / "timings" / "headlines.json", speeds)
+    files.write_json(metrics / "speeds.json", speeds)
     vega = params.home() / "plots" / "vega.js"  # the same for all runs, and so no output
     if not vega.exists():
         page.write_vega(vega)

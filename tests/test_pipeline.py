@@ -82,9 +82,10 @@ def test_writes_all_that_dvc_yaml_names(project):
 def test_metrics_say_what_they_are_of(project):
     folder = project / "metrics/sample"
     timed = {p.stem for p in (folder / "timings").iterdir()}
-    assert timed == {"prepare", "benchmark", "teach", "train", "tune", "quantize", "headlines"}
+    assert timed == {"prepare", "benchmark", "teach", "train", "tune", "quantize"}
     metrics = {p.stem: json.loads(p.read_text()) for p in folder.glob("*.json")}
     headlines = metrics.pop("headlines")
+    assert metrics.pop("speeds").keys() == {"ms", "s_epoch"}
     assert set(metrics) == {"prepare", "train", "teach", "tune", "quantize", "evaluate"}
     assert {m["dataset"] for m in metrics.values()} == {"sample"}
     assert metrics["train"]["faces"] == {"train": 60, "val": 14, "val_new": 14}
@@ -196,7 +197,7 @@ def test_report_opens_without_internet_and_its_figures_are_there(project):
     page = (project / "plots/sample/report.html").read_text()
     assert not re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", page)
     figures = re.findall(r'src="([^"]+)"', page)
-    assert len(figures) == 12
+    assert len(figures) == 13
     assert all((project / "plots/sample" / figure).exists() for figure in figures)
 
 
