@@ -9,7 +9,7 @@ import numpy as np
 from fer import faces, files, params
 from fer.errors import FerError, exit_on_error
 from fer.predict.recognizer import Recognizer
-from fer.report import figures
+from fer.report import figures, scores
 from fer.training import checkpoint, evaluation
 
 EXPORTED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
@@ -31,35 +31,33 @@ def main() -> None:
     } | {name: recognizer.classify for name, recognizer in recognizers.items()}
 
     mirrored = np.ascontiguousarray(test.images[..., ::-1])
-    scores, class_rows, right = {}, [], {}
+    judged, class_rows, right = {}, [], {}
     for name, classify in classifiers.items():
         plain, flipped = classify(test.images), classify(mirrored)
         predicted = plain.argmax(1)
         right[name] = predicted == test.labels
-        scores[name] = {
-            way: evaluation.scores(found, test.labels, new, p.evaluate.calibration_bins)
+        judged[name] = {
+            way: scores.scores(found, test.labels, new, p.evaluate.calibration_bins)
             for way, found in (("plain", plain), ("flip_averaged", (plain + flipped) / 2))
         }
         print(f"{name}: {right[name].mean():.2%} of {len(test)} test faces", flush=True)
         if name == "teacher":  # only there to compare with
             continue
-        rows = evaluation.per_class(predicted, test.labels)
+        rows = scores.per_class(predicted, test.labels)
         class_rows += [{"model": name} | row for row in rows]
-        files.write_csv(
-            plots / f"confusion_{name}.csv", evaluation.confusions(predicted, test.labels)
-        )
+        files.write_csv(plots / f"confusion_{name}.csv", scores.confusions(predicted, test.labels))
 
     warning = recognizers["int8"].about["warning"]  # of stage quantize
     report = {
         "dataset": p.dataset,
         "faces": {"test": len(test), "test_new": int(new.sum())},
-        **scores,
+        **judged,
         "warning": warning,
-        "int8_against_float32": evaluation.mcnemar(right["int8"], right["float32"]),
+        "int8_against_float32": scores.mcnemar(right["int8"], right["float32"]),
     }
     files.write_json(Path("metrics", p.dataset, "evaluate.json"), report)
     files.write_csv(plots / "per_class.csv", class_rows)
-    shown = evaluation.examples(test.labels, right["float32"], p.evaluate.shown_seed)
+    shown = scores.examples(test.labels, right["float32"], p.evaluate.shown_seed)
     seen = recognizers["float32"].predict(list(test.images[shown]), face=True)
     # Drawn here, as no other stage may read test faces.
     figures.explained(

@@ -1,12 +1,10 @@
-"""What a network says of faces, and how right it is."""
+"""What a network says of faces, and how right it is on train and val."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import binomtest
-from sklearn.metrics import balanced_accuracy_score, f1_score, precision_recall_fscore_support
 
-from fer.faces import CLASSES, INPUT_SIZE, Faces, is_in
+from fer.faces import INPUT_SIZE, Faces, is_in
 from fer.training.augmentation import center_crop
 
 
@@ -54,86 +52,3 @@ def val_scores(network: torch.nn.Module, train: Faces, val: Faces) -> dict[str, 
     new = ~is_in(val, train)
     right = output.argmax(1).numpy() == val.labels
     return found | {"val_new_accuracy": round(float(right[new].mean()), 6)}
-
-
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> float:
-    """Expected calibration error, 0 to 1 (Guo et al. 2017, arXiv:1706.04599).
-
-    The mean distance between confidence and accuracy over `bins` bins of equal width.
-    probabilities: [N, classes], labels: [N]
-    """
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == labels
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(which, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
-
-
-def scores(found: np.ndarray, labels: np.ndarray, new: np.ndarray, bins: int) -> dict[str, float]:
-    """Accuracy, balanced accuracy, macro F1 and calibration error, each 0 to 1.
-
-    found: probabilities [N, 7]
-    labels: [N]
-    new: bool [N], the faces that do not stand in the training split; their accuracy is
-        `accuracy_new`
-    bins: of the calibration error
-    """
-    predicted = found.argmax(1)
-    right = predicted == labels
-    return {
-        "accuracy": float(right.mean()),
-        "accuracy_new": float(right[new].mean()),
-        "balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
-        "macro_f1": float(f1_score(labels, predicted, average="macro", zero_division=0)),
-        "calibration_error": calibration_error(found, labels, bins),
-    }
-
-
-def per_class(predicted: np.ndarray, labels: np.ndarray) -> list[dict[str, str | float | int]]:
-    """Precision, recall and F1 (0 to 1) and support (faces) of each class, a row each.
-
-    predicted, labels: [N], 0 to 6
-    """
-    table = precision_recall_fscore_support(
-        labels, predicted, labels=range(len(CLASSES)), zero_division=0
-    )
-    columns = ("class", "precision", "recall", "f1", "support")
-    rows = zip(CLASSES, *(column.tolist() for column in table), strict=True)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
-
-
-def confusions(predicted: np.ndarray, labels: np.ndarray) -> list[dict[str, str]]:
-    """The actual and the predicted class of each face, a row each."""
-    return [
-        {"actual": CLASSES[actual], "predicted": CLASSES[guess]}
-        for actual, guess in zip(labels, predicted, strict=True)
-    ]
-
-
-def examples(labels: np.ndarray, right: np.ndarray, seed: int, count: int = 2) -> np.ndarray:
-    """Indices of up to `count` right and as many wrong faces of each class, class by class.
-
-    labels: [N], 0 to 6
-    right: bool [N], whether the model was right
-    """
-    generator = np.random.default_rng(seed)
-    chosen = [
-        generator.permutation(np.flatnonzero((labels == label) & fits))[:count]
-        for label in range(len(CLASSES))
-        for fits in (right, ~right)
-    ]
-    return np.concatenate(chosen)
-
-
-def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, float | int]:
-    """Whether two models that judge the same faces differ by more than chance.
-
-    first, second: bool [N], whether the model was right
-
-    Returns the faces that only the one or the other got right, and the p-value of McNemar's exact
-    test (McNemar 1947, doi:10.1007/BF02295996).
-    """
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    differ = only_first + only_second
-    p_value = binomtest(only_first, differ).pvalue if differ else 1.0
-    return {"only_first": only_first, "only_second": only_second, "p_value": float(p_value)}

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fer.report import scores
+
+
+def test_examples_are_right_and_wrong_of_each_class(faces):
+    right = np.arange(70) % 10 < 9  # one wrong face of each class
+    right[:10] = False  # none right of Angry
+    chosen = scores.examples(faces.labels, right, seed=0)
+    assert faces.labels[chosen].tolist() == [0] * 2 + [n for n in range(1, 7) for _ in range(3)]
+    assert right[chosen].tolist() == [False] * 2 + [True, True, False] * 6
+
+
+def test_calibration_error_by_hand():
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.35, 0.65]])
+    labels = np.array([0, 1, 1, 1])
+    # Bins of 0.1: at 0.9 half are right, at 0.6 both are.
+    expected = (abs(1 - 1.8) + abs(2 - 1.25)) / 4
+    assert scores.calibration_error(probabilities, labels, 10) == pytest.approx(expected)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), bins=st.integers(1, 40))
+def test_calibration_error_is_a_share_and_0_when_sure_and_right(seed, bins):
+    generator = np.random.default_rng(seed)
+    probabilities = generator.dirichlet(np.ones(7), 50)
+    labels = generator.integers(0, 7, 50)
+    assert 0 <= scores.calibration_error(probabilities, labels, bins) <= 1
+    assert scores.calibration_error(np.eye(7)[labels], labels, bins) == 0
+
+
+def test_scores_and_table_of_a_known_confusion():
+    labels = np.array([0, 0, 0, 1, 2, 3, 4, 5, 6])
+    predicted = np.array([0, 0, 1, 1, 2, 3, 4, 5, 6])
+    new = np.arange(9) < 3
+    found = scores.scores(np.eye(7)[predicted], labels, new, 10)
+    assert found["accuracy"] == pytest.approx(8 / 9)
+    assert found["accuracy_new"] == pytest.approx(2 / 3)
+    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 6) / 7)
+    table = scores.per_class(predicted, labels)
+    assert table[0] == pytest.approx(
+        {"class": "Angry", "precision": 1.0, "recall": 2 / 3, "f1": 0.8, "support": 3}
+    )
+    assert table[1]["precision"] == 0.5
+
+
+def test_mcnemar_counts_the_faces_that_differ():
+    first = np.array([True] * 10 + [False] * 6)
+    second = np.array([True] * 2 + [False] * 8 + [True] + [False] * 5)
+    found = scores.mcnemar(first, second)
+    assert (found["only_first"], found["only_second"]) == (8, 1)
+    assert found["p_value"] == pytest.approx(2 * (1 + 9) / 2**9)  # two tails of the binomial
+    assert scores.mcnemar(first, first)["p_value"] == 1
