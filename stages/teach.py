@@ -5,7 +5,7 @@ from pathlib import Path
 from fer import faces, files, params, tracking
 from fer.errors import FerError, exit_on_error
 from fer.machine import machine
-from fer.training import checkpoint, evaluation
+from fer.training import checkpoint, distributed, evaluation
 from fer.training.device import pick_device
 from fer.training.fit import best_epoch, checkpoint_path, fit, seconds_per_epoch
 from fer.training.networks import parameter_count
@@ -13,6 +13,7 @@ from fer.training.networks import parameter_count
 
 def main() -> None:
     p = params.load()
+    distributed.refuse_several("teach")
     device = pick_device(p.settings.device)
     data, models = Path("data", p.dataset), Path("models", p.dataset, "teacher")
     metrics = Path("metrics", p.dataset)

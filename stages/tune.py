@@ -6,7 +6,7 @@ from pathlib import Path
 from fer import faces, files, params, tracking
 from fer.errors import FerError, exit_on_error
 from fer.machine import machine
-from fer.training import checkpoint, evaluation
+from fer.training import checkpoint, distributed, evaluation
 from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import best_epoch, checkpoint_path, fit
@@ -17,6 +17,7 @@ from fer.tuning.space import Space, Trial
 
 def main() -> None:
     p = params.load()
+    distributed.refuse_several("tune")
     device, budget = pick_device(p.settings.device), p.search
     data, models, plots = (Path(top, p.dataset) for top in ("data", "models", "plots"))
     train, val = faces.load(data / "train"), faces.load(data / "val")

@@ -115,6 +115,13 @@ def test_dead_process_ends_all_and_all_go_on(tmp_path, alone):
     assert_close(end(tmp_path), alone)
 
 
+@pytest.mark.parametrize("stage", ["teach", "tune"])
+def test_stages_for_one_process_say_so(stage):
+    result = torchrun("--nproc-per-node=2", "-m", f"stages.{stage}")
+    assert result.returncode != 0
+    assert f"error: stages.{stage} is for one process, stages.train for several" in result.stderr
+
+
 def test_shares_are_all_of_the_batch_once(monkeypatch):
     monkeypatch.setattr(distributed, "several", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)

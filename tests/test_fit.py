@@ -1,3 +1,4 @@
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,12 @@ from hypothesis import strategies as st
 
 from fer import params
 from fer.errors import FerError
+from fer.training.checkpoint import read, write
 from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import best_epoch, fingerprint, input_size, seconds_per_epoch, seconds_to
 from fer.training.fit import fit as fit_network
+from fer.training.networks.compact import Compact
 
 CPU = torch.device("cpu")
 RECIPE = params.load(Path(__file__).parents[1] / "params.yaml").recipe.changed(
@@ -154,6 +157,31 @@ def test_learns(faces, checkpoint):
     faces.images[:] = faces.images // 4 + 25 * faces.labels[:, None, None]
     _, history = fit(faces, checkpoint, recipe, epochs=12)
     assert history[-1]["train_accuracy"] > 0.6 > history[0]["train_accuracy"]
+
+
+def test_out_of_memory_names_the_batch_size(faces, checkpoint, monkeypatch):
+    def forward(network, images):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Compact, "forward", forward)
+    with pytest.raises(FerError, match=r"train\.batch_size is 16: cpu has not the memory"):
+        fit(faces, checkpoint)
+
+
+def test_dead_worker_is_a_clear_error(faces, checkpoint):
+    def kill(history):
+        multiprocessing.active_children()[0].kill()
+
+    with pytest.raises(FerError, match=r"train\.num_workers is 2: a worker died"):
+        fit(faces, checkpoint, RECIPE.changed({"train.num_workers": 2}), on_epoch=kill)
+
+
+def test_goes_on_on_another_kind_of_device(faces, checkpoint):
+    whole = fit(faces, checkpoint)
+    saved = read(checkpoint)
+    saved["random"] = {"cuda": torch.zeros(16, dtype=torch.uint8)}
+    write(checkpoint, saved)
+    assert_same(whole, fit(faces, checkpoint))
 
 
 @pytest.mark.parametrize("damage", [b"", b"text", slice(0, 1000), slice(0, -1000)])

@@ -74,6 +74,12 @@ def test_goes_on_after_a_stop_without_asking_again(faces, teacher, tmp_path, mon
         assert torch.equal(ours, theirs)
 
 
+def test_asking_is_told_in_lines(faces, teacher, capsys):
+    ask(teacher, batches(faces), 2, torch.float32, quiet=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"asked the teacher: {n} of 2 views" for n in (1, 2)]
+
+
 def test_another_teacher_is_another_run(faces, teacher):
     other = build(RECIPE.model)
     paths = {checkpoint_path(RECIPE, faces, faces, 3, each) for each in (None, teacher, other)}

@@ -36,10 +36,16 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
         return getattr(torch, name)
     fast = {
         "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
-        "cpu": lambda: torch.cpu.get_capabilities().get("avx512_bf16", False),
+        "cpu": _has_fast_bfloat16,
     }
     helps = device.type in fast and fast[device.type]()
     return torch.bfloat16 if helps else torch.float32
+
+
+def _has_fast_bfloat16() -> bool:
+    # Of the processor, and of the kernels that PyTorch may use: ATEN_CPU_CAPABILITY can say less.
+    there = torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return there and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def keep_freed_memory() -> None:

@@ -32,7 +32,7 @@ def group(name: str) -> Iterator[torch.device]:
     Raises FerError where there are too few devices.
     """
     device = pick_device(name)
-    if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
+    if not _several_started():
         yield device
         return
     device = _own(device)
@@ -41,6 +41,18 @@ def group(name: str) -> Iterator[torch.device]:
         yield device
     finally:
         dist.destroy_process_group()
+
+
+def refuse_several(stage: str) -> None:
+    """Raise FerError where torchrun started several processes of a `stage` that is for one."""
+    if _several_started():
+        raise FerError(
+            f"stages.{stage} is for one process, stages.train for several; run `dvc repro {stage}`"
+        )
+
+
+def _several_started() -> bool:
+    return dist.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def _own(device: torch.device) -> torch.device:

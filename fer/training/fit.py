@@ -4,7 +4,8 @@ import copy
 import hashlib
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
@@ -92,14 +93,19 @@ def fit(
         state.key = _key(recipe, train, val, epochs, teacher)
         state.resume(checkpoint)
     if teacher and not state.words:
-        state.words = ask(teacher.to(device), batches, options.distill.views, precision, quiet)
+        views = min(options.distill.views, epochs)
+        with _told_in_a_line(options, device):
+            state.words = ask(teacher.to(device), batches, views, precision, quiet)
     trainee = distributed.parallel(network, device)
     images = torch.tensor(val.images, device=device)
     labels = torch.tensor(val.labels, dtype=torch.int64)
     steps = epochs * len(batches)
     start = len(state.history)
     hidden = True if quiet else None  # None: shown on a terminal only
-    with tqdm(total=steps, initial=start * len(batches), unit="step", disable=hidden) as bar:
+    with (
+        _told_in_a_line(options, device),
+        tqdm(total=steps, initial=start * len(batches), unit="step", disable=hidden) as bar,
+    ):
         for epoch in range(start, epochs):
             laps = Laps(device)
             lr = schedule.get_last_lr()[0]
@@ -208,6 +214,24 @@ def _key(recipe: Recipe, train: Faces, val: Faces, epochs: int, teacher: Network
     return fingerprint(recipe, train, val, epochs, digest.hexdigest())
 
 
+@contextmanager
+def _told_in_a_line(options: Train, device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise FerError(
+            f"train.batch_size is {options.batch_size}: {device} has not the memory for it; try a "
+            "smaller one"
+        ) from error
+    except RuntimeError as error:  # PyTorch has no class of its own for it
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise FerError(
+            f"train.num_workers is {options.num_workers}: a worker died, maybe of too little "
+            "memory; the same command goes on after the last epoch, with fewer it may end"
+        ) from error
+
+
 def _train_epoch(
     network: torch.nn.Module,
     batches: DataLoader,
@@ -306,8 +330,10 @@ class _State:
 
     def __init__(self, network: Network, optimizer: Optimizer, schedule: LRScheduler) -> None:
         self.parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
-        device = next(network.parameters()).device
-        self.random = torch if device.type == "cpu" else torch.get_device_module(device)
+        self.device = next(network.parameters()).device
+        cpu = self.device.type == "cpu"
+        self.random = torch if cpu else torch.get_device_module(self.device)
+        self.where = () if cpu else (self.device,)
         self.key = ""
         self.history: list[Row] = []
         self.best: dict[str, torch.Tensor] = {}
@@ -322,7 +348,7 @@ class _State:
         parts = {name: part.state_dict() for name, part in self.parts.items()}
         words = [] if distributed.several() else self.words
         own = {"history": self.history, "best": self.best, "words": words}
-        draws = self.random.get_rng_state()  # of dropout
+        draws = {self.device.type: self.random.get_rng_state(*self.where)}  # of dropout
         write(path, {"key": self.key, "random": draws, **own, **parts})
 
     def resume(self, path: Path) -> None:
@@ -336,7 +362,8 @@ class _State:
             return
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
-        self.random.set_rng_state(saved["random"])
+        if self.device.type in saved["random"]:  # another kind of device draws otherwise
+            self.random.set_rng_state(saved["random"][self.device.type], *self.where)
         self.history, self.best, self.words = (saved[k] for k in ("history", "best", "words"))
         if distributed.several():
             self.words = []  # they are of one process's shares: each asks again

@@ -34,4 +34,6 @@ def ask(
                     said.append(teacher(images.to(device)).half().cpu())
                 bar.update()
             words.append(torch.cat(said))
+            if bar.disable and not quiet:
+                print(f"asked the teacher: {len(words)} of {views} views", flush=True)
     return words
