@@ -23,7 +23,7 @@ Maker = Callable[[int], Predictor]
 
 BATCH = 128
 _ROUNDS = 3
-_TURN = 0.1
+_TURN = 0.05
 """Seconds for one face, and again for batches, in each round."""
 
 _BLOCK = 0.01
