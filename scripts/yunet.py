@@ -6,8 +6,8 @@
 YuNet (Wu, Peng and Yu 2023, Machine Intelligence Research 20:656-665) comes in `yuface` as a shared
 library, here for Linux on x86-64, whose tables of weights are named as they were in PyTorch. They
 become a graph of ONNX, that of the library's `objectdetect_cnn`, but for what is of no use here: it
-takes grey pictures, the first layer's weights being summed over the colours, and does not point at
-eyes, nose and mouth. The licence, BSD of 3 clauses, is written beside it.
+takes grey pictures, the first layer's weights being summed over the colours, and of eyes, nose and
+mouth it tells the middle only. The licence, BSD of 3 clauses, is written beside it.
 """
 
 import ctypes
@@ -15,6 +15,7 @@ import math
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ class Graph:
         return model
 
     def network(self) -> list[onnx.ValueInfoProto]:
-        """Boxes and scores at every 8th, 16th and 32nd pixel."""
+        """Boxes, middles and scores at every 8th, 16th and 32nd pixel."""
         x = self.first(self.add("Cast", "pixels", to=TensorProto.FLOAT))
         x = self.unit(x, "backbone__model0_dp", 16, 16)
         stages = []
@@ -73,24 +74,25 @@ class Graph:
             own = stages[level + 2]
             x = self.add("Add", own, self.twice(x)) if x else own
             x = self.unit(x, f"neck__lateral_convs__{level}", 64, 64)
-            heads[level] = self.heads(x, level)
+            heads[level] = list(self.heads(x, level))
         return heads[0] + heads[1] + heads[2]
 
-    def heads(self, x: str, level: int) -> list[onnx.ValueInfoProto]:
-        """Boxes float32 [1, 4, h, w], and scores [1, 1, h, w], 0 to 1."""
-        cls, obj, boxes = (
+    def heads(self, x: str, level: int) -> Iterator[onnx.ValueInfoProto]:
+        """Boxes float32 [1, 4, h, w], middles [1, 2, h, w], and scores [1, 1, h, w], 0 to 1."""
+        cls, obj, boxes, points = (
             self.unit(x, f"bbox_head__multi_level_{part}__{level}", 64, channels, relu=False)
-            for part, channels in (("cls", 1), ("obj", 1), ("bbox", 4))
+            for part, channels in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10))
         )
-        score = self.add("Mul", self.add("Sigmoid", cls), self.add("Sigmoid", obj))
-        names = (f"boxes{8 << level}", f"scores{8 << level}")
-        self.nodes.append(helper.make_node("Identity", [boxes], names[:1]))
-        self.nodes.append(helper.make_node("Sqrt", [score], names[1:]))
+        mean = np.tile(np.eye(2, dtype=np.float32), 5)[..., None, None] / 5
+        middles = self.convolution(points, mean, np.zeros(2, np.float32))
+        scores = self.add("Mul", self.add("Sigmoid", cls), self.add("Sigmoid", obj))
         place = [f"h{8 << level}", f"w{8 << level}"]
-        return [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, *place])
-            for name, channels in zip(names, (4, 1), strict=True)
-        ]
+        outputs = {"boxes": (boxes, 4), "middles": (middles, 2), "scores": (scores, 1)}
+        for name, (value, channels) in outputs.items():
+            operator = "Sqrt" if name == "scores" else "Identity"
+            output = f"{name}{8 << level}"
+            self.nodes.append(helper.make_node(operator, [value], [output]))
+            yield helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, channels, *place])
 
     def first(self, x: str) -> str:
         """The layer of all colours, here of one, with weights in rows of 27 filled up to 32."""

@@ -24,11 +24,11 @@ _SAME = 0.3
 _STRIDES = (8, 16, 32)
 """Pixels from one place where a face is looked for to the next: for small, middle, large ones."""
 
-# How FER2013's crops lie to the detector's boxes: a box's sides are 0.94 of the crop's in the mean,
-# and its centre is 0.06 of the crop below the crop's (medians of 96 faces in photos,
-# docs/detection.md). The crops themselves do not tell, as they cut the chin off, where a box ends.
+# How FER2013's crops lie to what the detector sees: a box's sides are 0.94 of the crop's (their
+# mean), and the middle of eyes, nose and mouth is 0.12 of the crop below the crop's (medians of 96
+# faces in photos, docs/detection.md). The crops do not tell themselves, as they cut the chin off.
 _BOX_TO_CROP = 1 / 0.94
-_CROP_ABOVE_BOX = 0.06
+_CROP_ABOVE_MIDDLE = 0.12
 
 
 class Detector:
@@ -57,22 +57,26 @@ class Detector:
         zoom = min(_LONG_SIDE / max(height, width), 2.0)
         size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
         small = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
-        boxes, scores = self._look(np.asarray(small))
-        return sorted(_crop(boxes[one] / zoom) for one in _best(boxes, scores))
+        return sorted(_crop(face / zoom) for face in _best(self._look(np.asarray(small))))
 
-    def _look(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes float32 [N, 4] of what may be faces in uint8 [H, W], and scores float32 [N]."""
+    def _look(self, pixels: np.ndarray) -> np.ndarray:
+        """What may be faces in uint8 [H, W], the surest first, float32 [N, 6].
+
+        Left, top, right, bottom, and x and y of the middle of eyes, nose and mouth.
+        """
         height, width = pixels.shape
         whole = np.pad(pixels, ((0, -height % _STRIDES[-1]), (0, -width % _STRIDES[-1])))
         outputs = self.session.run(None, {"pixels": whole[None, None]})
-        boxes, scores = [], []
-        for stride, offsets, seen in zip(_STRIDES, outputs[::2], outputs[1::2], strict=True):
-            y, x = np.nonzero(seen[0, 0] >= _SURE)
-            moved, logarithms = np.split(offsets[0, :, y, x], 2, axis=1)
-            centers, sides = np.stack([x, y], 1) + moved, np.exp(logarithms)
-            boxes.append(stride * np.concatenate([centers - sides / 2, centers + sides / 2], 1))
-            scores.append(seen[0, 0, y, x])
-        return np.concatenate(boxes), np.concatenate(scores)
+        faces, scores = [], []
+        for level, stride in enumerate(_STRIDES):
+            found = outputs[3 * level : 3 * level + 3]
+            y, x = np.nonzero(found[2][0, 0] >= _SURE)
+            boxes, middles, seen = (values[0, :, y, x] for values in found)
+            place, sides = np.stack([x, y], 1), np.exp(boxes[:, 2:])
+            center, middle = place + boxes[:, :2], place + middles
+            faces.append(stride * np.hstack([center - sides / 2, center + sides / 2, middle]))
+            scores.append(seen[:, 0])
+        return np.concatenate(faces)[np.argsort(-np.concatenate(scores), kind="stable")]
 
 
 def overlap(one: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -101,18 +105,18 @@ def cut(pixels: np.ndarray, box: Box) -> np.ndarray:
     return np.asarray(face.resize((FACE_SIZE, FACE_SIZE), Image.Resampling.BICUBIC))
 
 
-def _best(boxes: np.ndarray, scores: np.ndarray) -> list[int]:
-    """Which boxes are the best of those that overlap (non-maximum suppression)."""
-    best: list[int] = []
-    for one in np.argsort(-scores, kind="stable"):
-        if (overlap(boxes[one], boxes[best]) < _SAME).all():
-            best.append(int(one))
+def _best(faces: np.ndarray) -> list[np.ndarray]:
+    """The first of those that overlap (non-maximum suppression)."""
+    best: list[np.ndarray] = []
+    for face in faces:
+        if not best or (overlap(face[:4], np.array(best)[:, :4]) < _SAME).all():
+            best.append(face)
     return best
 
 
-def _crop(box: np.ndarray) -> Box:
-    """The square around a face that was found."""
-    side = _BOX_TO_CROP * float((box[2:] - box[:2]).mean())
-    x, y = ((box[:2] + box[2:]) / 2 - (0, _CROP_ABOVE_BOX * side)).tolist()
-    left, top = round(x - side / 2), round(y - side / 2)
+def _crop(face: np.ndarray) -> Box:
+    """The square around a face that was found, float32 [6]."""
+    left, top, right, bottom, x, y = face.tolist()
+    side = _BOX_TO_CROP * (right - left + bottom - top) / 2
+    left, top = round(x - side / 2), round(y - _CROP_ABOVE_MIDDLE * side - side / 2)
     return left, top, left + round(side), top + round(side)
