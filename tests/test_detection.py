@@ -1,9 +1,11 @@
+import multiprocessing
+
 import numpy as np
 import pytest
 from PIL import Image
 from test_recognizer import PHOTO
 
-from fer.predict.detection import Detector
+from fer.predict.detection import Detector, overlap
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +31,44 @@ def test_alone_at_any_size(detector, height):
     np.testing.assert_allclose(found, [(100 + 275 * scale, 213 * scale)], atol=20 * scale)
 
 
-def test_smaller_face_beside_a_large_one(detector):
-    """The quick look finds the large one only."""
+@pytest.mark.parametrize("height", [480, 200])
+def test_smaller_face_beside_a_large_one(detector, height):
     page = Image.new("L", (1280, 1000), 128)
     page.paste(portrait(1000), (0, 0))
-    page.paste(portrait(480), (870, 200))
-    pixels = np.asarray(page)
-    assert len(detector._boxes(pixels, 320)) == 1
-    assert len(detector(pixels)) == 2
+    page.paste(portrait(height), (870, 200))
+    found = middles(detector(np.asarray(page)))
+    expected = [(458, 355), (870 + 0.458 * height, 200 + 0.355 * height)]
+    np.testing.assert_allclose(found, expected, atol=20)
+
+
+def test_small_faces(detector):
+    """A twentieth of the long side."""
+    page = Image.new("L", (1280, 1000), 128)
+    for number in range(40):
+        page.paste(portrait(160), (150 * (number % 8), 180 * (number // 8)))
+    boxes = detector(np.asarray(page))
+    assert len(boxes) == 40
+    assert max(right - left for left, _, right, _ in boxes) < 75
+
+
+def test_face_that_fills_the_picture(detector):
+    found = detector(np.asarray(portrait(600).crop((185, 125, 365, 305))))
+    np.testing.assert_allclose(found, [(0, 0, 180, 180)], atol=45)
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_processes_may_share_one(detector, how):
+    if how not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {how} on this system")
+    pixels = np.asarray(portrait(600))
+    expected = detector(pixels)
+    with multiprocessing.get_context(how).Pool(2) as pool:
+        assert pool.apply_async(detector, [pixels]).get(timeout=60) == expected
+
+
+def test_overlap():
+    others = np.array([[0, 0, 10, 5], [20, 0, 30, 5], [5, 5, 15, 15]])
+    np.testing.assert_allclose(overlap(np.array([0, 0, 10, 10]), others), [1 / 2, 0, 1 / 7])
 
 
 def test_many_small_faces(detector):

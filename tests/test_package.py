@@ -61,3 +61,8 @@ def test_needs_no_training_library(installed):
 def test_has_the_command(installed):
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
     assert "fer = fer.predict.cli:main" in entry_points.read_text()
+
+
+def test_brings_the_licence_of_the_detector(installed):
+    (licence,) = installed.glob("*.dist-info/licenses/fer/predict/yunet.LICENSE")
+    assert "3-clause BSD License" in licence.read_text()

@@ -1,10 +1,10 @@
 """Find the faces in a photo, and cut them out as FER2013's were."""
 
-from collections import deque
-from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 from PIL import Image
 
 from fer.faces import FACE_SIZE
@@ -12,58 +12,79 @@ from fer.faces import FACE_SIZE
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels; right and bottom are the first outside."""
 
-_QUICK, _HALF, _FULL = 320, 640, 1280
-"""Pixels of the long side to which an image is brought; the detector finds faces of 75 and more."""
+_LONG_SIDE = 448
+"""Pixels to which an image is brought; the detector sees faces of some 10 to 400."""
 
-# Where dlib's detector sees the face in FER2013's crops: the median of 925 faces of its training
-# split is 0.90 of the crop wide, with its centre 0.10 of the crop below the crop's.
-_CROP_TO_BOX = 1 / 0.90
-_CROP_ABOVE_BOX = 0.10
+_SURE = 0.6
+"""Score, 0 to 1, from which on something is a face."""
+
+_SAME = 0.3
+"""Intersection over union from which on two boxes are of one face."""
+
+_STRIDES = (8, 16, 32)
+"""Pixels from one place where a face is looked for to the next: for small, middle, large ones."""
+
+# How FER2013's crops lie to what the detector sees: a box's sides are 0.94 of the crop's (their
+# mean), and the middle of eyes, nose and mouth is 0.12 of the crop below the crop's (medians of 96
+# faces in photos, docs/detection.md). The crops do not tell themselves, as they cut the chin off.
+_BOX_TO_CROP = 1 / 0.94
+_CROP_ABOVE_MIDDLE = 0.12
 
 
 class Detector:
-    """dlib's frontal face detector (HOG and SVM; King 2009, JMLR 10:1755-1758).
+    """YuNet (Wu, Peng and Yu 2023, Machine Intelligence Research 20:656-665).
 
-    Its weights are compiled in. It finds faces up to some 30 degrees from upright and frontal.
-    Threads may share it.
+    scripts/yunet.py made the file, and says where its weights are from. It finds faces from the
+    front and from the side, up to some 30 degrees from upright. Threads may share it.
     """
 
     def __init__(self) -> None:
-        # dlib's own cannot be shared, as it keeps the picture while it runs and other threads run
-        # on; to make one takes a second. A deque needs no lock, which a fork might leave closed.
-        self._free: deque[Any] = deque()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1  # several pictures at a time make better use of the cores
+        path = Path(__file__).with_name("yunet.onnx")
+        self.session = ort.InferenceSession(path, options, ["CPUExecutionProvider"])
 
-    def detect(self, pixels: np.ndarray) -> Iterable[Any]:
-        """Faces in uint8 [H, W] as dlib sees them: by a detector that no other thread uses."""
-        try:
-            detector = self._free.pop()
-        except IndexError:
-            import dlib  # here, as a face that is given needs no detector
-
-            detector = dlib.get_frontal_face_detector()
-        try:
-            return detector(pixels, 0)
-        finally:
-            self._free.append(detector)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Detector, ()
 
     def __call__(self, pixels: np.ndarray) -> list[Box]:
         """Square boxes of the faces in uint8 [H, W], from left to right.
 
         They have the margin of FER2013's crops, and may so reach beyond the image. Faces of a
-        seventeenth of the long side are found; beside one of a quarter, those of an eighth, as a
-        quick look finds the large ones in a tenth of the time.
+        twentieth of the long side are found.
         """
-        large = self._boxes(pixels, _QUICK)
-        found = self._boxes(pixels, _HALF if large else _FULL)
-        missed = [one for one in large if not any(_has_middle(one, other) for other in found)]
-        return sorted(found + missed)
-
-    def _boxes(self, pixels: np.ndarray, long_side: int) -> list[Box]:
         height, width = pixels.shape
-        zoom = min(long_side / max(height, width), 2.0)
+        zoom = min(_LONG_SIDE / max(height, width), 2.0)
         size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
         small = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
-        return [_crop(found, zoom) for found in self.detect(np.asarray(small))]
+        return sorted(_crop(face / zoom) for face in _best(self._look(np.asarray(small))))
+
+    def _look(self, pixels: np.ndarray) -> np.ndarray:
+        """What may be faces in uint8 [H, W], the surest first, float32 [N, 6].
+
+        Left, top, right, bottom, and x and y of the middle of eyes, nose and mouth.
+        """
+        height, width = pixels.shape
+        whole = np.pad(pixels, ((0, -height % _STRIDES[-1]), (0, -width % _STRIDES[-1])))
+        outputs = self.session.run(None, {"pixels": whole[None, None]})
+        faces, scores = [], []
+        for level, stride in enumerate(_STRIDES):
+            found = outputs[3 * level : 3 * level + 3]
+            y, x = np.nonzero(found[2][0, 0] >= _SURE)
+            boxes, middles, seen = (values[0, :, y, x] for values in found)
+            place, sides = np.stack([x, y], 1), np.exp(boxes[:, 2:])
+            center, middle = place + boxes[:, :2], place + middles
+            faces.append(stride * np.hstack([center - sides / 2, center + sides / 2, middle]))
+            scores.append(seen[:, 0])
+        return np.concatenate(faces)[np.argsort(-np.concatenate(scores), kind="stable")]
+
+
+def overlap(one: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union, 0 to 1, of a box [4] with others [..., 4]."""
+    starts, ends = np.maximum(one[:2], others[..., :2]), np.minimum(one[2:], others[..., 2:])
+    common = (ends - starts).clip(0).prod(-1)
+    areas = (one[2:] - one[:2]).prod() + (others[..., 2:] - others[..., :2]).prod(-1)
+    return common / (areas - common)
 
 
 def middle(pixels: np.ndarray) -> Box:
@@ -84,14 +105,18 @@ def cut(pixels: np.ndarray, box: Box) -> np.ndarray:
     return np.asarray(face.resize((FACE_SIZE, FACE_SIZE), Image.Resampling.BICUBIC))
 
 
-def _has_middle(one: Box, other: Box) -> bool:
-    """Whether the middle of one box lies in the other."""
-    return all(2 * other[i] <= one[i] + one[i + 2] < 2 * other[i + 2] for i in (0, 1))
+def _best(faces: np.ndarray) -> list[np.ndarray]:
+    """The first of those that overlap (non-maximum suppression)."""
+    best: list[np.ndarray] = []
+    for face in faces:
+        if not best or (overlap(face[:4], np.array(best)[:, :4]) < _SAME).all():
+            best.append(face)
+    return best
 
 
-def _crop(found: Any, zoom: float) -> Box:
-    side = _CROP_TO_BOX * found.width() / zoom
-    middle = (found.left() + found.right() + 1) / 2 / zoom
-    center = (found.top() + found.bottom() + 1) / 2 / zoom - _CROP_ABOVE_BOX * side
-    left, top = round(middle - side / 2), round(center - side / 2)
+def _crop(face: np.ndarray) -> Box:
+    """The square around a face that was found, float32 [6]."""
+    left, top, right, bottom, x, y = face.tolist()
+    side = _BOX_TO_CROP * (right - left + bottom - top) / 2
+    left, top = round(x - side / 2), round(y - _CROP_ABOVE_MIDDLE * side - side / 2)
     return left, top, left + round(side), top + round(side)

@@ -1,6 +1,5 @@
 """Faces from frame to frame of a video."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -8,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from fer.predict import images
-from fer.predict.detection import Box
+from fer.predict.detection import Box, overlap
 from fer.predict.recognizer import Face, Recognizer
 
 _EVERY = 10
@@ -80,8 +79,8 @@ class Tracker:
         """
         rest, self.tracks = self.tracks, []
         for box in np.array(self.recognizer.detector(pixels), float).reshape(-1, 4):
-            track = max(rest, key=lambda track: _overlap(track.box, box), default=None)
-            if track is None or _overlap(track.box, box) < _SAME:
+            track = max(rest, key=lambda track: overlap(track.box, box), default=None)
+            if track is None or overlap(track.box, box) < _SAME:
                 track = _Track(self.known, box)
                 self.known += 1
             else:
@@ -110,12 +109,3 @@ def _whole(box: np.ndarray) -> Box:
     left, top, right, _ = box
     side = max(1, round(right - left))
     return round(left), round(top), round(left) + side, round(top) + side
-
-
-def _overlap(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> float:
-    """Intersection over union of two boxes."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    common = max(0.0, width) * max(0.0, height)
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
-    return common / (areas - common)
