@@ -423,6 +423,24 @@ def test_database_that_breaks_during_the_search_is_one_line(faces, tmp_path):
         search(task(faces), f"sqlite:///{tmp_path}/x.db", break_it)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trial_values SET value = value + 0.125",
+        "UPDATE trial_params SET param_value = param_value * 1.25",
+        "UPDATE trial_params SET distribution_json = replace(distribution_json, 'name', 'nbme')",
+        "UPDATE trials SET state = 'COMPLETF'",
+    ],
+)
+def test_trials_that_are_not_what_was_written_are_one_line(faces, tmp_path, change):
+    url, budget = f"sqlite:///{tmp_path}/x.db", BUDGET.model_copy(update={"trials": 1})
+    search(task(faces), url, budget=budget)
+    with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as database, database:
+        database.execute(change)
+    with pytest.raises(FerError, match=r"/x\.db, which .*move it away, and the search starts anew"):
+        search(task(faces), url, budget=budget)
+
+
 WORKER = """
 import contextlib, sys, time
 from types import SimpleNamespace

@@ -10,13 +10,18 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 import torch
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
+from optuna.exceptions import (
+    DuplicatedStudyError,
+    ExperimentalWarning,
+    StorageInternalError,
+    UpdateFinishedTrialError,
+)
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.trial import FrozenTrial, TrialState
@@ -136,7 +141,9 @@ def search(task: Task, dataset: str, budget: Search, url: str, track: Track) -> 
 
 
 def _open(name: str, url: str) -> tuple[optuna.Study, RDBStorage]:
-    with _storage_errors(url, ImportError, OSError, RuntimeError, ValueError):
+    # LookupError, TypeError and ValueError: of trials that are not what was written.
+    others = (ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+    with _storage_errors(url, *others):
         place = _in_repository(make_url(url))
         try:
             storage = _connect(place)
@@ -147,6 +154,7 @@ def _open(name: str, url: str) -> tuple[optuna.Study, RDBStorage]:
             study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
         except DuplicatedStudyError:
             study = optuna.load_study(study_name=name, storage=storage)
+        study.get_trials(deepcopy=False)
         return study, storage
 
 
@@ -174,8 +182,17 @@ def _held(study: optuna.Study) -> dict[int, FrozenTrial]:
 
 
 def _finished(study: optuna.Study) -> list[Trial]:
-    held = sorted(_held(study).items())
-    return [Trial(n, t.params, t.value) for n, t in held if t.state in _FINISHED]
+    held = [t for _, t in sorted(_held(study).items()) if t.state in _FINISHED]
+    for trial in held:
+        if trial.user_attrs.get("digest") != _digest(trial, trial.value):
+            raise StorageInternalError(f"trial {trial.number} is not what was written")
+    return [Trial(t.user_attrs["place"], t.params, t.value) for t in held]
+
+
+def _digest(trial: optuna.Trial | FrozenTrial, accuracy: float | None) -> str:
+    """Of a trial and what came of it: databases have no checksums of their own."""
+    content = (trial.user_attrs.get("place"), sorted(trial.params.items()), accuracy)
+    return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def _queue(
@@ -214,7 +231,9 @@ def _take_one(
         state = TrialState.PRUNED
     finally:  # Ctrl-C too: the place is free again
         # Finished it is where it was taken for dead, such as by a machine that slept.
-        study.tell(trial, accuracy, state, skip_if_finished=True)
+        with suppress(UpdateFinishedTrialError):
+            trial.set_user_attr("digest", _digest(trial, accuracy))
+            study.tell(trial, accuracy, state, skip_if_finished=True)
     return place
 
 
@@ -252,5 +271,8 @@ def _storage_errors(url: str, *others: type[Exception]) -> Iterator[None]:
             warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed")
             yield
     except (SQLAlchemyError, StorageInternalError, *others) as error:
-        reason = " ".join(str(error.__cause__ or error).split())
+        cause = error.__cause__ or error
+        reason = " ".join(str(getattr(cause, "orig", cause)).split())
+        if url.startswith("sqlite"):
+            reason += "; if the file is damaged, move it away, and the search starts anew"
         raise FerError(f"settings.storage is {shown}, which cannot be used: {reason}") from error

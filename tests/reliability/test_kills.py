@@ -10,6 +10,7 @@ import time
 import pytest
 from harness import leftovers, results, start
 from test_pipeline import update
+from test_user_data import git
 
 pytestmark = pytest.mark.reliability
 
@@ -70,3 +71,49 @@ def test_killed_stage_ends_with_the_same_bits(project, stage):
             assert int(re.search(r"going on after epoch (\d+)", after)[1]) >= int(epochs[-1]), said
         trials = re.findall(r"^trial (\d+) of", before, re.MULTILINE)
         assert not set(trials) & set(re.findall(r"^trial (\d+) of", after, re.MULTILINE)), said
+
+
+def dvc(folder, *command):
+    process = start(folder, "dvc", *command)
+    out, err = process.communicate()
+    assert process.returncode == 0, out + err
+    return out
+
+
+def start_queue(folder):
+    """Not `communicate`: the worker keeps the pipes open, as long as it lives."""
+    assert start(folder, "dvc", "queue", "start").wait() == 0
+
+
+def until(done):
+    end = time.monotonic() + 300
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_killed_queue_goes_on(project):
+    """With all its processes, as when the power fails: no other experiment is lost."""
+    options = ("--queue", "train@sample", "-S")
+    git(project, "add", "-A")
+    git(project, "commit", "-qm", "first")
+    dvc(project, "exp", "run", "-n", "one", *options, "train.seed=1")
+    dvc(project, "exp", "run", "-n", "two", *options, "train.seed=2")
+    start_queue(project)
+    until(lambda: list(project.glob(".checkpoints/*.ckpt")))
+    (file,) = project.glob(".dvc/tmp/exps/run/*/*.pid")
+    os.killpg(os.getpgid(int(file.read_text())), signal.SIGKILL)
+    dvc(project, "queue", "kill", "one")  # DVC itself takes it to be running still
+    dvc(project, "exp", "run", "-n", "one", *options, "train.seed=1")
+    start_queue(project)
+    until(lambda: dvc(project, "queue", "status").count("Success") == 2)
+    logs = [path.read_text() for path in project.glob(".dvc/tmp/exps/run/*/*.out")]
+    assert len([log for log in logs if "going on after epoch" in log]) == 1, logs
+    found = {}
+    for name in ("two", "one"):
+        git(project, "checkout", "-q", ".")
+        dvc(project, "exp", "apply", name)
+        found[name] = results(project, "train")
+    assert found["one"] != found["two"]
+    dvc(project, "repro", "--force", "--single-item", "train@sample")
+    assert results(project, "train") == found["one"]

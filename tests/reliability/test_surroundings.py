@@ -1,5 +1,7 @@
 """Disks, networks, processes and signals that fail: a clear line, or nothing happens at all."""
 
+import csv
+import glob
 import os
 import random
 import re
@@ -19,6 +21,7 @@ pytestmark = pytest.mark.reliability
 STAGES = ("sample", "prepare", "benchmark", "teach", "train", "tune", "quantize", "evaluate")
 STAGES += ("report",)
 FOLDERS = ("data", "models", "metrics", "plots", ".checkpoints", ".optuna", "wandb")
+CLOCK = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
 
 
 def can(*command):
@@ -162,3 +165,56 @@ def test_twice_gives_the_same_bits(project):
         after = results(project, name)
         different = [p for p, digest in before[name].items() if after[p] != digest]
         assert not [path for path in different if path.name not in timed]
+
+
+@pytest.mark.skipif(not CLOCK, reason="needs libfaketime (Debian: apt-get install faketime)")
+@pytest.mark.parametrize("name", ["prepare", "train", "tune"])
+def test_clock_that_jumps(project, name):
+    """By up to a month there and back, several times a second, for the database too."""
+    shutil.rmtree(project / ".optuna")
+    before, jump, draw = results(project, name), project / "jump", random.Random(name)
+    jump.write_text("+0")
+    fake = {"FAKETIME_TIMESTAMP_FILE": str(jump), "FAKETIME_NO_CACHE": "1"}
+    fake |= {"LD_PRELOAD": CLOCK, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    begun = time.monotonic()
+    process = stage(project, name, **fake)
+    while process.poll() is None:
+        time.sleep(0.2)
+        (project / "next").write_text(f"{draw.randint(-30, 30):+}d")
+        (project / "next").rename(jump)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert results(project, name) == before
+    with (project / "plots/sample/seconds.csv").open() as file:
+        seconds = [float(v) for row in csv.DictReader(file) for k, v in row.items() if k != "epoch"]
+    assert 0 <= min(seconds) <= sum(seconds)
+    assert name != "train" or sum(seconds) < time.monotonic() - begun
+
+
+LOCKS = {
+    "the first stages": lambda content: content.partition(b"prepare@sample")[0],
+    "nothing": lambda content: b"",
+    "text": lambda content: b"hello\n",
+    "a NUL": lambda content: content[:200] + b"\0" + content[201:],
+    "a conflict of git": lambda content: b"<<<<<<< HEAD\n" + content,
+    "another digest": lambda content: content.replace(b"md5: ", b"md5: f", 1),
+}
+
+
+@pytest.mark.parametrize("spoil", LOCKS.values(), ids=LOCKS)
+def test_damaged_lock_is_named_or_its_stages_run_again(project, spoil):
+    lock, before = project / "dvc.lock", results(project, "prepare")
+    content = lock.read_bytes()
+    lock.write_bytes(spoil(content))
+    process = start(project, "dvc", "repro", "prepare@sample")
+    out, said = process.communicate()
+    assert results(project, "prepare") == before
+    assert "Traceback" not in said
+    if process.returncode:
+        assert "dvc.lock'" in said, said
+        lock.unlink()
+        again = start(project, "dvc", "repro", "prepare@sample")
+        assert again.wait() == 0
+        assert results(project, "prepare") == before
+    else:
+        assert "Running stage" in out
