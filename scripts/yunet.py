@@ -23,6 +23,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fer.errors import exit_on_error
+from fer.files import seal
 
 TARGET = Path("fer/predict/yunet.onnx")
 LIBRARY = "yuface/libfacedetection.so"
@@ -36,7 +37,7 @@ def main() -> None:
         wheel.extractall(folder)
         library = ctypes.CDLL(str(Path(folder, LIBRARY)))
         TARGET.with_suffix(".LICENSE").write_bytes(wheel.read(LICENCE))
-    onnx.save(Graph(library).model(), TARGET)
+    TARGET.write_bytes(seal(Graph(library).model().SerializeToString()))
 
 
 class Graph:

@@ -56,13 +56,10 @@ def test_face_that_fills_the_picture(detector):
     np.testing.assert_allclose(found, [(0, 0, 180, 180)], atol=45)
 
 
-@pytest.mark.parametrize("how", ["fork", "spawn"])
-def test_processes_may_share_one(detector, how):
-    if how not in multiprocessing.get_all_start_methods():
-        pytest.skip(f"no {how} on this system")
+def test_other_processes_may_get_one(detector):
     pixels = np.asarray(portrait(600))
     expected = detector(pixels)
-    with multiprocessing.get_context(how).Pool(2) as pool:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert pool.apply_async(detector, [pixels]).get(timeout=60) == expected
 
 

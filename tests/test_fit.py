@@ -160,10 +160,7 @@ def test_learns(faces, checkpoint):
 
 
 def test_out_of_memory_names_the_batch_size(faces, checkpoint, monkeypatch):
-    def forward(network, images):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(Compact, "forward", forward)
+    monkeypatch.setattr(Compact, "forward", lambda network, images: torch.empty(1 << 48))
     with pytest.raises(FerError, match=r"train\.batch_size is 16: cpu has not the memory"):
         fit(faces, checkpoint)
 
@@ -178,10 +175,19 @@ def test_dead_worker_is_a_clear_error(faces, checkpoint):
 
 def test_goes_on_on_another_kind_of_device(faces, checkpoint):
     whole = fit(faces, checkpoint)
+    checkpoint.unlink()
+
+    def kill(history):
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        fit(faces, checkpoint, on_epoch=kill)
     saved = read(checkpoint)
     saved["random"] = {"cuda": torch.zeros(16, dtype=torch.uint8)}
     write(checkpoint, saved)
-    assert_same(whole, fit(faces, checkpoint))
+    seen = []
+    assert_same(whole, fit(faces, checkpoint, on_epoch=lambda rows: seen.append(len(rows))))
+    assert seen == [2, 3]
 
 
 @pytest.mark.parametrize("damage", [b"", b"text", slice(0, 1000), slice(0, -1000)])

@@ -157,9 +157,10 @@ def test_fork_after_use(faces):
     code = (
         "import os, sys, numpy as np; from fer import Recognizer\n"
         "recognizer, faces = Recognizer(threads=2), np.zeros((64, 48, 48), np.uint8)\n"
-        "recognizer.classify(faces)\n"
+        "def use(): recognizer.classify(faces), recognizer.predict(list(faces[:3]))\n"
+        "use()\n"
         "child = os.fork()\n"
-        "recognizer.classify(faces)\n"
+        "use()\n"
         "if child: assert os.waitpid(child, 0)[1] == 0\n"
         "print('done', flush=True)"
     )

@@ -151,6 +151,7 @@ def test_place_that_two_processes_queued_is_run_once(faces, sqlite):
         waiting = given_task.space.trial(
             given_task.space.start, state=TrialState.WAITING, user_attrs={"place": 0}
         )
+        waiting.set_user_attr("drawn", searching._digest(waiting, None))
         opened.add_trial(waiting)
     begun = []
 
@@ -439,6 +440,22 @@ def test_trials_that_are_not_what_was_written_are_one_line(faces, tmp_path, chan
         database.execute(change)
     with pytest.raises(FerError, match=r"/x\.db, which .*move it away, and the search starts anew"):
         search(task(faces), url, budget=budget)
+
+
+def test_waiting_trial_that_is_not_what_was_drawn_is_one_line(faces, tmp_path):
+    url = f"sqlite:///{tmp_path}/x.db"
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(searching.Task, "run", stop)
+        with pytest.raises(KeyboardInterrupt):
+            search(task(faces), url)
+    with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as database, database:
+        database.execute("UPDATE trial_params SET param_value = param_value * 0.75")
+    with pytest.raises(FerError, match=r"/x\.db, which .* is not what was drawn; .*move it away"):
+        search(task(faces), url)
 
 
 WORKER = """

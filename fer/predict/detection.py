@@ -8,12 +8,13 @@ import onnxruntime as ort
 from PIL import Image
 
 from fer.faces import FACE_SIZE
+from fer.files import read_sealed
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels; right and bottom are the first outside."""
 
 _LONG_SIDE = 448
-"""Pixels to which an image is brought; the detector sees faces of some 10 to 400."""
+"""Pixels to which an image is brought, but no more than doubled; faces of 10 to 400 are seen."""
 
 _SURE = 0.6
 """Score, 0 to 1, from which on something is a face."""
@@ -35,17 +36,18 @@ class Detector:
     """YuNet (Wu, Peng and Yu 2023, Machine Intelligence Research 20:656-665).
 
     scripts/yunet.py made the file, and says where its weights are from. It finds faces from the
-    front and from the side, up to some 30 degrees from upright. Threads may share it.
+    front and from the side, up to some 40 degrees from upright. Threads may share it.
     """
 
     def __init__(self) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # several pictures at a time make better use of the cores
-        path = Path(__file__).with_name("yunet.onnx")
-        self.session = ort.InferenceSession(path, options, ["CPUExecutionProvider"])
+        options.log_severity_level = 4  # what goes wrong is told by the exception
+        content = read_sealed(Path(__file__).with_name("yunet.onnx"))
+        self.session = ort.InferenceSession(content, options, ["CPUExecutionProvider"])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Detector, ()
+        return type(self), ()
 
     def __call__(self, pixels: np.ndarray) -> list[Box]:
         """Square boxes of the faces in uint8 [H, W], from left to right.
@@ -60,7 +62,7 @@ class Detector:
         return sorted(_crop(face / zoom) for face in _best(self._look(np.asarray(small))))
 
     def _look(self, pixels: np.ndarray) -> np.ndarray:
-        """What may be faces in uint8 [H, W], the surest first, float32 [N, 6].
+        """What may be faces in uint8 [H, W], the surest first, float [N, 6].
 
         Left, top, right, bottom, and x and y of the middle of eyes, nose and mouth.
         """
@@ -115,7 +117,7 @@ def _best(faces: np.ndarray) -> list[np.ndarray]:
 
 
 def _crop(face: np.ndarray) -> Box:
-    """The square around a face that was found, float32 [6]."""
+    """The square around a face that was found, float [6]."""
     left, top, right, bottom, x, y = face.tolist()
     side = _BOX_TO_CROP * (right - left + bottom - top) / 2
     left, top = round(x - side / 2), round(y - _CROP_ABOVE_MIDDLE * side - side / 2)

@@ -218,17 +218,18 @@ def _key(recipe: Recipe, train: Faces, val: Faces, epochs: int, teacher: Network
 def _told_in_a_line(options: Train, device: torch.device) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise FerError(
-            f"train.batch_size is {options.batch_size}: {device} has not the memory for it; try a "
-            "smaller one"
-        ) from error
-    except RuntimeError as error:  # PyTorch has no class of its own for it
-        if not str(error).startswith("DataLoader worker"):
+    except RuntimeError as error:  # PyTorch has no class of its own for most of it
+        reason = str(error).partition("\n")[0]
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in reason:
+            raise FerError(
+                f"train.batch_size is {options.batch_size}: {device} has not the memory for it; "
+                "try a smaller one"
+            ) from error
+        if not reason.startswith("DataLoader worker"):
             raise
         raise FerError(
-            f"train.num_workers is {options.num_workers}: a worker died, maybe of too little "
-            "memory; the same command goes on after the last epoch, with fewer it may end"
+            f"train.num_workers is {options.num_workers}: a worker died ({reason}); the same "
+            "command goes on after the last finished epoch; if it happens again, use fewer"
         ) from error
 
 

@@ -204,6 +204,7 @@ def _queue(
     for place in sorted(set(places) - set(_held(study))):
         values = space.draw(place, finished[:first])
         waiting = space.trial(values, state=TrialState.WAITING, user_attrs={"place": place})
+        waiting.set_user_attr("drawn", _digest(waiting, None))
         study.add_trial(waiting)
     # A sign of life before anybody takes them: without any, Optuna takes a process that was killed
     # right afterwards to be alive for ever.
@@ -223,6 +224,8 @@ def _take_one(
         if trial.number not in {own.number for own in _held(study).values()}:
             return None  # another process was faster
         place = trial.user_attrs["place"]
+        if trial.user_attrs.get("drawn") != _digest(trial, None):
+            raise StorageInternalError(f"trial {trial.number} is not what was drawn")
         with get_heartbeat_thread(trial._trial_id, storage):
             recipe = task.recipe.changed(trial.params)
             _, history = task.run(f"trial-{place}", recipe, epochs, track, quiet=True)
