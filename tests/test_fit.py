@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fer import params
 from fer.errors import FerError
-from fer.training.checkpoint import read, write
+from fer.training.checkpoint import read, save, write
 from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import best_epoch, fingerprint, input_size, seconds_per_epoch, seconds_to
@@ -92,6 +92,25 @@ def test_goes_on_after_a_stop_to_the_same_end(faces, checkpoint, name):
     assert_same(whole, fit(faces, checkpoint, recipe, on_epoch=lambda rows: seen.append(len(rows))))
     assert seen == [3]
     assert_same(whole, fit(faces, checkpoint, recipe))  # from the end of the run
+
+
+def test_file_of_a_run_that_went_on_has_the_same_bytes(faces, checkpoint, tmp_path):
+    def stop(history):
+        if len(history) == 2:
+            raise KilledError
+
+    def saved(name):
+        network, history = fit_network(
+            RECIPE, faces, faces, EPOCHS, CPU, on_epoch=lambda rows: None, checkpoint=checkpoint
+        )
+        save(tmp_path / name, network, RECIPE.model, dataset="x", scores={}, history=history)
+        checkpoint.unlink()
+        return (tmp_path / name).read_bytes()
+
+    whole = saved("whole.pt")
+    with pytest.raises(KilledError):
+        fit_network(RECIPE, faces, faces, EPOCHS, CPU, on_epoch=stop, checkpoint=checkpoint)
+    assert saved("in_parts.pt") == whole
 
 
 @settings(deadline=None)

@@ -1,5 +1,6 @@
 """The file that carries a trained network, and all that is needed to use it."""
 
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,13 @@ def save(
         training gives the same file
     """
     weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
+    # One string for each column, as pickle writes an equal one anew: that of a run that went on.
+    rows = [{sys.intern(k): v for k, v in row.items()} for row in without_seconds(history)]
     about = _ABOUT | {
         "model": model.model_dump(),
         "dataset": dataset,
         "scores": scores,
-        "history": without_seconds(history),
+        "history": rows,
     }
     write(path, about | {"weights": weights})
 
