@@ -139,7 +139,7 @@ def test_without_opencv(run, monkeypatch):
     for name in ("fer.predict.video", "fer.predict.tracking"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "cv2", None)  # which makes its import fail
-    said = "error: videos need OpenCV: pip install 'fer-pipeline[video]'"
+    said = "error: videos need OpenCV: pip install opencv-python-headless"
     assert run("--video", "in.mp4") == (said, "", "")
     assert run(PHOTO)[0] == 0
 

@@ -31,7 +31,7 @@ _EXAMPLES = """examples:
   fer predict photos/ --csv > faces.csv         a row a face
   fer predict a.jpg b.jpg --draw marked/        the pictures with boxes, into a folder
   fer predict photo.jpg --explain why.png       what the model looked at
-  fer predict --video in.mp4 --draw out.mp4     needs pip install 'fer-pipeline[video]'
+  fer predict --video in.mp4 --draw out.mp4     needs pip install opencv-python-headless
   cat photo.jpg | fer predict - --json
 """
 
@@ -235,7 +235,7 @@ def _predict_video(recognizer: Recognizer, show: Show, arguments: argparse.Names
         from fer.predict.tracking import Tracker
         from fer.predict.video import Video, writer
     except ImportError as error:
-        raise FerError("videos need OpenCV: pip install 'fer-pipeline[video]'") from error
+        raise FerError("videos need OpenCV: pip install opencv-python-headless") from error
 
     if arguments.video and arguments.draw:
         _keep_originals([arguments.video], [arguments.draw])
