@@ -18,7 +18,7 @@ test-fast: .venv/test  ## the same without what takes more than a few seconds
 reliability: .venv/test  ## kills, faults, bad input and fuzzing, for half an hour
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m "reliability or not reliability" tests/reliability
 	$(BIN)/pip install --quiet --editable '.[train,test,fuzz]'
-	$(BIN)/python tests/reliability/fuzz_csv.py -runs=1000000 -max_total_time=300
+	$(BIN)/python tests/reliability/fuzz_csv.py -runs=1000000 -max_total_time=180
 
 lint: .venv/test  ## check style, imports, types and the tables of the README
 	$(BIN)/ruff check .
