@@ -161,7 +161,8 @@ def test_folder_that_cannot_be_written_to_is_one_line(users):
 def test_readme_on_fer2013_word_for_word(users):
     text = (ROOT / "README.md").read_text()
     section = text.partition("\n## FER2013\n")[2].partition("\n## ")[0]
-    commands = "".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL)).splitlines()
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
+    commands = blocks.replace("\\\n", " ").splitlines()
     assert commands
     for command in commands:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
