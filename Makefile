@@ -10,7 +10,7 @@ repro: .venv/train  ## set up, and run every stage on the data set that params.y
 	$(BIN)/dvc repro --force
 
 test: .venv/test  ## set up, and run the tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/test  ## the same without what takes more than a few seconds
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m 'not qemu and not slow and not reliability'
