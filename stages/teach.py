@@ -1,13 +1,14 @@
 """Train the teacher: a larger network, of which `train` has a small one learn."""
 
+from functools import partial
 from pathlib import Path
 
-from fer import faces, files, params, tracking
-from fer.errors import FerError, exit_on_error
+from fer import files, params, tracking
+from fer.errors import exit_on_error
 from fer.machine import machine
-from fer.training import checkpoint, distributed, evaluation
+from fer.training import checkpoint, distributed, evaluation, runs
 from fer.training.device import pick_device
-from fer.training.fit import best_epoch, checkpoint_path, fit, seconds_per_epoch
+from fer.training.fit import best_epoch, checkpoint_path, seconds_per_epoch
 from fer.training.networks import parameter_count
 
 
@@ -23,24 +24,12 @@ def main() -> None:
         for folder in (metrics, metrics / "timings"):
             files.write_json(folder / "teach.json", {"dataset": p.dataset, "epochs": 0})
         return
-    train, val = faces.load(data / "train"), faces.load(data / "val")
-    new = val[~faces.is_in(val, train)]
-    if not len(new):
-        raise FerError(f"{data}: every val face stands in the training split too")
-    state = checkpoint_path(p.teach, train, new, p.teacher_epochs)
-
-    config = {"dataset": p.dataset, "epochs": p.teacher_epochs} | p.teach.model_dump()
-    with tracking.run(p.settings.wandb, f"teach-{p.dataset}", config) as run:
-        network, history = fit(
-            p.teach,
-            train,
-            new,
-            p.teacher_epochs,
-            device,
-            on_epoch=lambda history: run.log(history[-1]),
-            checkpoint=state,
-        )
-    scores = evaluation.val_scores(network, train, val)
+    splits, track = runs.load(data), partial(tracking.run, p.settings.wandb)
+    given = (p.teach, splits.train, splits.new, p.teacher_epochs)
+    state = checkpoint_path(*given)
+    name = f"teach-{p.dataset}"
+    network, history = runs.run(track, name, *given, device, checkpoint=state)
+    scores = evaluation.val_scores(network, splits.train, splits.val)
     path, model = models / "teacher.pt", p.teach.model
     checkpoint.save(path, network, model, dataset=p.dataset, scores=scores, history=history)
     report = {

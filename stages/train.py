@@ -3,14 +3,15 @@
 On several devices: `torchrun --nproc-per-node=2 -m stages.train`.
 """
 
+from functools import partial
 from pathlib import Path
 
-from fer import faces, files, params, tracking
-from fer.errors import FerError, exit_on_error
+from fer import files, params, tracking
+from fer.errors import exit_on_error
 from fer.machine import machine
-from fer.training import checkpoint, distributed, evaluation
+from fer.training import checkpoint, distributed, evaluation, runs
 from fer.training.clock import seconds, without_seconds
-from fer.training.fit import best_epoch, checkpoint_path, fit, seconds_per_epoch, seconds_to
+from fer.training.fit import best_epoch, checkpoint_path, seconds_per_epoch, seconds_to
 from fer.training.networks import parameter_count
 
 LEVELS = (0.5, 0.55, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.7, 0.8, 0.9)
@@ -20,39 +21,26 @@ LEVELS = (0.5, 0.55, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.7, 0.8, 0.9)
 def main() -> None:
     p = params.load()
     data, plots = Path("data", p.dataset), Path("plots", p.dataset)
-    train, val = faces.load(data / "train"), faces.load(data / "val")
-    new = val[~faces.is_in(val, train)]
-    if not len(new):
-        raise FerError(f"{data}: every val face stands in the training split too")
+    splits = runs.load(data)
     models, teacher = Path("models", p.dataset), None
     if p.teacher_epochs:
         teacher, _ = checkpoint.load(models / "teacher" / "teacher.pt")
-    state = checkpoint_path(p.recipe, train, new, p.epochs, teacher)
+    given = (p.recipe, splits.train, splits.new, p.epochs)
+    state = checkpoint_path(*given, teacher)
 
-    config = {"dataset": p.dataset, "epochs": p.epochs} | p.recipe.model_dump()
     with distributed.group(p.settings.device) as device:
         first = distributed.is_first()
-        mode = p.settings.wandb if first else "disabled"
-        with tracking.run(mode, f"train-{p.dataset}", config) as run:
-            network, history = fit(
-                p.recipe,
-                train,
-                new,
-                p.epochs,
-                device,
-                on_epoch=lambda history: run.log(history[-1]),
-                checkpoint=state,
-                teacher=teacher,
-                quiet=not first,
-            )
+        track = partial(tracking.run, p.settings.wandb if first else "disabled")
+        run = partial(runs.run, track, f"train-{p.dataset}", *given, device)
+        network, history = run(checkpoint=state, teacher=teacher, quiet=not first)
     if not first:
         return
-    scores = evaluation.val_scores(network, train, val)
+    scores = evaluation.val_scores(network, splits.train, splits.val)
     path = models / "baseline.pt"
     checkpoint.save(path, network, p.model, dataset=p.dataset, scores=scores, history=history)
     report = {
         "dataset": p.dataset,
-        "faces": {"train": len(train), "val": len(val), "val_new": len(new)},
+        "faces": splits.counts(),
         "model": p.model.model_dump(),
         "parameters": parameter_count(network),
         "epochs": len(history),

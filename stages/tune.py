@@ -3,13 +3,13 @@
 from functools import partial
 from pathlib import Path
 
-from fer import faces, files, params, tracking
+from fer import files, params, tracking
 from fer.errors import FerError, exit_on_error
 from fer.machine import machine
-from fer.training import checkpoint, distributed, evaluation
+from fer.training import checkpoint, distributed, evaluation, runs
 from fer.training.clock import without_seconds
 from fer.training.device import pick_device
-from fer.training.fit import best_epoch, checkpoint_path, fit
+from fer.training.fit import best_epoch, checkpoint_path
 from fer.tuning import finals
 from fer.tuning.search import Task, search
 from fer.tuning.space import Space, Trial
@@ -20,13 +20,10 @@ def main() -> None:
     distributed.refuse_several("tune")
     device, budget = pick_device(p.settings.device), p.search
     data, models, plots = (Path(top, p.dataset) for top in ("data", "models", "plots"))
-    train, val = faces.load(data / "train"), faces.load(data / "val")
-    new = val[~faces.is_in(val, train)]
-    if not len(new):
-        raise FerError(f"{data}: every val face stands in the training split too")
+    splits = runs.load(data)
     network, before = checkpoint.load(models / "baseline.pt")
     space = Space(p.recipe, p.tune)
-    task = Task(train, new, p.recipe, space, device)
+    task = Task(splits.train, splits.new, p.recipe, space, device)
     track = partial(tracking.run, p.settings.wandb, group=f"{p.dataset}-{task.key(budget.epochs)}")
     trials = search(task, p.dataset, budget, p.settings.storage, track)
 
@@ -47,25 +44,17 @@ def main() -> None:
         teacher = None
         if p.teacher_epochs:
             teacher, _ = checkpoint.load(models / "teacher" / "teacher.pt")
-        state = checkpoint_path(better, train, new, p.epochs, teacher)
-        with track(f"tuned-{p.dataset}", better.model_dump()) as run:
-            network, history = fit(
-                better,
-                train,
-                new,
-                p.epochs,
-                device,
-                on_epoch=lambda history: run.log(history[-1]),
-                checkpoint=state,
-                teacher=teacher,
-            )
-        scores = evaluation.val_scores(network, train, val)
+        given = (better, splits.train, splits.new, p.epochs)
+        state = checkpoint_path(*given, teacher)
+        run = partial(runs.run, track, f"tuned-{p.dataset}", *given, device)
+        network, history = run(checkpoint=state, teacher=teacher)
+        scores = evaluation.val_scores(network, splits.train, splits.val)
     path, model = models / "tuned.pt", better.model
     checkpoint.save(path, network, model, dataset=p.dataset, scores=scores, history=history)
 
     report = {
         "dataset": p.dataset,
-        "faces": {"train": len(train), "val": len(val), "val_new": len(new)},
+        "faces": splits.counts(),
         "trials": {
             "complete": sum(trial.accuracy is not None for trial in trials),
             "diverged": sum(trial.accuracy is None for trial in trials),

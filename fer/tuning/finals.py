@@ -11,7 +11,8 @@ import torch
 from fer.params import Recipe
 from fer.training.evaluation import logits
 from fer.training.fit import DivergedError
-from fer.tuning.search import Task, Track
+from fer.training.runs import Track
+from fer.tuning.search import Task
 from fer.tuning.space import Trial
 
 ERRORS = 2.0

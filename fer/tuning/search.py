@@ -9,8 +9,8 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +32,11 @@ from tqdm import tqdm
 from fer.errors import FerError
 from fer.faces import Faces
 from fer.params import Recipe, Search, home
-from fer.tracking import Run
-from fer.training.fit import DivergedError, best_epoch, checkpoint_path, fit
+from fer.training import runs
+from fer.training.fit import DivergedError, best_epoch, checkpoint_path
 from fer.training.networks import Network, build
+from fer.training.runs import Track
 from fer.tuning.space import GENERATION, Space, Trial
-
-Track = Callable[[str, dict], AbstractContextManager[Run]]
-"""From a run's name and configuration to a block in which its epochs are logged."""
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # the latter are those that diverged
 _BEAT, _GRACE = 5, 30
@@ -71,17 +69,9 @@ class Task:
 
         Raises DivergedError.
         """
-        with track(name, recipe.model_dump()) as run:
-            return fit(
-                recipe,
-                self.train,
-                self.val,
-                epochs,
-                self.device,
-                on_epoch=lambda history: run.log(history[-1]),
-                checkpoint=self.checkpoint(recipe, epochs),
-                quiet=quiet,
-            )
+        state = self.checkpoint(recipe, epochs)
+        given = (name, recipe, self.train, self.val, epochs, self.device)
+        return runs.run(track, *given, checkpoint=state, quiet=quiet)
 
     def forget(self, recipes: Iterable[Recipe], epochs: int) -> None:
         """Remove what is kept of such runs."""
