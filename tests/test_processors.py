@@ -13,6 +13,7 @@ import torch
 
 from fer.data import sample
 from fer.params import load
+from scripts import without_avx512
 
 ROOT = Path(__file__).parents[1]
 QEMU = shutil.which("qemu-x86_64")
@@ -57,6 +58,19 @@ def test_int8_says_the_same_without_vnni(faces, tmp_path, dataset):
     # Sums of integers that fit 16 bits, and the same float32 at their ends.
     assert (here.argmax(1) == there.argmax(1)).all()
     assert np.abs(here - there).max() < 1e-4
+
+
+def test_ways_to_run_where_switches_hide_what_the_processor_has():
+    code = (
+        "import numpy as np\n"
+        "from pathlib import Path\n"
+        "from fer.bench.runtimes import by_openvino\n"
+        "path, faces = Path('models/sample/fer.onnx'), np.zeros((2, 48, 48), np.uint8)\n"
+        "plain, fast = (by_openvino(path, name)(1)(faces) for name in ('f32', 'bf16'))\n"
+        "assert (plain == fast).all()"
+    )
+    environment = os.environ | without_avx512.SWITCHES
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
 
 
 @pytest.mark.qemu

@@ -13,6 +13,7 @@ import torch
 from fer.faces import Faces
 from fer.machine import cores
 from fer.predict.recognizer import Recognizer
+from fer.training.device import pick_precision
 from fer.training.evaluation import probabilities
 
 Predictor = Callable[[np.ndarray], np.ndarray]
@@ -65,7 +66,13 @@ def by_recognizer(path: Path) -> Maker:
 
 
 def by_openvino(path: Path, precision: str) -> Maker:
-    """OpenVINO, with a graph for each number of faces; precision: "f32" or "bf16"."""
+    """OpenVINO, with a graph for each number of faces.
+
+    precision: "f32", or "bf16", which is float32 where the processor has no bfloat16
+    """
+    # OpenVINO sees to that itself, but not where ONEDNN_MAX_CPU_ISA hides what the processor has.
+    if pick_precision("auto", torch.device("cpu")) != torch.bfloat16:
+        precision = "f32"
 
     def make(threads: int) -> Predictor:
         core = openvino.Core()
