@@ -119,6 +119,7 @@ class Train(Section):
     sizes: Annotated[list[Annotated[int, Field(ge=24, le=INPUT_SIZE)]], Field(min_length=1)]
     augment: Augment
     distill: Distill = Distill()
+    refine: Annotated[int, Field(ge=0)] = 0
     seed: Seed = 0
     num_workers: Annotated[int, Field(ge=0, le=256)] = 0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -159,8 +160,9 @@ class Recipe(Section):
             **{"train.augment": Augment, "train.distill": Distill},
         }
         every = [f"{path}.{name}" for path, one in sections.items() for name in one.model_fields]
-        # Trials have no teacher, finals seeds of their own, and workers change nothing but time.
-        without = ("train.distill.", "train.seed", "train.num_workers")
+        # Trials have no teacher and are not refined, finals have seeds of their own, and workers
+        # change nothing but time.
+        without = ("train.distill.", "train.refine", "train.seed", "train.num_workers")
         return [n for n in every if isinstance(self.get(n), Value) and not n.startswith(without)]
 
 

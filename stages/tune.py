@@ -10,6 +10,7 @@ from fer.training import checkpoint, distributed, evaluation, runs
 from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import best_epoch, checkpoint_path
+from fer.training.refining import refine
 from fer.tuning import finals
 from fer.tuning.search import Task, search
 from fer.tuning.space import Space, Trial
@@ -48,6 +49,8 @@ def main() -> None:
         state = checkpoint_path(*given, teacher)
         run = partial(runs.run, track, f"tuned-{p.dataset}", *given, device)
         network, history = run(checkpoint=state, teacher=teacher)
+        options = better.train
+        network = refine(network, splits.train, epochs=options.refine, seed=options.seed)
         scores = evaluation.val_scores(network, splits.train, splits.val)
     path, model = models / "tuned.pt", better.model
     checkpoint.save(path, network, model, dataset=p.dataset, scores=scores, history=history)

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-import torch.nn.functional as F
 from onnx import numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -25,17 +24,13 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 from torch.nn.utils import parametrize
-from torch.optim.lr_scheduler import CosineAnnealingLR
-from tqdm import tqdm
 
 from fer.deploy.export import quiet, tidy
 from fer.errors import FerError
 from fer.faces import Faces
 from fer.files import scratch
-from fer.params import Augment
-from fer.training.device import keep_freed_memory
-from fer.training.loading import loader
 from fer.training.networks import Network
+from fer.training.refining import imitate
 
 _METHODS = {
     "minmax": CalibrationMethod.MinMax,
@@ -49,41 +44,26 @@ _OPERATORS = ["Add", "AveragePool", "Concat", "Conv", "GlobalAveragePool", "MaxP
 _LARGEST = 64
 """Of an int8 weight: two products then fit 16 bits. ONNX Runtime calls it `reduce_range`."""
 
-_VIEWS = Augment(flip=0.5, shift=2)
-_BATCH, _LR = 64, 2e-4
-"""Of the fine-tuning; found on FER2013's PublicTest."""
-
 
 def finetune(network: Network, quantized: Path, faces: Faces, *, epochs: int, seed: int) -> Network:
-    """A copy of `network` whose weights do well in spite of the roundings of int8.
+    """A copy of `network` whose weights say what `network` says in spite of the roundings of int8.
 
-    Learned from the labels of randomly shifted and mirrored `faces`, and from what `network` says
-    of them without roundings (distillation: Polino et al. 2018, arXiv:1802.05668).
+    Learned on randomly shifted and mirrored `faces` (distillation: Polino et al. 2018,
+    arXiv:1802.05668).
 
     quantized: the graph that `quantize` makes of `network`, which has the ranges of the activations
     """
-    student = copy.deepcopy(network).eval()  # so that BatchNorm stays as it is exported
-    batches = loader(
-        faces, _VIEWS, batch_size=_BATCH, seed=seed, num_workers=0, device=torch.device("cpu")
-    )
-    optimizer = torch.optim.Adam(student.parameters(), _LR)
-    steps = epochs * len(batches)
-    schedule = CosineAnnealingLR(optimizer, max(1, steps))
-    keep_freed_memory()
-    bar = tqdm(total=steps, desc="fine-tuning int8", unit="step", disable=None)
-    with bar, _rounded(student, quantized):
-        for batches.sampler.epoch in range(epochs):
-            for images, labels in batches:
-                with torch.no_grad():
-                    wanted = network(images).log_softmax(1)
-                found = student(images).log_softmax(1)
-                loss = F.nll_loss(found, labels)
-                loss = loss + F.kl_div(found, wanted, reduction="batchmean", log_target=True)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                bar.update()
+    student = copy.deepcopy(network)
+    with _rounded(student, quantized):
+        imitate(
+            student,
+            network,
+            faces,
+            epochs=epochs,
+            seed=seed,
+            labels=False,
+            task="fine-tuning int8",
+        )
     return student
 
 

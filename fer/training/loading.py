@@ -54,12 +54,14 @@ class Shuffled(Sampler[Key]):
         return -(-self.count // self.batch_size)
 
     def __iter__(self) -> Iterator[Key]:
-        first, *seeds = np.random.SeedSequence([self.seed, self.epoch]).generate_state(
-            1 + len(self)
-        )
-        order = torch.randperm(self.count, generator=torch.Generator().manual_seed(int(first)))
+        first, *seeds = self.draws(1 + len(self))
+        order = torch.randperm(self.count, generator=torch.Generator().manual_seed(first))
         for indices, seed in zip(order.split(self.batch_size), seeds, strict=True):
-            yield indices, int(seed), self.size, distributed.share(len(indices))
+            yield indices, seed, self.size, distributed.share(len(indices))
+
+    def draws(self, count: int) -> list[int]:
+        """Numbers from 0 to 2^32 - 1 that are the epoch's own; more begin with the same."""
+        return np.random.SeedSequence([self.seed, self.epoch]).generate_state(count).tolist()
 
 
 def loader(
@@ -84,4 +86,5 @@ def loader(
         num_workers=num_workers,
         persistent_workers=persistent and num_workers > 0,
         pin_memory=num_workers > 0 and device.type == "cuda",
+        generator=torch.Generator(),  # which leaves alone the one that dropout draws from
     )

@@ -1,0 +1,61 @@
+import copy
+
+import torch
+import torch.nn.functional as F
+
+from fer.params import Model
+from fer.training import evaluation
+from fer.training.networks import build
+from fer.training.refining import imitate, refine
+
+
+def made(faces):
+    torch.manual_seed(0)
+    network = build(Model(name="compact", width=0.5)).train()
+    network(torch.tensor(faces.images)[:, None, 2:46, 2:46] / 255)  # so that BatchNorm knows them
+    return network.eval()
+
+
+def loss(network, faces):
+    return F.cross_entropy(
+        evaluation.logits(network, torch.tensor(faces.images)), torch.tensor(faces.labels).long()
+    )
+
+
+def apart(a, b, faces):
+    ours, theirs = (evaluation.logits(one, torch.tensor(faces.images)) for one in (a, b))
+    return (ours.softmax(1) - theirs.softmax(1)).abs().mean()
+
+
+def test_refining_learns_the_labels_and_leaves_the_network_alone(faces):
+    network = made(faces)
+    before = copy.deepcopy(network.state_dict())
+    refined = refine(network, faces, epochs=10, seed=0)
+    assert loss(refined, faces) < loss(network, faces)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    buffers = zip(network.buffers(), refined.buffers(), strict=True)
+    assert all(torch.equal(a, b) for a, b in buffers)  # BatchNorm's
+
+
+def test_refining_for_no_epochs_changes_nothing(faces):
+    network = made(faces)
+    refined = refine(network, faces, epochs=0, seed=0)
+    assert loss(refined, faces) == loss(network, faces)
+
+
+def test_same_seed_same_refinement(faces):
+    network = made(faces)
+    first, again, other = (refine(network, faces, epochs=1, seed=seed) for seed in (0, 0, 1))
+    assert loss(first, faces) == loss(again, faces) != loss(other, faces)
+
+
+def test_imitation_needs_no_labels(faces):
+    network, wrong = made(faces), copy.deepcopy(faces)
+    wrong.labels[:] = 0
+    students = [made(faces) for _ in range(2)]
+    for student, given in zip(students, (faces, wrong), strict=True):
+        student.head.bias.data.add_(torch.arange(7) / 7)
+        before = apart(student, network, faces)
+        imitate(student, network, given, epochs=5, seed=0, labels=False, task="imitating")
+        assert apart(student, network, faces) < before
+    assert loss(students[0], faces) == loss(students[1], faces)
