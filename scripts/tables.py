@@ -62,6 +62,18 @@ def finals() -> Iterable[list[str]]:
         yield [name, percent(final["mean"]), lead]
 
 
+def curve() -> Iterable[list[str]]:
+    yield ["network, float32", "parameters", "kB", "val", "test", "ms for a face, 1 thread"]
+    for row in table("curve"):
+        yield [
+            row["network"],
+            f"{int(row['parameters']):,}",
+            f"{int(row['bytes']) / 1000:.0f}",
+            *(percent(float(row[key])) for key in ("val_accuracy", "test_accuracy")),
+            f"{float(row['latency_ms_1_thread']):.3f}",
+        ]
+
+
 def runtimes() -> Iterable[list[str]]:
     yield ["", "kB", "val", "ms for a face, 1 thread", "faces a second, 1 thread", "all threads"]
     for name, row in ways().items():
@@ -136,6 +148,7 @@ TABLES: dict[str, Callable[[], Iterable[list[str]]]] = {
         results,
         search,
         finals,
+        curve,
         runtimes,
         processors,
         loading,

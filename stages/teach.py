@@ -10,6 +10,7 @@ from fer.training import checkpoint, distributed, evaluation, runs
 from fer.training.device import pick_device
 from fer.training.fit import best_epoch, checkpoint_path, seconds_per_epoch
 from fer.training.networks import parameter_count
+from fer.training.refining import refine
 
 
 def main() -> None:
@@ -29,6 +30,8 @@ def main() -> None:
     state = checkpoint_path(*given)
     name = f"teach-{p.dataset}"
     network, history = runs.run(track, name, *given, device, checkpoint=state)
+    options = p.teach.train
+    network = refine(network, splits.train, epochs=options.refine, seed=options.seed)
     scores = evaluation.val_scores(network, splits.train, splits.val)
     path, model = models / "teacher.pt", p.teach.model
     checkpoint.save(path, network, model, dataset=p.dataset, scores=scores, history=history)

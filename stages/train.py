@@ -1,4 +1,4 @@
-"""Train the recipe of params.yaml, and keep the epoch that is best on new faces of val.
+"""Train the recipe of params.yaml, keep the epoch that is best on new faces of val, refine it.
 
 On several devices: `torchrun --nproc-per-node=2 -m stages.train`.
 """

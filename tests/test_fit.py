@@ -33,6 +33,11 @@ def fit(faces, checkpoint, recipe=RECIPE, epochs=EPOCHS, on_epoch=lambda history
     return network.state_dict(), history
 
 
+def at_the_end(faces, checkpoint, recipe):
+    options = {"on_epoch": lambda history: None, "checkpoint": checkpoint}
+    return fit_network(recipe, faces, faces[:35], EPOCHS, CPU, **options)[0]
+
+
 def assert_same(a, b):
     assert without_seconds(a[1]) == without_seconds(b[1])
     assert all(torch.equal(a[0][name], b[0][name]) for name in a[0])
@@ -93,6 +98,7 @@ def test_goes_on_after_a_stop_to_the_same_end(faces, checkpoint, name):
     assert_same(whole, fit(faces, checkpoint, recipe, on_epoch=lambda rows: seen.append(len(rows))))
     assert seen == [3]
     assert_same(whole, fit(faces, checkpoint, recipe))  # from the end of the run
+    assert not at_the_end(faces, checkpoint, recipe).training
 
 
 def test_file_of_a_run_that_went_on_has_the_same_bytes(faces, checkpoint, tmp_path):
@@ -211,11 +217,11 @@ def test_seconds_are_means_that_add_up():
     assert seconds_per_epoch(history) == {"data": 2, "compute": 2, "validation": 2, "total": 6}
 
 
-def test_fingerprint_is_of_all_but_the_workers(faces):
+def test_fingerprint_is_of_all_but_the_workers_and_what_follows(faces):
     def of(values):
         return fingerprint(RECIPE.changed(values), faces, faces[:35])
 
-    assert of({}) == of({"train.num_workers": 2})
+    assert of({}) == of({"train.num_workers": 2, "train.refine": 5})
     assert of({}) != of({"train.lr": 0.01})
     assert of({}) != of({"model.width": 1.0})
     assert of({}) != fingerprint(RECIPE, faces[:35], faces)

@@ -13,7 +13,7 @@ import torch
 
 from fer.data import sample
 from fer.params import load
-from scripts import without_avx512
+from scripts.without_avx512 import SWITCHES
 
 ROOT = Path(__file__).parents[1]
 QEMU = shutil.which("qemu-x86_64")
@@ -60,7 +60,8 @@ def test_int8_says_the_same_without_vnni(faces, tmp_path, dataset):
     assert np.abs(here - there).max() < 1e-4
 
 
-def test_ways_to_run_where_switches_hide_what_the_processor_has():
+@pytest.mark.parametrize("names", [["ATEN_CPU_CAPABILITY"], ["ONEDNN_MAX_CPU_ISA"], [*SWITCHES]])
+def test_ways_to_run_where_switches_hide_what_the_processor_has(names):
     code = (
         "import numpy as np\n"
         "from pathlib import Path\n"
@@ -69,7 +70,7 @@ def test_ways_to_run_where_switches_hide_what_the_processor_has():
         "plain, fast = (by_openvino(path, name)(1)(faces) for name in ('f32', 'bf16'))\n"
         "assert (plain == fast).all()"
     )
-    environment = os.environ | without_avx512.SWITCHES
+    environment = os.environ | {name: SWITCHES[name] for name in names}
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
 
 

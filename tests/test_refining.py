@@ -37,6 +37,13 @@ def test_refining_learns_the_labels_and_leaves_the_network_alone(faces):
     assert all(torch.equal(a, b) for a, b in buffers)  # BatchNorm's
 
 
+def test_network_in_training_is_refined_as_one_in_use(faces):
+    network, other = made(faces), made(faces).train()
+    refined = [refine(one, faces, epochs=2, seed=0) for one in (network, other)]
+    assert loss(refined[0], faces) == loss(refined[1], faces)
+    assert loss(network, faces) == loss(other, faces)
+
+
 def test_refining_for_no_epochs_changes_nothing(faces):
     network = made(faces)
     refined = refine(network, faces, epochs=0, seed=0)

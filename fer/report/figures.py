@@ -103,7 +103,7 @@ def history(path: Path, baseline: pd.DataFrame, tuned: pd.DataFrame, dataset: st
             axes.plot(rows["epoch"], rows[f"val_{key}"], color=color, label=name)
             axes.plot(best["epoch"], best[f"val_{key}"], "o", color=ORANGE)
         rate.plot(rows["epoch"], rows["lr"], color=color)
-    loss.set_title("loss; pale: train; dot: kept", fontsize=10)
+    loss.set_title("loss; pale: train; dot: kept, then refined", fontsize=10)
     accuracy.set_title("accuracy, val: new faces", fontsize=10)
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     loss.legend(frameon=False, fontsize=8)

@@ -136,7 +136,7 @@ def fit(
             if not quiet:
                 _show(row, epochs, bar)
     network.load_state_dict(state.best)
-    return network, state.history
+    return network.eval(), state.history
 
 
 def input_size(sizes: Sequence[int], epoch: int, epochs: int) -> int:
@@ -194,8 +194,8 @@ def fingerprint(recipe: Recipe, train: Faces, val: Faces, *others: object) -> st
 
     others: what else it depends on, by its repr
     """
-    # The number of workers changes the speed only.
-    options = recipe.train.model_copy(update={"num_workers": 0})
+    # The number of workers changes the speed only, and what is refined is a finished network.
+    options = recipe.train.model_copy(update={"num_workers": 0, "refine": 0})
     digest = hashlib.sha256(f"{recipe.model!r} {options!r} {others!r}".encode())
     here = Path(__file__).parent
     code = [here.parent / "faces.py", *sorted(here.rglob("*.py"))]

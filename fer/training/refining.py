@@ -21,6 +21,8 @@ _BATCH, _LR = 64, 2e-4
 def refine(network: Network, faces: Faces, *, epochs: int, seed: int) -> Network:
     """A copy of `network`, trained on by the labels of faces that are only shifted and mirrored.
 
+    And by what `network` says of them, which keeps it from forgetting the others.
+
     After He et al. 2019, arXiv:1909.09148: a network trained on strong augmentation gains by some
     epochs at the end without it.
     """
@@ -41,12 +43,14 @@ def imitate(
 ) -> None:
     """Train `student` to say what `network` says of randomly shifted and mirrored `faces`.
 
-    BatchNorm stays as it is. In float32, on the network's device.
+    In float32, on the network's device; both are put into the state of use, so that nothing is
+    dropped out and BatchNorm's statistics stay as they are.
 
     labels: whether to learn from the labels as much
     task: what a progress bar calls it
     """
     student.eval()
+    network.eval()
     device = next(student.parameters()).device
     batches = loader(faces, _VIEWS, batch_size=_BATCH, seed=seed, num_workers=0, device=device)
     optimizer = torch.optim.Adam(student.parameters(), _LR)
