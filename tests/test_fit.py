@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fer import params
 from fer.errors import FerError
-from fer.training.checkpoint import save
+from fer.training.checkpoint import read, save, write
 from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import best_epoch, fingerprint, input_size, seconds_per_epoch, seconds_to
@@ -197,6 +197,23 @@ def test_dead_worker_is_a_clear_error(faces, checkpoint):
 
     with pytest.raises(FerError, match=r"train\.num_workers is 2: a worker died"):
         fit(faces, checkpoint, RECIPE.changed({"train.num_workers": 2}), on_epoch=kill)
+
+
+def test_goes_on_on_another_kind_of_device(faces, checkpoint):
+    whole = fit(faces, checkpoint)
+    checkpoint.unlink()
+
+    def kill(history):
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        fit(faces, checkpoint, on_epoch=kill)
+    saved = read(checkpoint)
+    saved["random"] = {"cuda": torch.zeros(16, dtype=torch.uint8)}
+    write(checkpoint, saved)
+    seen = []
+    assert_same(whole, fit(faces, checkpoint, on_epoch=lambda rows: seen.append(len(rows))))
+    assert seen == [2, 3]
 
 
 @pytest.mark.parametrize("damage", [b"", b"text", slice(0, 1000), slice(0, -1000)])

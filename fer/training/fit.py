@@ -111,7 +111,9 @@ def fit(
             lr = schedule.get_last_lr()[0]
             size = input_size(options.sizes, epoch, epochs)
             batches.sampler.epoch, batches.sampler.size = epoch, size
-            torch.manual_seed(batches.sampler.draws(1)[0])  # of dropout, after a stop too
+            # As a DataLoader that starts workers anew would, though these are kept and draw apart:
+            # so was the teacher trained that ships, whose dropout draws next.
+            torch.empty((), dtype=torch.int64).random_()
             said = None
             if teacher:  # the views that it was asked about, in turn
                 batches.sampler.epoch = view = epoch % len(state.words)
@@ -332,6 +334,10 @@ class _State:
 
     def __init__(self, network: Network, optimizer: Optimizer, schedule: LRScheduler) -> None:
         self.parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+        self.device = next(network.parameters()).device
+        cpu = self.device.type == "cpu"
+        self.random = torch if cpu else torch.get_device_module(self.device)
+        self.where = () if cpu else (self.device,)
         self.key = ""
         self.history: list[Row] = []
         self.best: dict[str, torch.Tensor] = {}
@@ -346,7 +352,8 @@ class _State:
         parts = {name: part.state_dict() for name, part in self.parts.items()}
         words = [] if distributed.several() else self.words
         own = {"history": self.history, "best": self.best, "words": words}
-        write(path, {"key": self.key, **own, **parts})
+        draws = {self.device.type: self.random.get_rng_state(*self.where)}  # of dropout
+        write(path, {"key": self.key, "random": draws, **own, **parts})
 
     def resume(self, path: Path) -> None:
         if distributed.from_first(self.key) != self.key:
@@ -359,6 +366,8 @@ class _State:
             return
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
+        if self.device.type in saved["random"]:  # another kind of device draws otherwise
+            self.random.set_rng_state(saved["random"][self.device.type], *self.where)
         self.history, self.best, self.words = (saved[k] for k in ("history", "best", "words"))
         if distributed.several():
             self.words = []  # they are of one process's shares: each asks again

@@ -54,14 +54,12 @@ class Shuffled(Sampler[Key]):
         return -(-self.count // self.batch_size)
 
     def __iter__(self) -> Iterator[Key]:
-        first, *seeds = self.draws(1 + len(self))
-        order = torch.randperm(self.count, generator=torch.Generator().manual_seed(first))
+        first, *seeds = np.random.SeedSequence([self.seed, self.epoch]).generate_state(
+            1 + len(self)
+        )
+        order = torch.randperm(self.count, generator=torch.Generator().manual_seed(int(first)))
         for indices, seed in zip(order.split(self.batch_size), seeds, strict=True):
-            yield indices, seed, self.size, distributed.share(len(indices))
-
-    def draws(self, count: int) -> list[int]:
-        """Numbers from 0 to 2^32 - 1 that are the epoch's own; more begin with the same."""
-        return np.random.SeedSequence([self.seed, self.epoch]).generate_state(count).tolist()
+            yield indices, int(seed), self.size, distributed.share(len(indices))
 
 
 def loader(
