@@ -30,8 +30,7 @@ def main() -> None:
     state = checkpoint_path(*given)
     name = f"teach-{p.dataset}"
     network, history = runs.run(track, name, *given, device, checkpoint=state)
-    options = p.teach.train
-    network = refine(network, splits.train, epochs=options.refine, seed=options.seed)
+    network = refine(network, splits.train, p.teach.train)
     scores = evaluation.val_scores(network, splits.train, splits.val)
     path, model = models / "teacher.pt", p.teach.model
     checkpoint.save(path, network, model, dataset=p.dataset, scores=scores, history=history)

@@ -36,8 +36,7 @@ def main() -> None:
         network, history = run(checkpoint=state, teacher=teacher, quiet=not first)
     if not first:
         return
-    options = p.train
-    network = refine(network, splits.train, epochs=options.refine, seed=options.seed)
+    network = refine(network, splits.train, p.train)
     scores = evaluation.val_scores(network, splits.train, splits.val)
     path = models / "baseline.pt"
     checkpoint.save(path, network, p.model, dataset=p.dataset, scores=scores, history=history)

@@ -49,8 +49,7 @@ def main() -> None:
         state = checkpoint_path(*given, teacher)
         run = partial(runs.run, track, f"tuned-{p.dataset}", *given, device)
         network, history = run(checkpoint=state, teacher=teacher)
-        options = better.train
-        network = refine(network, splits.train, epochs=options.refine, seed=options.seed)
+        network = refine(network, splits.train, better.train)
         scores = evaluation.val_scores(network, splits.train, splits.val)
     path, model = models / "tuned.pt", better.model
     checkpoint.save(path, network, model, dataset=p.dataset, scores=scores, history=history)

@@ -1,12 +1,20 @@
 import copy
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
+from fer import params
 from fer.params import Model
 from fer.training import evaluation
 from fer.training.networks import build
 from fer.training.refining import imitate, refine
+
+RECIPE = params.load(Path(__file__).parents[1] / "params.yaml").recipe
+
+
+def options(epochs, seed=0):
+    return RECIPE.train.model_copy(update={"refine": epochs, "seed": seed})
 
 
 def made(faces):
@@ -30,7 +38,7 @@ def apart(a, b, faces):
 def test_refining_learns_the_labels_and_leaves_the_network_alone(faces):
     network = made(faces)
     before = copy.deepcopy(network.state_dict())
-    refined = refine(network, faces, epochs=10, seed=0)
+    refined = refine(network, faces, options(10))
     assert loss(refined, faces) < loss(network, faces)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     buffers = zip(network.buffers(), refined.buffers(), strict=True)
@@ -39,20 +47,20 @@ def test_refining_learns_the_labels_and_leaves_the_network_alone(faces):
 
 def test_network_in_training_is_refined_as_one_in_use(faces):
     network, other = made(faces), made(faces).train()
-    refined = [refine(one, faces, epochs=2, seed=0) for one in (network, other)]
+    refined = [refine(one, faces, options(2)) for one in (network, other)]
     assert loss(refined[0], faces) == loss(refined[1], faces)
     assert loss(network, faces) == loss(other, faces)
 
 
 def test_refining_for_no_epochs_changes_nothing(faces):
     network = made(faces)
-    refined = refine(network, faces, epochs=0, seed=0)
+    refined = refine(network, faces, options(0))
     assert loss(refined, faces) == loss(network, faces)
 
 
 def test_same_seed_same_refinement(faces):
     network = made(faces)
-    first, again, other = (refine(network, faces, epochs=1, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (refine(network, faces, options(1, seed)) for seed in (0, 0, 1))
     assert loss(first, faces) == loss(again, faces) != loss(other, faces)
 
 

@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from tqdm import tqdm
 
 from fer.faces import Faces
-from fer.params import Augment
+from fer.params import Augment, Train
 from fer.training.device import keep_freed_memory
 from fer.training.loading import loader
 from fer.training.networks import Network
@@ -18,16 +18,25 @@ _BATCH, _LR = 64, 2e-4
 """Found on FER2013's PublicTest."""
 
 
-def refine(network: Network, faces: Faces, *, epochs: int, seed: int) -> Network:
+def refine(network: Network, faces: Faces, options: Train) -> Network:
     """A copy of `network`, trained on by the labels of faces that are only shifted and mirrored.
 
-    And by what `network` says of them, which keeps it from forgetting the others.
+    And by what `network` says of them, which keeps it from forgetting the others, for
+    `options.refine` epochs from `options.seed`.
 
     After He et al. 2019, arXiv:1909.09148: a network trained on strong augmentation gains by some
     epochs at the end without it.
     """
     refined = copy.deepcopy(network)
-    imitate(refined, network, faces, epochs=epochs, seed=seed, labels=True, task="refining")
+    imitate(
+        refined,
+        network,
+        faces,
+        epochs=options.refine,
+        seed=options.seed,
+        labels=True,
+        task="refining",
+    )
     return refined
 
 
