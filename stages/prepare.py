@@ -14,8 +14,10 @@ def main() -> None:
     folder = Path("data", "raw", p.dataset)
     # An experiment in a temporary folder has what git tracks; what the user brought is at home.
     raw.link(params.home() / folder, folder)
+    source = raw.find(folder)
+    print(f"reading {source}", flush=True)
     start = time.perf_counter()
-    splits, bad_rows = fer2013.read(raw.find(folder), p.prepare.on_bad_row)
+    splits, bad_rows = fer2013.read(source, p.prepare.on_bad_row)
     seconds = time.perf_counter() - start
     cleaned = splits | {"train": cleaning.clean_train(splits, p.prepare)}
 

@@ -96,7 +96,9 @@ def test_repro_reads_it_and_what_it_was_changed_to(clone):
     path = clone / "data/raw/fer2013/mine.csv"
     path.write_bytes(csv(seed=1, count=140))
     switch(clone)
-    assert "Running stage 'prepare@fer2013'" in dvc(clone, "repro", *FIRST_STAGES)
+    said = dvc(clone, "repro", *FIRST_STAGES)
+    assert "Running stage 'prepare@fer2013'" in said
+    assert "reading data/raw/fer2013/mine.csv" in said
     assert (images(clone) == FIRST).all()
     assert "up to date" in dvc(clone, "repro", *FIRST_STAGES)
 
