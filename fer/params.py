@@ -69,7 +69,7 @@ class Benchmark(Section):
 
 
 class Settings(Section):
-    """Where and how to run; none changes a result, so no stage depends on them."""
+    """Where and how to run: no result changes but by roundings, and no stage depends on them."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")]
     wandb: Literal["offline", "online", "disabled"]

@@ -4,8 +4,8 @@
     npm install --prefix JS @vladmandic/face-api @tensorflow/tfjs @tensorflow/tfjs-backend-wasm
     python -m scripts.compare --fer FER/bin/python --face-api JS
 
-prints the table of docs/comparison.md, from FER2013's test faces in data/fer2013/test. Each gets
-them as they are, 48 x 48 pixels, one after the other, with one thread.
+prints the first columns of docs/comparison.md, from FER2013's test faces in data/fer2013/test. Each
+gets them as they are, 48 x 48 pixels, one after the other, with one thread.
 """
 
 import argparse
@@ -132,7 +132,9 @@ def main() -> None:
         if arguments.face_api:
             commands["@vladmandic/face-api"] = ["node", script, file, arguments.face_api.absolute()]
             found = arguments.face_api.rglob("*")
-            sizes["@vladmandic/face-api"] = sum(one.stat().st_size for one in found)
+            sizes["@vladmandic/face-api"] = sum(
+                one.stat().st_size for one in found if one.is_file()
+            )
         for name, command in commands.items():
             answers, ms, first = run(command, folder)
             right = np.mean([label_of(one) for one in answers] == labels)

@@ -3,8 +3,8 @@
     python -m scripts.curve 0.42 0.72
 
 trains `deep` at these widths by the teacher's recipe, after `dvc repro` of FER2013, and writes
-plots/fer2013/curve.csv, a row for each network. What is trained is kept in .checkpoints, so that a
-second call goes on, or only measures again.
+plots/fer2013/curve.csv, a row for each of these networks. What is trained is kept in .checkpoints,
+so that a second call goes on, or only measures again.
 """
 
 import sys
@@ -26,6 +26,8 @@ DATASET = "fer2013"
 
 def main() -> None:
     p = params.load()
+    if not sys.argv[1:] or not p.budget[DATASET].teacher_epochs:
+        raise FerError(f"needs widths, as 0.42, and budget.{DATASET}.teacher_epochs above 0")
     data, models = Path("data", DATASET), Path("models", DATASET)
     splits, test = runs.load(data), faces.load(data / "test")
     device, track = pick_device(p.settings.device), partial(tracking.run, p.settings.wandb)

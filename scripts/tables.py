@@ -19,7 +19,7 @@ DATASET = "fer2013"
 def results() -> Iterable[list[str]]:
     found, train, tune = read("evaluate"), read("train"), read("tune")
     quantize, teach = read("quantize"), read("teach")  # without a teacher, its row is left out
-    yield ["", "parameters", "val", "test", "test, flip-averaged", "test, faces not in training"]
+    yield ["", "parameters", "val", "test", "test, flip-averaged", "test, faces in no other split"]
     val = {
         "teacher": teach.get("val_accuracy"),
         "baseline": train["val_accuracy"],
@@ -39,17 +39,8 @@ def results() -> Iterable[list[str]]:
             continue
         plain, flipped = found[model]["plain"], found[model]["flip_averaged"]
         accuracies = (val[model], plain["accuracy"], flipped["accuracy"], plain["accuracy_new"])
-        parameters = teach["parameters"] if model == "teacher" else train["parameters"]
+        parameters = found["parameters"].get(model, found["parameters"][quantize["model"]])
         yield [name, f"{parameters:,}", *map(percent, map(float, accuracies))]
-
-
-def search() -> Iterable[list[str]]:
-    tune = read("tune")
-    title = f"{sum(tune['trials'].values())} trials of {tune['epochs']['trial']} epochs"
-    yield [title, "train", "val", "val, faces not in training", "val loss"]
-    for name, row in (("before: the recipe", tune["before"]), ("after: the winner", tune["after"])):
-        keys = ("train_accuracy", "val_accuracy", "val_new_accuracy")
-        yield [name, *(percent(row[key]) for key in keys), f"{row['val_loss']:.3f}"]
 
 
 def finals() -> Iterable[list[str]]:
@@ -146,7 +137,6 @@ TABLES: dict[str, Callable[[], Iterable[list[str]]]] = {
     function.__name__: function
     for function in (
         results,
-        search,
         finals,
         curve,
         runtimes,

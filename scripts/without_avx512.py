@@ -25,13 +25,16 @@ _ANSWER = b"\x31\xc9\x6a\x07\x58"
 
 
 def main() -> None:
+    if not sys.argv[1:]:
+        sys.exit("error: which command? python -m scripts.without_avx512 COMMAND")
     with tempfile.TemporaryDirectory() as folder:
         for package in PACKAGES:
             source = Path(find_spec(package).origin).parent
             shutil.copytree(source, Path(folder, package))
-        changed = [patch(library) for library in Path(folder).rglob("*.so*")]
-        if sum(changed) < len(PACKAGES):
-            sys.exit("error: found nowhere that the libraries ask for AVX-512: is this x86 Linux?")
+            if not sum(patch(library) for library in Path(folder, package).rglob("*.so*")):
+                sys.exit(
+                    f"error: found nowhere that {package} asks for AVX-512: is this x86 Linux?"
+                )
         paths = [folder, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = os.environ | SWITCHES | {"PYTHONPATH": os.pathsep.join(paths)}
         sys.exit(subprocess.run(sys.argv[1:], env=environment).returncode)

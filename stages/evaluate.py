@@ -11,6 +11,7 @@ from fer.errors import FerError, exit_on_error
 from fer.predict.recognizer import Recognizer
 from fer.report import figures, scores
 from fer.training import checkpoint, evaluation
+from fer.training.networks import parameter_count
 
 EXPORTED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
 
@@ -18,10 +19,10 @@ EXPORTED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
 def main() -> None:
     p = params.load()
     data, models, plots = (Path(top, p.dataset) for top in ("data", "models", "plots"))
-    test, train = faces.load(data / "test"), faces.load(data / "train")
-    new = ~faces.is_in(test, train)
+    train, val, test = (faces.load(data / split) for split in ("train", "val", "test"))
+    new = ~(faces.is_in(test, train) | faces.is_in(test, val))
     if not new.any():
-        raise FerError(f"{data}: every test face stands in the training split too")
+        raise FerError(f"{data}: every test face stands in the training split or in val too")
     networks = {name: checkpoint.load(models / f"{name}.pt")[0] for name in ("baseline", "tuned")}
     if p.teacher_epochs:
         networks["teacher"], _ = checkpoint.load(models / "teacher" / "teacher.pt")
@@ -51,6 +52,7 @@ def main() -> None:
     report = {
         "dataset": p.dataset,
         "faces": {"test": len(test), "test_new": int(new.sum())},
+        "parameters": {name: parameter_count(network) for name, network in networks.items()},
         **judged,
         "warning": warning,
         "int8_against_float32": scores.mcnemar(right["int8"], right["float32"]),

@@ -300,6 +300,22 @@ def test_drawn_folders_keep_their_structure(run, folder, tmp_path):
     ]
 
 
+def test_what_stands_beside_the_inputs_is_never_overwritten(run, folder):
+    """`folder/a.jpg` is another photo than `folder/more/a.jpg`, as cameras begin anew to count."""
+    (folder / "more").mkdir()
+    shutil.copy(PHOTO, folder / "more" / "a.jpg")
+    (folder / "a.jpg").write_bytes(b"another photo")
+    status, out, err = run("predict", folder / "more", "--draw", folder)
+    assert (status, out) == (1, "")
+    assert (
+        err == f"error: {folder}/a.jpg: is there already, beside what is read; name another place\n"
+    )
+    assert (folder / "a.jpg").read_bytes() == b"another photo"
+    for _ in range(2):  # a folder of drawings may be drawn again
+        status, _, err = run("predict", folder / "more", "--draw", folder / "drawn")
+        assert (status, err) == (0, "")
+
+
 def test_inputs_are_never_overwritten(run, folder, tmp_path):
     photo = folder / "a.jpg"
     made = make_video(tmp_path / "in.mp4", frames=1)

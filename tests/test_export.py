@@ -124,6 +124,12 @@ def outputs(path, images, optimized):
     return session.run(names, {"faces": images})
 
 
+def test_channels_of_zeros_change_no_answer(float32, faces, monkeypatch):
+    found = classify(quantized(float32, faces), faces.images)
+    monkeypatch.setattr(quantize, "_widen_input", lambda path: None)
+    assert (classify(quantized(float32, faces), faces.images) == found).all()
+
+
 def test_int8_sums_do_not_overflow_on_this_processor(float32, faces):
     """The int8 kernels against the same graph in float32, for the faces that drive sums furthest.
 

@@ -77,6 +77,7 @@ def report(splits: Mapping[str, Faces]) -> dict[str, int]:
         "identical_groups_of_different_labels": sum(len(set(g)) > 1 for g in identical),
         "val_faces_in_train": int(is_in(splits["val"], splits["train"]).sum()),
         "test_faces_in_train": int(is_in(splits["test"], splits["train"]).sum()),
+        "test_faces_in_val": int(is_in(splits["test"], splits["val"]).sum()),
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from fer.errors import FerError
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zip", ".zip", ".tar.gz", ".tgz", ".tar", ".gz")
-"""What a data set is recognized by; of two kinds of file, the first is taken."""
+"""What a data set is recognized by; of two kinds of one name, the first is taken."""
 
 _KAGGLE_NAMES = ("fer2013", "icml_face_data")
 """Names of Kaggle's files without their suffixes, the preferred one first."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -40,6 +40,9 @@ _METHODS = {
 
 _OPERATORS = ["Add", "AveragePool", "Concat", "Conv", "GlobalAveragePool", "MaxPool", "Mul", "Relu"]
 """What is computed in int8; the mean of the maps and the softmax stay in float32."""
+
+_CHANNELS = 4
+"""Of the input, which ONNX Runtime's quick int8 kernels take in fours; those of zeros cost less."""
 
 _LARGEST = 64
 """Of an int8 weight: two products then fit 16 bits. ONNX Runtime calls it `reduce_range`."""
@@ -94,6 +97,8 @@ def quantize(
             calibrate_method=_METHODS[method],
         )
         _leave_room(written)
+        if portable:
+            _widen_input(written)
         tidy(written, target)
 
 
@@ -121,6 +126,28 @@ def _leave_room(path: Path) -> None:
         )
         for name, array in zip(names, halved, strict=True):
             tensors[name].CopyFrom(numpy_helper.from_array(array, name))
+    onnx.save(model, path)
+
+
+def _widen_input(path: Path) -> None:
+    """Give an int8 graph's first convolution `_CHANNELS` channels, of which one has weights.
+
+    It says the same, in 0.8 to 0.9 of the time for one face (docs/processors.md).
+    """
+    model = onnx.load(path)
+    graph = model.graph
+    tensors = {c.name: c for c in graph.initializer}
+    makers = {output: node for node in graph.node for output in node.output}
+    first = next(node for node in graph.node if node.op_type == "Conv")
+    face, weight = (makers[name] for name in first.input[:2])
+    stored = numpy_helper.to_array(tensors[weight.input[0]])
+    padded = np.pad(stored, ((0, 0), (0, _CHANNELS - stored.shape[1]), (0, 0), (0, 0)))
+    tensors[weight.input[0]].CopyFrom(numpy_helper.from_array(padded, weight.input[0]))
+    shape = numpy_helper.from_array(np.array([1, _CHANNELS, 1, 1]), "channels")
+    graph.initializer.append(shape)
+    expand = helper.make_node("Expand", [face.input[0], shape.name], ["wide"])
+    graph.node.insert(list(graph.node).index(face), expand)
+    face.input[0] = "wide"
     onnx.save(model, path)
 
 
@@ -234,6 +261,7 @@ def _difference(conv: nn.Conv2d, integers: np.ndarray) -> float:
 
     Signs do not count, as BatchNorm may turn those of a channel.
     """
+    integers = integers[:, : conv.weight.shape[1]]  # without the input's channels of zeros
     if conv.weight.shape != integers.shape:
         return float("inf")
     largest = conv.weight.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-8)

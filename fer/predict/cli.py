@@ -119,6 +119,7 @@ def _predict_images(recognizer: Recognizer, show: Show, arguments: argparse.Name
     paths, failed = _files(arguments.images)
     targets = _targets(arguments.images, paths, arguments.draw) if arguments.draw else {}
     _check_targets(paths, [*targets.values(), *filter(None, [arguments.explain])])
+    _keep_others(paths, targets, arguments.draw)
     explained: list[tuple[str, Face]] = []
     small = 0
     # Here, as Ctrl-C would wait for a thread that reads.
@@ -223,6 +224,22 @@ def _keep_originals(inputs: list[Path], written: list[Path]) -> None:
     for target in written:
         if os.path.realpath(target) in originals:
             raise FerError(f"{target}: is an input, and is not overwritten; name another place")
+
+
+def _keep_others(inputs: list[Path], targets: dict[Path, Path], draw: Path | None) -> None:
+    """Raise FerError where an image would replace a file in a folder which the inputs lie in.
+
+    It may be an original as well, as a folder's own folders are not read.
+    """
+    folder = os.path.realpath(draw or "")
+    if not draw or not os.path.isdir(folder):
+        return
+    if any(Path(os.path.realpath(path)).is_relative_to(folder) for path in inputs):
+        for target in targets.values():
+            if os.path.lexists(target):
+                raise FerError(
+                    f"{target}: is there already, beside what is read; name another place"
+                )
 
 
 def _save(image: Image.Image, path: Path) -> None:

@@ -171,13 +171,12 @@ class Recognizer:
 
     def _run(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
         """The outputs for faces uint8 [N, 48, 48], of the mirror images too where that is on."""
-        found = self._run_once(outputs, np.ascontiguousarray(faces))
         if not self.flip:
-            return found
-        mirrored = self._run_once(outputs, np.ascontiguousarray(faces[..., ::-1]))
+            return self._run_once(outputs, np.ascontiguousarray(faces))
+        both = self._run_once(outputs, np.concatenate([faces, faces[..., ::-1]]))
+        halves = [(part[: len(faces)], part[len(faces) :]) for part in both]
         # A map is of places in the face, and is mirrored back.
-        back = [part[..., ::-1] if part.ndim == 4 else part for part in mirrored]
-        return [(a + b) / 2 for a, b in zip(found, back, strict=True)]
+        return [(a + (b[..., ::-1] if b.ndim == 4 else b)) / 2 for a, b in halves]
 
     def _run_once(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
         if len(faces) <= _SHARE:

@@ -25,8 +25,7 @@ def scores(found: np.ndarray, labels: np.ndarray, new: np.ndarray, bins: int) ->
 
     found: probabilities [N, 7]
     labels: [N]
-    new: bool [N], the faces that do not stand in the training split; their accuracy is
-        `accuracy_new`
+    new: bool [N], the faces that stand in no other split; their accuracy is `accuracy_new`
     bins: of the calibration error
     """
     predicted = found.argmax(1)
