@@ -13,7 +13,7 @@ from PIL import Image
 from fer import Recognizer, faces
 from fer.errors import exit_on_error
 from fer.faces import FACE_SIZE
-from fer.predict.detection import Detector, cut
+from fer.predict.detection import Box, Detector, cut
 
 SHOWN = 144
 """Pixels of a face in the picture in which it is looked for, which is three times as wide."""
@@ -50,7 +50,13 @@ def found(face: np.ndarray, detector: Detector) -> np.ndarray | None:
     boxes = detector(picture)
     if not boxes:
         return None
-    return cut(picture, min(boxes, key=lambda box: abs(box[0] + box[2] - 3 * SHOWN)))
+    return cut(picture, min(boxes, key=off_middle))
+
+
+def off_middle(box: Box) -> int:
+    """Pixels, doubled, from a box's middle to that of the picture, along both sides."""
+    left, top, right, bottom = box
+    return abs(left + right - 3 * SHOWN) + abs(top + bottom - 3 * SHOWN)
 
 
 def shrunk(images: np.ndarray, size: int) -> np.ndarray:

@@ -126,6 +126,15 @@ def test_standard_input(run, monkeypatch):
     assert out.startswith("-: Neutral ")
 
 
+def test_standard_input_is_drawn_again(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(PHOTO.read_bytes())))
+        status, _, err = run("predict", "-", "--draw", ".")
+        assert (status, err) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["-.png"]
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
 def test_pipe_with_a_name_does_not_hang(folder):
     os.mkfifo(folder / "pipe.jpg")
@@ -311,6 +320,10 @@ def test_what_stands_beside_the_inputs_is_never_overwritten(run, folder):
         err == f"error: {folder}/a.jpg: is there already, beside what is read; name another place\n"
     )
     assert (folder / "a.jpg").read_bytes() == b"another photo"
+    (folder / "links").mkdir()
+    (folder / "links" / "a.jpg").symlink_to(PHOTO)
+    status, _, err = run("predict", folder / "links", "--draw", folder)
+    assert (status, err.count("is there already")) == (1, 1)
     for _ in range(2):  # a folder of drawings may be drawn again
         status, _, err = run("predict", folder / "more", "--draw", folder / "drawn")
         assert (status, err) == (0, "")

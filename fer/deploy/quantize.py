@@ -132,7 +132,8 @@ def _leave_room(path: Path) -> None:
 def _widen_input(path: Path) -> None:
     """Give an int8 graph's first convolution `_CHANNELS` channels, of which one has weights.
 
-    It says the same, in 0.8 to 0.9 of the time for one face (docs/processors.md).
+    It says the same, in some 0.9 of the time for one face (docs/processors.md). Where something
+    else reads what that convolution does, nothing is done.
     """
     model = onnx.load(path)
     graph = model.graph
@@ -141,7 +142,9 @@ def _widen_input(path: Path) -> None:
     first = next(node for node in graph.node if node.op_type == "Conv")
     face, weight = (makers[name] for name in first.input[:2])
     stored = numpy_helper.to_array(tensors[weight.input[0]])
-    padded = np.pad(stored, ((0, 0), (0, _CHANNELS - stored.shape[1]), (0, 0), (0, 0)))
+    if stored.shape[1] != 1 or sum(face.output[0] in node.input for node in graph.node) > 1:
+        return
+    padded = np.pad(stored, ((0, 0), (0, _CHANNELS - 1), (0, 0), (0, 0)))
     tensors[weight.input[0]].CopyFrom(numpy_helper.from_array(padded, weight.input[0]))
     shape = numpy_helper.from_array(np.array([1, _CHANNELS, 1, 1]), "channels")
     graph.initializer.append(shape)

@@ -86,7 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--draw",
         type=_path,
-        help="write the image or video with boxes; of several images, a folder",
+        help="write the image or video with boxes; of several images, a folder, in which nothing "
+        "is replaced if the images lie in it too",
     )
     predict.add_argument(
         "--explain", type=_path, help="write an image of what the model looked at in each face"
@@ -234,7 +235,10 @@ def _keep_others(inputs: list[Path], targets: dict[Path, Path], draw: Path | Non
     folder = os.path.realpath(draw or "")
     if not draw or not os.path.isdir(folder):
         return
-    if any(Path(os.path.realpath(path)).is_relative_to(folder) for path in inputs):
+    places = [
+        os.path.realpath(p) for path in inputs if path != _STANDARD for p in (path, path.parent)
+    ]
+    if any(Path(place).is_relative_to(folder) for place in places):
         for target in targets.values():
             if os.path.lexists(target):
                 raise FerError(
