@@ -1,5 +1,6 @@
 """Mistakes of the user and stops, told in one line."""
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -29,10 +30,14 @@ def exit_on_error(main: Callable[[], None]) -> None:
 
 
 def stop_in_one_line() -> None:
-    """From now on, Ctrl-C and SIGTERM end this process within two seconds, with one line."""
+    """From now on, Ctrl-C and SIGTERM end this process within two seconds, with one line.
+
+    When all is done, they are ignored: while it clears up, Python would end without the line.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as of `nohup`
             signal.signal(number, _stop)
+            atexit.register(signal.signal, number, signal.SIG_IGN)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

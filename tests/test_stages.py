@@ -1,6 +1,10 @@
-"""dvc.yaml says all that a stage's result depends on, and nothing is said twice."""
+"""dvc.yaml says all that a stage's result depends on, nothing is said twice, and how one ends."""
 
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import grimp
@@ -51,3 +55,22 @@ def test_stages_have_no_function_but_main():
 
 def test_params_yaml_is_valid():
     load(ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stop_when_all_is_done_is_ignored(number):
+    """In what Python has to clear up, which here is a second of sleep."""
+    code = "import atexit, time; atexit.register(time.sleep, 1); import stages; print(flush=True)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in the background without it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    process.stdout.readline()
+    time.sleep(0.3)
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert (process.returncode, said) == (0, "")

@@ -34,7 +34,7 @@ SMALL = {
     },
 }
 
-TIMINGS = ("timings", "benchmark.csv", "runtimes.csv", "seconds.csv")
+TIMINGS = ("timings", "speeds.json", "benchmark.csv", "runtimes.csv", "seconds.csv")
 """What is another after a rerun, by a part of its path."""
 
 

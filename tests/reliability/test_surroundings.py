@@ -71,7 +71,7 @@ def test_full_disk(project, name):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_stop_at_any_moment(project, name):
-    """Also while the stage imports. At the very end, when all is written, Python ends at once."""
+    """Also while the stage imports. At the very end, when all is written, it ends as it would."""
     shutil.rmtree(project / ".optuna")
     begun = time.monotonic()
     stage(project, name).communicate()
@@ -87,7 +87,9 @@ def test_stop_at_any_moment(project, name):
         os.killpg(process.pid, number)
         _, said = process.communicate()
         assert time.monotonic() - begun < 2, said
-        assert process.returncode != 0
+        if process.returncode == 0:
+            assert not said
+            continue
         (line,) = said.splitlines()
         assert line == "stopped; give the same command again, and it goes on from here"
     process = stage(project, name)
