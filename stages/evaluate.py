@@ -20,7 +20,7 @@ def main() -> None:
     p = params.load()
     data, models, plots = (Path(top, p.dataset) for top in ("data", "models", "plots"))
     train, val, test = (faces.load(data / split) for split in ("train", "val", "test"))
-    new = ~(faces.is_in(test, train) | faces.is_in(test, val))
+    new = ~faces.is_in(test, train, val)
     if not new.any():
         raise FerError(f"{data}: every test face stands in the training split or in val too")
     networks = {name: checkpoint.load(models / f"{name}.pt")[0] for name in ("baseline", "tuned")}

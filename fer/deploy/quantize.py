@@ -109,8 +109,7 @@ def _leave_room(path: Path) -> None:
     scale; ONNX Runtime makes sure only that the bias by itself fits.
     """
     model = onnx.load(path)
-    tensors = {c.name: c for c in model.graph.initializer}
-    makers = {output: node for node in model.graph.node for output in node.output}
+    tensors, makers = _by_name(model.graph)
     for node in model.graph.node:
         if node.op_type != "Conv" or len(node.input) < 3:
             continue
@@ -137,8 +136,7 @@ def _widen_input(path: Path) -> None:
     """
     model = onnx.load(path)
     graph = model.graph
-    tensors = {c.name: c for c in graph.initializer}
-    makers = {output: node for node in graph.node for output in node.output}
+    tensors, makers = _by_name(graph)
     first = next(node for node in graph.node if node.op_type == "Conv")
     face, weight = (makers[name] for name in first.input[:2])
     stored = numpy_helper.to_array(tensors[weight.input[0]])
@@ -154,14 +152,22 @@ def _widen_input(path: Path) -> None:
     onnx.save(model, path)
 
 
+def _by_name(
+    graph: onnx.GraphProto,
+) -> tuple[dict[str, onnx.TensorProto], dict[str, onnx.NodeProto]]:
+    """A graph's constants, and of each other tensor the node that makes it."""
+    tensors = {constant.name: constant for constant in graph.initializer}
+    return tensors, {output: node for node in graph.node for output in node.output}
+
+
 def check_portable(path: Path) -> None:
     """Raise FerError where the answers of the int8 graph at `path` could depend on the processor.
 
     That is, unless the weights of each convolution are int8 from -64 to 64 with a zero point of 0.
     """
     graph = onnx.load(path).graph
-    constants = {c.name: numpy_helper.to_array(c) for c in graph.initializer}
-    makers = {output: node for node in graph.node for output in node.output}
+    tensors, makers = _by_name(graph)
+    constants = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}
     layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
     for number, node in enumerate(layers, 1):
         weight = makers.get(node.input[1])
@@ -247,8 +253,8 @@ def _rounded(network: Network, quantized: Path) -> Iterator[None]:
 def _int8_layers(quantized: Path) -> list[tuple[np.ndarray, float, int]]:
     """Of each convolution of an int8 graph its weights, and scale and zero point of its input."""
     graph = onnx.load(quantized).graph
-    constants = {c.name: numpy_helper.to_array(c) for c in graph.initializer}
-    makers = {output: node for node in graph.node for output in node.output}
+    tensors, makers = _by_name(graph)
+    constants = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}
     found = []
     for node in graph.node:
         if node.op_type == "Conv":

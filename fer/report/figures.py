@@ -126,6 +126,7 @@ def seconds(path: Path, table: pd.DataFrame, dataset: str) -> None:
     axes.set_ylabel("seconds")
     axes.set_ylim(top=1.6 * sum(heights).max())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))  # more, found after the layout, have no room
     axes.legend(frameon=False, fontsize=8, loc="upper right")
     _plain(axes)
     _save(path, figure, f"{dataset}: seconds of an epoch")

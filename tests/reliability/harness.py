@@ -35,6 +35,7 @@ SMALL = {
 }
 
 TIMINGS = ("timings", "speeds.json", "benchmark.csv", "runtimes.csv", "seconds.csv")
+TIMINGS += ("quantize.png", "benchmark.png", "seconds.png", "report.html")
 """What is another after a rerun, by a part of its path."""
 
 
