@@ -1,12 +1,13 @@
 """Mistakes of the user and stops, told in one line."""
 
-import atexit
 import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 _PATIENCE = 1.0
 """Seconds that what runs when a stop comes has to put things in order."""
@@ -27,24 +28,28 @@ def exit_on_error(main: Callable[[], None]) -> None:
         raise
     except (FerError, OSError) as error:
         sys.exit(f"error: {error}")
+    finally:
+        _ignore_stops()
 
 
 def stop_in_one_line() -> None:
-    """From now on, Ctrl-C and SIGTERM end this process within two seconds, with one line.
-
-    When all is done, they are ignored: while it clears up, Python would end without the line.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """From now on, Ctrl-C and SIGTERM end this process within two seconds, with one line."""
+    for number in _STOPS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as of `nohup`
             signal.signal(number, _stop)
-            atexit.register(signal.signal, number, signal.SIG_IGN)
+
+
+def _ignore_stops() -> None:
+    """When all is done: while PyTorch clears up, a Python handler ends in a segmentation fault."""
+    for number in _STOPS:
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     if multiprocessing.parent_process():  # a DataLoader worker's parent says it
         os._exit(128 + number)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _ignore_stops()
     os.write(2, b"stopped; give the same command again, and it goes on from here\n")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what says so too: imports, workers, libraries
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, whatever it is in

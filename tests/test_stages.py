@@ -59,8 +59,9 @@ def test_params_yaml_is_valid():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stop_when_all_is_done_is_ignored(number):
-    """In what Python has to clear up, which here is a second of sleep."""
-    code = "import atexit, time; atexit.register(time.sleep, 1); import stages; print(flush=True)"
+    """In what libraries have to clear up, which here is a second of sleep."""
+    code = "import stages, atexit, time; from fer.errors import exit_on_error as run; "
+    code += "run(lambda: (atexit.register(time.sleep, 1), print(flush=True)))"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
