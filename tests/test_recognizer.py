@@ -290,6 +290,19 @@ def test_bits_are_told_by_the_largest_value(bits):
 def test_transparent_is_white():
     image = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
     assert (images.grey(image) == 255).all()
+    with pytest.raises(FerError, match="mode La cannot be made grey"):
+        images.grey(Image.new("La", (4, 4), (0, 0)))
+
+
+def test_transparent_of_16_bits_is_white(tmp_path):
+    pixels = np.array([[0, 30000], [65535, 0]], np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "a.png", transparency=0)
+    assert images.grey(Image.open(tmp_path / "a.png")).tolist() == [[255, 116], [255, 255]]
+
+
+def test_either_order_of_bytes():
+    pixels = np.array([[0, 65535]], ">u2")
+    assert images.grey(pixels).tolist() == [[0, 255]]
 
 
 @pytest.mark.parametrize(
@@ -309,6 +322,23 @@ def test_array_that_is_no_image(recognizer, array, said):
     with pytest.raises(FerError) as error:
         recognizer.predict(array)
     assert said in str(error.value)
+
+
+def test_pil_image_that_is_cut_off(recognizer):
+    with pytest.raises(FerError, match="image: cannot be read: image file is truncated"):
+        recognizer.predict(Image.open(BytesIO(PHOTO.read_bytes()[:3000])))
+
+
+@pytest.mark.parametrize("faces", [np.zeros((2, 48, 48)), np.zeros((2, 44, 44), np.uint8)])
+def test_classify_says_what_faces_are(recognizer, faces):
+    with pytest.raises(FerError, match=r"faces are uint8 \[N, 48, 48\], not "):
+        recognizer.classify(faces)
+
+
+@pytest.mark.parametrize("threads", [-1, 0])
+def test_threads_are_at_least_one(threads):
+    with pytest.raises(FerError, match="threads is"):
+        Recognizer(threads=threads)
 
 
 def break_file(path, content):
@@ -388,6 +418,7 @@ def test_boxes_that_are_given(recognizer):
         ([(1, 2, 3)], "a box is left, top, right, bottom"),
         ([("a", 2, 3, 4)], "a box is left, top, right, bottom"),
         ([7], "a box is left, top, right, bottom"),
+        ([(0, 0, float("inf"), 9)], "a box is left, top, right, bottom"),
     ],
 )
 def test_boxes_that_are_none(recognizer, boxes, said):

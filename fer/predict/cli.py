@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -136,9 +137,15 @@ def _predict_images(recognizer: Recognizer, show: Show, arguments: argparse.Name
         small += sum(face.box[2] - face.box[0] < SMALL for face in faces)
         explained += [(str(path), face) for face in faces] if arguments.explain else []
         if arguments.draw:
-            _save(drawing.mark(image, faces), targets[path])
-    if arguments.explain and explained:
+            try:
+                _save(drawing.mark(image, faces), targets[path])
+            except FerError as error:
+                _complain(error)
+                failed = True
+    if explained:
         _save(drawing.explain(explained, recognizer.classes), arguments.explain)
+    elif arguments.explain:
+        print(f"warning: no face found: {arguments.explain} is not written", file=sys.stderr)
     if small:
         print(
             f"warning: faces of less than {SMALL} pixels, whose emotions are guesses: {small}",
@@ -212,10 +219,11 @@ def _targets(given: list[Path], paths: list[Path], draw: Path) -> dict[Path, Pat
 def _check_targets(inputs: list[Path], written: list[Path]) -> None:
     """Raise FerError for what is no image's name, an input's, or two images'."""
     _keep_originals(inputs, written)
+    places = Counter(map(os.path.realpath, written))
     for target in written:
         if target.suffix.lower() not in images.SUFFIXES:
             raise FerError(f"{target}: an image is written as one of {sorted(images.SUFFIXES)}")
-        if [os.path.realpath(one) for one in written].count(os.path.realpath(target)) > 1:
+        if places[os.path.realpath(target)] > 1:
             raise FerError(f"{target}: two images would be written there; name another place")
 
 
@@ -248,7 +256,10 @@ def _keep_others(inputs: list[Path], targets: dict[Path, Path], draw: Path | Non
 
 def _save(image: Image.Image, path: Path) -> None:
     with atomic_path(path) as temporary:
-        image.save(temporary)
+        try:
+            image.save(temporary)
+        except ValueError as error:  # such as of more pixels than WebP has
+            raise FerError(f"{path}: cannot be written: {error}") from error
 
 
 def _predict_video(recognizer: Recognizer, show: Show, arguments: argparse.Namespace) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,12 +20,14 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 def load(image: Any) -> Image.Image | np.ndarray:
     """The image that a path, the content of a file or an open file has; or `image` as it is.
 
-    Upright by its EXIF. Raises FerError where it is neither, nor a PIL image or an array.
+    Upright by its EXIF. Raises FerError where it is neither, nor a PIL image or an array, or cannot
+    be read.
     """
     if isinstance(image, np.ndarray):
         return image
     if isinstance(image, Image.Image):
-        return ImageOps.exif_transpose(image)
+        with _told("image"):
+            return ImageOps.exif_transpose(image)
     if isinstance(image, str | os.PathLike):
         return read(Path(image))
     if isinstance(image, bytes):
@@ -47,9 +51,15 @@ def read(path: Path | BinaryIO, name: str | None = None) -> Image.Image:
     name = name or str(path)
     if isinstance(path, Path) and _is_special(path):
         raise FerError(f"{name}: is no regular file; what comes from a pipe is given as -")
+    with _told(name), Image.open(path) as image:
+        return ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Pillow's errors in a line."""
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image)
+        yield
     except UnidentifiedImageError as error:
         raise FerError(f"{name}: is not an image, or of a kind that cannot be read") from error
     except Image.DecompressionBombError as error:
@@ -81,14 +91,14 @@ def _convert(image: Image.Image | np.ndarray, mode: str) -> Image.Image:
     if isinstance(image, np.ndarray):
         image = _from_array(image)
     elif image.mode.startswith("I"):  # more than 8 bits, which Pillow would cut off at 255
-        image = Image.fromarray(_to_8_bits(np.asarray(image)))
+        image = _from_deep(image)
     elif image.mode == "F":
         image = Image.fromarray(_from_float(np.asarray(image)))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
     try:
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
         return image.convert(mode)
     except ValueError as error:  # such as LAB
         raise FerError(f"an image of mode {image.mode} cannot be made grey") from error
@@ -108,13 +118,22 @@ def _from_array(array: np.ndarray) -> Image.Image:
     colors = array.ndim == 3 and array.shape[2] in (3, 4)
     if not (array.ndim == 2 or colors) or not array.size:
         raise FerError(f"an image is [H, W], [H, W, 3] or [H, W, 4], not {list(array.shape)}")
-    if array.dtype == np.uint16:
+    if array.dtype.kind == "u" and array.itemsize == 2:  # in either order of bytes
         array = _to_8_bits(array)
     elif array.dtype.kind == "f":
         array = _from_float(array)
     elif array.dtype != np.uint8:
         raise FerError(f"an image is uint8, uint16 or float, not {array.dtype}")
     return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """An image of integers of more than 8 bits, what is transparent in white."""
+    values = np.asarray(image)
+    pixels = _to_8_bits(values)
+    if "transparency" in image.info:
+        pixels[values == image.info["transparency"]] = 255
+    return Image.fromarray(pixels)
 
 
 def _to_8_bits(values: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ class Recognizer:
 
     Its `path` is the file, and its `about` what that says of itself: the data set, the scores, ...
     Threads may share it, and so may processes, by fork or by pickle.
-    Raises FerError where the file is not such a model.
+    Raises FerError where the file is not such a model, or threads are less than one.
     """
 
     def __init__(
@@ -77,6 +77,8 @@ class Recognizer:
         flip: bool = True,
         detector: Callable[[np.ndarray], Sequence[Box]] | None = None,
     ) -> None:
+        if threads is not None and threads < 1:
+            raise FerError(f"threads is {threads}: at least 1, or None for one on each core")
         self.path = _shipped(_SHIPPED[model]) if model in _SHIPPED else Path(model)
         if not os.path.isfile(self.path):
             raise FerError(f"{self.path}: no model here; take int8, float32 or an ONNX file of fer")
@@ -166,7 +168,9 @@ class Recognizer:
         return self._tell([[(box, cut(pixels, box)) for box in map(_checked, boxes)]])[0]
 
     def classify(self, faces: np.ndarray) -> np.ndarray:
-        """Probabilities float32 [N, 7] of faces uint8 [N, 48, 48]."""
+        """Probabilities float32 [N, 7] of faces uint8 [N, 48, 48]. Raises FerError for others."""
+        if faces.dtype != np.uint8 or faces.shape[1:] != (FACE_SIZE, FACE_SIZE):
+            raise FerError(f"faces are uint8 [N, 48, 48], not {faces.dtype} {list(faces.shape)}")
         return self._run(["probabilities"], faces)[0]
 
     def _run(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
@@ -216,7 +220,7 @@ def _is_batch(image: AnyImage | Iterable[AnyImage]) -> bool:
 def _checked(box: Sequence[int]) -> Box:
     try:
         left, top, right, bottom = map(int, box)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise FerError(f"a box is left, top, right, bottom in pixels, not {box}") from error
     if left >= right or top >= bottom:
         raise FerError(f"the box {left}, {top}, {right}, {bottom} is empty")
