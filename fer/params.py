@@ -79,7 +79,7 @@ class Settings(Section):
 class Model(Section):
     """The network: its name in `fer.training.networks`, and a factor on its channels."""
 
-    name: str
+    name: Literal["compact", "deep", "mini-xception"]
     width: Annotated[float, Field(gt=0, le=32)]
 
 
@@ -214,12 +214,16 @@ class Tune(Section):
 
 
 class Quantize(Section):
-    """From float32 to int8: the ranges on so many training faces, then epochs of fine-tuning."""
+    """From float32 to int8: the ranges on so many training faces, then epochs of fine-tuning.
+
+    repeats: of the timing of each way to run the two
+    """
 
     calibration: Literal["minmax", "entropy", "percentile"]
     faces: Count
     epochs: Annotated[int, Field(ge=0)]
     max_loss: Fraction
+    repeats: Count
     seed: Seed
 
 
@@ -274,6 +278,12 @@ class Params(Section):
         if self.dataset not in self.budget:
             known = ", ".join(self.budget)
             raise ValueError(f"dataset is {self.dataset!r}, but budget has only {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_has_no_teacher(self) -> "Params":
+        if self.teach.train.distill != Distill():
+            raise ValueError("teach.train.distill: the teacher learns from the labels alone")
         return self
 
     @model_validator(mode="after")

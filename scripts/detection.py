@@ -11,9 +11,9 @@ reads the pictures out of the packages in that folder and prints the table of do
 beside ours dlib's detector (HOG and SVM; King 2009, JMLR 10:1755-1758), which was ours before.
 """
 
+import argparse
 import io
 import subprocess
-import sys
 import tarfile
 import time
 import zipfile
@@ -55,6 +55,9 @@ RUNS = 2
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
     before = dlib.get_frontal_face_detector()
     ways = {
         "dlib": lambda pixels: before(scaled(pixels, 1280), 0),
@@ -64,11 +67,11 @@ def main() -> None:
         "YuNet": Detector(),
     }
     rows: dict[str, list[list[float]]] = defaultdict(list)
-    for group, name, pixels in pictures(Path(sys.argv[1])):
+    for group, name, pixels in pictures(folder):
         found = [measure(way, pixels) for way in ways.values()]
         rows[group].append([FACES.get(name, 0), *(value for pair in found for value in pair)])
     if not rows:
-        raise FerError(f"{sys.argv[1]}: none of the packages is here")
+        raise FerError(f"{folder}: none of the packages is here")
     columns = ["pictures", "", "faces"]
     columns += [f"{what}, {way}" for what in ("boxes", "ms") for way in ways]
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")

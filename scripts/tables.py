@@ -1,11 +1,11 @@
 """Write the tables of the README and the model card from the committed metrics.
 
-A table stands between `<!-- table: name -->` and `<!-- end -->`. With --check, say which differ.
+A table stands between `<!-- table: name -->` and `<!-- end -->`.
 """
 
+import argparse
 import csv
 import re
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -150,11 +150,15 @@ TABLES: dict[str, Callable[[], Iterable[list[str]]]] = {
 
 
 def main() -> None:
-    check = "--check" in sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail where one differs")
+    check = parser.parse_args().check
     for file in map(Path, FILES):
         text = file.read_text(encoding="utf-8")
         filled = re.sub(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", fill, text, flags=re.DOTALL)
-        if check and filled != text:
+        if filled == text:
+            continue
+        if check:
             raise FerError(f"{file}: a table is not that of metrics/: python -m scripts.tables")
         file.write_text(filled, encoding="utf-8")
 

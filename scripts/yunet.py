@@ -10,9 +10,9 @@ takes grey pictures, the first layer's weights being summed over the colours, an
 mouth it tells the middle only. The licence, BSD of 3 clauses, is written beside it.
 """
 
+import argparse
 import ctypes
 import math
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -33,7 +33,10 @@ CHANNELS = (16, 16, 32, 64, 64, 64, 64)
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(sys.argv[1]) as wheel:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("wheel", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(given.wheel) as wheel:
         wheel.extractall(folder)
         library = ctypes.CDLL(str(Path(folder, LIBRARY)))
         TARGET.with_suffix(".LICENSE").write_bytes(wheel.read(LICENCE))

@@ -35,8 +35,9 @@ def main() -> None:
     calibration, method = train.images[np.sort(some)], p.quantize.calibration
 
     with files.scratch(models) as folder:
-        float32, int8, usual, published = (
-            Path(folder, file) for file in ("fer.onnx", "fer.int8.onnx", "usual.onnx", "int8.pt")
+        float32, int8, usual, plain, published = (
+            Path(folder, file)
+            for file in ("fer.onnx", "fer.int8.onnx", "usual.onnx", "fer.pt", "int8.pt")
         )
         export.export(float32, network)
         quantize.quantize(float32, usual, calibration, method, portable=False)
@@ -51,9 +52,10 @@ def main() -> None:
         for file in (float32, int8):
             export.describe(file, known)
         nothing, changed = quantize.quantize_published(network)
-        torch.save(nothing.state_dict(), published)
+        for file, weights in ((plain, network), (published, nothing)):  # for their sizes
+            torch.save(weights.state_dict(), file)
         ways = {
-            "PyTorch": (models / f"{name}.pt", runtimes.by_torch(network)),
+            "PyTorch": (plain, runtimes.by_torch(network)),
             "PyTorch, published int8": (published, runtimes.by_torch(nothing)),
             "ONNX Runtime": (float32, runtimes.by_onnx_runtime(float32)),
             "ONNX Runtime, usual int8": (usual, runtimes.by_onnx_runtime(usual)),
@@ -82,7 +84,7 @@ def main() -> None:
         for file, way in ((float32, "ONNX Runtime"), (int8, "ONNX Runtime, our int8")):
             scores = {"val_accuracy": accuracy[way]}
             export.describe(file, known | {"scores": scores, "warning": warning})
-        rows = runtimes.compare(ways, found, val)
+        rows = runtimes.compare(ways, found, val, p.quantize.repeats)
         for file in (float32, int8):
             with files.atomic_path(models / file.name) as temporary:
                 shutil.copyfile(file, temporary)

@@ -40,7 +40,7 @@ def test_file_gives_the_model_back(tmp_path, network):
         ("normalisation", {"mean": 0.5, "std": 0.5}, "its normalisation is"),
         ("model", {"name": "mini-xception", "width": 2.0}, "its weights are not those"),
         ("model", {"name": "mini-xception"}, "its weights are not those"),
-        ("model", {"name": "unknown", "width": 1.0}, "no such network"),
+        ("model", {"name": "unknown", "width": 1.0}, "its weights are not those"),
         ("weights", 3, "its weights are not those"),
     ],
 )

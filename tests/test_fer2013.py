@@ -61,8 +61,9 @@ def test_reads_back_what_was_written(tmp_path_factory, seed, count):
         ('"emotion","pixels","Usage"', lambda r: ",".join(f'"{f}"' for f in r.split(",")), "\n"),
         (HEADER, lambda r: r.replace("7 7", "007  7"), "\n"),
         (HEADER, lambda r: r, "\n\n"),
+        (f"{HEADER},größe", lambda r: f"{r},ü", "\n"),
     ],
-    ids=["icml_face_data", "CRLF", "BOM", "quoted", "odd numbers", "blank lines"],
+    ids=["icml_face_data", "CRLF", "BOM", "quoted", "odd numbers", "blank lines", "another column"],
 )
 def test_accepts_other_ways_to_write_it(tmp_path, header, line, end):
     path = write(tmp_path / "faces.csv", [line(r) for r in ROWS], header, end)

@@ -22,7 +22,7 @@ TINY = {
     "train": {"batch_size": 16},
     "teach": {"model": {"name": "deep", "width": 0.1}},
     "budget": {"sample": {"epochs": 2, "teacher_epochs": 1, "search": SEARCH}},
-    "quantize": {"faces": 20},
+    "quantize": {"faces": 20, "repeats": 1},
 }
 CODE = shutil.ignore_patterns("__pycache__")
 

@@ -47,6 +47,15 @@ def test_scores_and_table_of_a_known_confusion():
     assert table[1]["precision"] == 0.5
 
 
+def test_means_are_over_the_classes_that_there_are():
+    labels = np.repeat([0, 1, 2], 10)
+    predicted = labels.copy()
+    predicted[0] = 6  # which no face is
+    found = scores.scores(np.eye(7)[predicted], labels, labels < 9, 10)
+    assert found["balanced_accuracy"] == pytest.approx((0.9 + 2) / 3)
+    assert found["macro_f1"] == pytest.approx((1.8 / 1.9 + 2) / 3)
+
+
 def test_mcnemar_counts_the_faces_that_differ():
     first = np.array([True] * 10 + [False] * 6)
     second = np.array([True] * 2 + [False] * 8 + [True] + [False] * 5)

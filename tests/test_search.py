@@ -274,12 +274,6 @@ def test_stops_after_its_minutes(faces, sqlite, capsys):
     assert "stopped after 1e-09 minutes" in capsys.readouterr().out
 
 
-def test_unknown_network_is_an_error_before_any_trial(faces, sqlite):
-    given_task = task(faces, dimensions={"model.name": Dimension(choices=["compact", "huge"])})
-    with pytest.raises(FerError, match=r"model\.name is 'huge': no such network"):
-        search(given_task, sqlite, lambda name, values: pytest.fail("began"))
-
-
 @given(st.floats(0.001, 10), st.floats(0.001, 10), st.floats(0.001, 10))
 def test_range_takes_in_the_recipe(low, high, own):
     low, high = sorted((low, high))

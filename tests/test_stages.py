@@ -1,5 +1,6 @@
 """dvc.yaml says all that a stage's result depends on, nothing is said twice, and how one ends."""
 
+import hashlib
 import re
 import signal
 import subprocess
@@ -51,6 +52,22 @@ def test_stages_have_no_function_but_main():
         assert set(re.findall(r"^ *(?:def|class) (\w+)", path.read_text(), re.MULTILINE)) <= {
             "main"
         }
+
+
+def test_lock_is_of_the_code():
+    """Else `dvc repro` does all anew in a fresh clone: run it, and commit dvc.lock as well."""
+    lock = YAML(typ="safe").load(ROOT / "dvc.lock")["stages"]
+    files = {
+        ROOT / dep["path"]: dep["md5"]
+        for name, stage in lock.items()
+        if name.endswith("@sample")
+        for dep in stage["deps"]
+        if dep["path"].startswith(("fer/", "stages/"))
+    }
+    read = {path: md5 for path, md5 in files.items() if path.is_file()}
+    assert read
+    stale = [p for p, md5 in read.items() if hashlib.md5(p.read_bytes()).hexdigest() != md5]
+    assert not stale
 
 
 def test_params_yaml_is_valid():

@@ -24,7 +24,6 @@ Maker = Callable[[int], Predictor]
 """From a number of threads to a predictor that uses as many."""
 
 BATCH = 128
-_ROUNDS = 3
 _TURN = 0.05
 """Seconds for one face, and again for batches, in each round."""
 
@@ -101,15 +100,19 @@ def predict(maker: Maker, images: np.ndarray) -> np.ndarray:
 
 
 def compare(
-    ways: Mapping[str, tuple[Path, Maker]], found: Mapping[str, np.ndarray], val: Faces
+    ways: Mapping[str, tuple[Path, Maker]],
+    found: Mapping[str, np.ndarray],
+    val: Faces,
+    repeats: int = 3,
 ) -> list[dict[str, str | int | float]]:
     """Size, accuracy on val, latency and throughput of each way, a row each.
 
     ways: the file of each, and what makes its predictor
     found: what each says of `val`, probabilities [N, 7]
+    repeats: of the timing, see `measure`
     """
     makers = {way: maker for way, (_, maker) in ways.items()}
-    one, every = (measure(makers, val.images, threads) for threads in (1, cores()))
+    one, every = (measure(makers, val.images, threads, repeats) for threads in (1, cores()))
     rows = []
     for way, (file, _) in ways.items():
         accuracy = float((found[way].argmax(1) == val.labels).mean())
@@ -136,18 +139,20 @@ def ratios(rows: list[dict], way: str, other: str) -> dict[str, float]:
     return found | {"val_accuracy": round(ours["val_accuracy"] - plain["val_accuracy"], 6)}
 
 
-def measure(makers: Mapping[str, Maker], faces: np.ndarray, threads: int) -> dict[str, dict]:
+def measure(
+    makers: Mapping[str, Maker], faces: np.ndarray, threads: int, repeats: int = 3
+) -> dict[str, dict]:
     """Latency of one face in ms (the median), and faces a second by 128.
 
     The predictors take turns, so that a machine that is slower for a while is so for all. The
-    faces a second are those of the best of 3 rounds: what else runs can only slow a round down.
+    faces a second are those of the best of the repeats: what else runs can only slow one down.
     faces: uint8 [N, 48, 48]; where they are fewer than 128, some are taken again
     """
     predictors = {name: make(threads) for name, make in makers.items()}
     one, many = np.array(faces[:1]), np.resize(faces[:BATCH], (BATCH, *faces.shape[1:]))
     singles: dict[str, list[float]] = {name: [] for name in makers}
     batches: dict[str, list[float]] = {name: [] for name in makers}
-    for _ in range(_ROUNDS):
+    for _ in range(repeats):
         for name, predict in predictors.items():
             time.sleep(_PAUSE)
             singles[name] += _seconds(predict, one)

@@ -1,6 +1,5 @@
 """Kaggle's CSV of faces, validated and streamed into a face set for each split."""
 
-import codecs
 import contextlib
 import gzip
 import io
@@ -158,10 +157,11 @@ def _columns(path: Path, header: bytes) -> tuple[int, list[int]]:
     """The number of columns, and where emotion, pixels and Usage stand."""
     if not header:
         raise FerError(f"{path}: is empty")
-    if len(header) > 1000 or not header.removeprefix(codecs.BOM_UTF8).isascii():
-        raise FerError(f"{path}: is not a CSV with the header {','.join(_COLUMNS)}")
-    names = [n.strip(' "\r\n').lower() for n in header.decode("utf-8-sig").split(",")]
+    text = header.decode("utf-8-sig", errors="replace")
+    names = [name.strip(' "\r\n').lower() for name in text.split(",")]
     missing = [c for c in _COLUMNS if c.lower() not in names]
+    if missing and (len(text) > 1000 or not text.isascii()):
+        raise FerError(f"{path}: is not a CSV with the header {','.join(_COLUMNS)}")
     if missing:
         raise FerError(f"{path}: line 1: no column {' or '.join(missing)} in the header {names}")
     return len(names), [names.index(c.lower()) for c in _COLUMNS]

@@ -87,8 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--draw",
         type=_path,
-        help="write the image or video with boxes; of several images, a folder, in which nothing "
-        "is replaced if the images lie in it too",
+        help="write the image, or the video at its mean rate, with boxes; of several images, a "
+        "folder, in which nothing is replaced if the images lie in it too",
     )
     predict.add_argument(
         "--explain", type=_path, help="write an image of what the model looked at in each face"

@@ -2,7 +2,7 @@
 
 import numpy as np
 from scipy.stats import binomtest
-from sklearn.metrics import balanced_accuracy_score, f1_score, precision_recall_fscore_support
+from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
 from fer.faces import CLASSES
 
@@ -23,6 +23,7 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int) 
 def scores(found: np.ndarray, labels: np.ndarray, new: np.ndarray, bins: int) -> dict[str, float]:
     """Accuracy, balanced accuracy, macro F1 and calibration error, each 0 to 1.
 
+    The balanced accuracy and macro F1 are means over the classes that `labels` have.
     found: probabilities [N, 7]
     labels: [N]
     new: bool [N], the faces that stand in no other split; their accuracy is `accuracy_new`
@@ -30,11 +31,12 @@ def scores(found: np.ndarray, labels: np.ndarray, new: np.ndarray, bins: int) ->
     """
     predicted = found.argmax(1)
     right = predicted == labels
+    mean = {"labels": np.unique(labels), "average": "macro", "zero_division": 0}
     return {
         "accuracy": float(right.mean()),
         "accuracy_new": float(right[new].mean()),
-        "balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
-        "macro_f1": float(f1_score(labels, predicted, average="macro", zero_division=0)),
+        "balanced_accuracy": float(recall_score(labels, predicted, **mean)),
+        "macro_f1": float(f1_score(labels, predicted, **mean)),
         "calibration_error": calibration_error(found, labels, bins),
     }
 

@@ -34,7 +34,7 @@ from fer.faces import Faces
 from fer.params import Recipe, Search, home
 from fer.training import runs
 from fer.training.fit import DivergedError, best_epoch, checkpoint_path
-from fer.training.networks import Network, build
+from fer.training.networks import Network
 from fer.training.runs import Track
 from fer.tuning.space import GENERATION, Space, Trial
 
@@ -95,12 +95,8 @@ def search(task: Task, dataset: str, budget: Search, url: str, track: Track) -> 
     kind: each takes the next place that is free, and waits where only those of others are left.
     Another space, recipe, data, code or length of a trial is another search.
 
-    Raises FerError where the storage cannot be used, there is no such network, or no trial came to
-    an end.
+    Raises FerError where the storage cannot be used, or no trial came to an end.
     """
-    names = task.space.dimensions.get("model.name")
-    for name in names.choices if names else ():
-        build(task.recipe.changed({"model.name": name}).model)  # before any trial, not in one
     deadline = time.monotonic() + 60 * budget.minutes
     with (
         _storage_errors(url),

@@ -17,7 +17,7 @@ SMALL = {
     "prepare": {"balance": "oversample"},
     "train": {"batch_size": 16},
     "teach": {"model": {"name": "deep", "width": 0.1}},
-    "quantize": {"faces": 20},
+    "quantize": {"faces": 20, "repeats": 1},
     "budget": {
         "sample": {
             "epochs": 5,

@@ -2,7 +2,6 @@
 
 from torch import nn
 
-from fer.errors import FerError
 from fer.params import Model
 from fer.training.networks.compact import Compact
 from fer.training.networks.deep import Deep
@@ -17,13 +16,7 @@ NETWORKS: dict[str, type[Network]] = {
 
 
 def build(model: Model) -> Network:
-    """An untrained network.
-
-    Raises FerError where there is none of that name.
-    """
-    if model.name not in NETWORKS:
-        known = ", ".join(NETWORKS)
-        raise FerError(f"model.name is {model.name!r}: no such network; there are {known}")
+    """An untrained network."""
     return NETWORKS[model.name](model.width)
 
 

@@ -1,8 +1,5 @@
 """Mini-Xception, the network of the published project: what others are compared with."""
 
-import re
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -66,25 +63,3 @@ class MiniXception(Network):
         x = self.bn1(self.conv1(x)).relu()
         x = self.bn2(self.conv2(x)).relu()
         return self.last_conv(self.blocks(x))
-
-
-def from_base_project(weights: dict[str, Any]) -> MiniXception:
-    """The network with the weights of yoshidan/pytorch-facial-expression-recognition.
-
-    weights: the entry "net" of its checkpoints (`.t7`), with names such as
-        `module1.sepConv1.depthwise.weight`
-    """
-    network = MiniXception()
-    network.load_state_dict({_our_name(name): value for name, value in weights.items()})
-    return network.eval()
-
-
-def _our_name(theirs: str) -> str:
-    name = re.sub(r"^module(\d)", lambda m: f"blocks.{int(m[1]) - 1}", theirs)
-    for old, new in (
-        ("sepConv", "conv"),
-        ("residual_conv", "shortcut"),
-        ("residual_bn", "shortcut_bn"),
-    ):
-        name = name.replace(old, new)
-    return name
