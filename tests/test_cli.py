@@ -377,13 +377,14 @@ def test_place_that_cannot_be_written_to(run, tmp_path):
 
 def test_drawing_that_cannot_be_written_does_not_end_the_rest(run, tmp_path):
     (tmp_path / "in").mkdir()
-    Image.new("L", (17000, 9)).save(tmp_path / "in" / "a.webp.png")  # more than WebP has
+    Image.new("L", (70000, 9)).save(tmp_path / "in" / "a.png")  # more than WebP and GIF have
     Image.new("L", (40, 40)).save(tmp_path / "in" / "b.png")
-    status, _, err = run("predict", tmp_path / "in" / "a.webp.png", "--draw", tmp_path / "a.webp")
-    assert (status, err.count("\n")) == (1, 1)
-    assert err.startswith(f"error: {tmp_path / 'a.webp'}: cannot be written: ")
+    for name in ("a.webp", "a.gif"):
+        status, _, err = run("predict", tmp_path / "in" / "a.png", "--draw", tmp_path / name)
+        assert (status, err.count("\n")) == (1, 1)
+        assert err.startswith(f"error: {tmp_path / name}: cannot be written: ")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "a.webp.png").mkdir()
+    (tmp_path / "out" / "a.png").mkdir()
     status, out, err = run("predict", tmp_path / "in", "--draw", tmp_path / "out")
     assert (status, err.count("\n"), out.count("no face found")) == (1, 1, 2)
     assert (tmp_path / "out" / "b.png").exists()

@@ -419,6 +419,7 @@ def test_boxes_that_are_given(recognizer):
         ([("a", 2, 3, 4)], "a box is left, top, right, bottom"),
         ([7], "a box is left, top, right, bottom"),
         ([(0, 0, float("inf"), 9)], "a box is left, top, right, bottom"),
+        ([(0, 0, 1e300, 9)], "has over 30000 pixels a side"),
     ],
 )
 def test_boxes_that_are_none(recognizer, boxes, said):

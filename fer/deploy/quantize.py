@@ -180,7 +180,7 @@ def check_portable(path: Path) -> None:
 
 
 def quantize_published(network: nn.Module) -> tuple[nn.Module, int]:
-    """The published project's call, and in how many modules it changed anything.
+    """The call of the project that ours redoes, and in how many modules it changed anything.
 
     PyTorch's dynamic quantization is for Linear and recurrent layers; the network has none.
     """

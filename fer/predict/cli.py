@@ -258,7 +258,7 @@ def _save(image: Image.Image, path: Path) -> None:
     with atomic_path(path) as temporary:
         try:
             image.save(temporary)
-        except ValueError as error:  # such as of more pixels than WebP has
+        except (ValueError, OverflowError) as error:  # more pixels than WebP or GIF has
             raise FerError(f"{path}: cannot be written: {error}") from error
 
 

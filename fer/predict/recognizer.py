@@ -24,6 +24,9 @@ _SHIPPED = {"int8": "fer.int8.onnx", "float32": "fer.onnx"}
 _SHARE = 16
 """Faces in a call: with 128, what lies between the layers does not fit the caches."""
 
+_LARGEST = 30_000
+"""Pixels of a box's side: what is cut out has to fit the memory."""
+
 SMALL = 24
 """Pixels of a face's side under which a warning is due: of FER2013's PublicTest, brought to so many
 pixels and back, 57.7 % are right, of 32 pixels 64.5 %, of all 48 67.3 %; below, it falls fast."""
@@ -152,7 +155,8 @@ class Recognizer:
         boxes: where the faces of one image are, left, top, right, bottom in pixels: no search, a
             face for each in this order
 
-        Raises FerError where an image cannot be read, or is of another type, or a box is empty.
+        Raises FerError where an image cannot be read, or is of another type, or a box is empty or
+        huge.
         """
         if boxes is not None:
             if face or _is_batch(image):
@@ -169,6 +173,7 @@ class Recognizer:
 
     def classify(self, faces: np.ndarray) -> np.ndarray:
         """Probabilities float32 [N, 7] of faces uint8 [N, 48, 48]. Raises FerError for others."""
+        faces = np.asarray(faces)
         if faces.dtype != np.uint8 or faces.shape[1:] != (FACE_SIZE, FACE_SIZE):
             raise FerError(f"faces are uint8 [N, 48, 48], not {faces.dtype} {list(faces.shape)}")
         return self._run(["probabilities"], faces)[0]
@@ -224,6 +229,10 @@ def _checked(box: Sequence[int]) -> Box:
         raise FerError(f"a box is left, top, right, bottom in pixels, not {box}") from error
     if left >= right or top >= bottom:
         raise FerError(f"the box {left}, {top}, {right}, {bottom} is empty")
+    if max(right - left, bottom - top) > _LARGEST:
+        raise FerError(
+            f"the box {left}, {top}, {right}, {bottom} has over {_LARGEST} pixels a side"
+        )
     return left, top, right, bottom
 
 
