@@ -16,7 +16,7 @@ test-fast: .venv/test  ## the same without what takes more than a few seconds
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m 'not qemu and not slow and not reliability'
 
 reliability: .venv/test  ## kills, faults, bad input and fuzzing, for half an hour
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal \
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxschedchunk 1 \
 	  -m "reliability or not reliability" tests/reliability
 	$(BIN)/pip install --quiet --editable '.[train,test,fuzz]'
 	$(BIN)/python tests/reliability/fuzz_csv.py -runs=1000000 -max_total_time=180

@@ -3,7 +3,7 @@ import pytest
 
 from fer.faces import CLASSES, Faces
 
-_LONGEST = ("test_user_data.py", "test_pipeline.py", "test_search.py")
+_LONGEST = ("test_kills.py", "test_user_data.py", "test_pipeline.py", "test_search.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -85,3 +85,20 @@ def test_int8_says_the_same_in_emulation(faces, tmp_path, dataset, cpu):
     there = classify(model, faces, tmp_path / "there.npy", QEMU, "-cpu", cpu)
     assert (here.argmax(1) == there.argmax(1)).all()
     assert np.abs(here - there).max() < 0.01
+
+
+def test_signals_are_survived_after_openvino():
+    """Of several cores that end in the order in which they began, a signal was the end."""
+    code = (
+        "import os, signal, numpy as np; from pathlib import Path\n"
+        "from fer.bench.runtimes import by_openvino\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('alive'))\n"
+        "maker = by_openvino(Path('models/fer2013/fer.onnx'), 'f32')\n"
+        "first, second = maker(1), maker(1)\n"
+        "for way in (first, second): way(np.zeros((1, 48, 48), np.uint8))\n"
+        "del way, first\n"
+        "del second\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (said.returncode, said.stdout) == (0, "alive\n"), said.stderr

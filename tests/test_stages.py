@@ -67,6 +67,20 @@ def test_params_yaml_is_valid():
     load(ROOT / "params.yaml")
 
 
+def test_stop_whose_exception_is_dropped_is_one_all_the_same():
+    code = """
+import stages, contextlib, os, signal
+from fer.errors import exit_on_error
+def main():
+    with contextlib.suppress(KeyboardInterrupt):  # as some C code does
+        os.kill(os.getpid(), signal.SIGTERM)
+exit_on_error(main)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert said.returncode != 0
+    assert said.stderr.startswith("stopped; ")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stop_when_all_is_done_is_ignored(number):
     """In what libraries have to clear up, which here is a second of sleep."""

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -76,20 +77,29 @@ def by_openvino(path: Path, precision: str) -> Maker:
         precision = "f32"
 
     def make(threads: int) -> Predictor:
-        core = openvino.Core()
         settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision}
         compiled: dict[int, openvino.CompiledModel] = {}
 
         def predict(faces: np.ndarray) -> np.ndarray:
             if len(faces) not in compiled:
-                graph = core.read_model(path)
+                graph = _core().read_model(path)
                 graph.reshape({0: faces.shape})
-                compiled[len(faces)] = core.compile_model(graph, "CPU", settings)
+                compiled[len(faces)] = _core().compile_model(graph, "CPU", settings)
             return compiled[len(faces)](faces)[0]
 
         return predict
 
     return make
+
+
+@cache
+def _core() -> openvino.Core:
+    """One for all: each brings a stack for signals (OpenVINO 2026.4).
+
+    Where several end in another order than they began, the next signal finds none, and the process
+    ends in a segmentation fault.
+    """
+    return openvino.Core()
 
 
 def predict(maker: Maker, images: np.ndarray) -> np.ndarray:
