@@ -11,11 +11,6 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in _LONGEST)
 
 
-@pytest.fixture(autouse=True)
-def _no_tracking(monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-
-
 @pytest.fixture
 def faces():
     """70 faces of noise, 10 of each class."""

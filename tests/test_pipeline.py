@@ -29,7 +29,7 @@ CODE = shutil.ignore_patterns("__pycache__")
 
 def run(folder, *command):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "WANDB_MODE": "offline"}
+    environment = os.environ | {"PATH": path}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280
     )

@@ -6,7 +6,6 @@ from fer import tracking
 
 def test_offline_run_is_kept_on_disk(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("WANDB_MODE")
     Image.new("L", (4, 4)).save(tmp_path / "figure.png")
     with tracking.run("offline", "test", {"lr": 0.1}) as run:
         run.log({"loss": 1.0})
@@ -21,7 +20,6 @@ def test_run_of_a_temporary_experiment_is_kept_in_the_repository(tmp_path, monke
     (tmp_path / "temporary").mkdir()
     monkeypatch.chdir(tmp_path / "temporary")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.delenv("WANDB_MODE")
     with tracking.run("offline", "test", {}) as run:
         run.log({"loss": 1.0})
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))

@@ -59,7 +59,8 @@ def clone(tmp_path):
     for name in (*COMMITTED, "data/raw/fer2013/README.md"):
         shutil.copy(ROOT / name, folder / name)
     budget = YAML(typ="safe").load(folder / "params.yaml")["budget"]
-    update(folder, TINY | {"budget": budget | {"fer2013": TINY["budget"]["sample"]}})
+    budget |= {"fer2013": TINY["budget"]["sample"]}
+    update(folder, TINY | {"budget": budget, "settings": {"wandb": "disabled"}})
     git(folder, "init", "-q")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "first")

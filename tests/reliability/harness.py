@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from test_pipeline import CODE, ROOT, run, update
 
 SMALL = {
+    "settings": {"wandb": "disabled"},
     "sample": {"train": 140, "val": 35, "test": 35},
     "benchmark": {"workers": [0, 2], "repeats": 1, "batch_size": 32},
     "prepare": {"balance": "oversample"},
@@ -53,7 +54,7 @@ def new_project(folder, changes):
 def start(folder, *command, **environment):
     """Start a command as the leader of a group of processes that can be stopped together."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    given = {"PATH": path, "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"} | environment
+    given = {"PATH": path, "OMP_NUM_THREADS": "1"} | environment
     return subprocess.Popen(
         command,
         cwd=folder,

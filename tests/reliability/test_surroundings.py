@@ -102,26 +102,25 @@ def test_stop_at_any_moment(project, name):
 
 @pytest.mark.skipif(not can("-rn"), reason="needs a network of its own")
 def test_whole_pipeline_without_a_network(tmp_path):
-    folder = new_project(tmp_path / "project", SMALL)
-    process = start(folder, "unshare", "-rn", "dvc", "repro", WANDB_MODE="offline")
+    folder = new_project(tmp_path / "project", SMALL | {"settings": {"wandb": "offline"}})
+    process = start(folder, "unshare", "-rn", "dvc", "repro")
     out, err = process.communicate()
     assert process.returncode == 0, out + err
 
 
 @pytest.mark.parametrize(
-    "environment",
+    ("mode", "environment"),
     [
-        {"WANDB_MODE": "online", "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "a" * 40},
-        {"WANDB_MODE": "online", "WANDB_API_KEY": "short"},
-        {"WANDB_DIR": "/dev/null/here"},
+        ("online", {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "a" * 40}),
+        ("online", {"WANDB_API_KEY": "short"}),
+        ("offline", {"WANDB_DIR": "/dev/null/here"}),
     ],
     ids=["unreachable", "a wrong key", "no folder"],
 )
-def test_tracker_that_fails_fails_no_training(project, environment):
-    mode = environment.get("WANDB_MODE", "offline")
+def test_tracker_that_fails_fails_no_training(project, mode, environment):
     update(project, {"settings": {"wandb": mode}})
     before = results(project, "train")
-    process = stage(project, "train", **{"WANDB_MODE": mode} | environment)
+    process = stage(project, "train", **environment)
     _, said = process.communicate()
     assert process.returncode == 0, said
     assert "Traceback" not in said
