@@ -63,7 +63,9 @@ def describe(path: Path, about: Mapping[str, object]) -> None:
     about: each value becomes JSON
     """
     graph = onnx.load(path)
-    known = {"classes": CLASSES, "producer": f"fer-pipeline {version('fer-pipeline')}", **about}
+    producer = f"fer-pipeline {version('fer-pipeline')}"
+    # Without the classes a file is refused: at the end, they go with whatever a cut takes away.
+    known = {"producer": producer, **about, "classes": CLASSES}
     helper.set_model_props(graph, {key: json.dumps(value) for key, value in known.items()})
     with atomic_path(path) as temporary:
         temporary.write_bytes(seal(graph.SerializeToString(deterministic=True)))

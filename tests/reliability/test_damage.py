@@ -1,5 +1,6 @@
 """A flipped bit or a cut in what one stage hands to the next is noticed, or changes nothing."""
 
+import contextlib
 import gzip
 import io
 import zipfile
@@ -105,6 +106,16 @@ def test_damage_is_noticed_or_changes_nothing(intact, place, bit):
     assert found == meant
     assert path.name in said
     assert "\n" not in said
+
+
+def test_onnx_file_that_is_cut_in_what_it_says_of_itself(tmp_path_factory, intact_onnx):
+    """Also between two entries, where what is left is a whole ONNX file without a checksum."""
+    content, meant = intact_onnx
+    path = tmp_path_factory.mktemp("cut") / "model.onnx"
+    for at in range(content.index(b"producer"), len(content)):
+        path.write_bytes(content[:at])
+        with contextlib.suppress(FerError):
+            assert read_onnx(path) == meant
 
 
 @pytest.mark.parametrize("place", range(76, 65, -1))
