@@ -172,22 +172,30 @@ def test_fork_after_use(faces):
     assert done.stdout.split() == ["done", "done"]
 
 
+def memory_grown(images):
+    """Bytes by which this process has grown in each 2,500 of 10,000 predictions."""
+    recognizer, resident = Recognizer(), []
+    for n in range(11_001):
+        if n % 2500 == 1000:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            resident.append(pages * os.sysconf("SC_PAGE_SIZE"))
+        if n % 100:
+            recognizer.predict(images[n % 70], face=True)
+        else:
+            recognizer.classify(images)
+    return np.diff(resident)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
-def test_memory_is_flat_over_10_000_predictions(recognizer, faces):
-    """A leak of half a kilobyte a prediction is found; threads share the batches."""
+def test_memory_is_flat_over_10_000_predictions(faces):
+    """A leak of 100 bytes a prediction is found: it shows in every quarter.
 
-    def resident():
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    for n in range(11_000):
-        if n == 1000:
-            before = resident()
-        if n % 100:
-            recognizer.predict(faces.images[n % 70], face=True)
-        else:
-            recognizer.classify(faces.images)
-    assert resident() - before < 5_000_000
+    In one or two of them the allocators take 2 to 3 MB at once without any leak. The process is a
+    new one, as in one that has freed much a leak would fill the holes.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(memory_grown, [faces.images]).min() < 200_000
 
 
 @pytest.mark.parametrize("module", ["fer.predict.recognizer", "fer.deploy.quantize"])
