@@ -1,7 +1,12 @@
+import os
+
 import numpy as np
 import pytest
 
 from fer.faces import CLASSES, Faces
+
+# DVC starts a second process with each command, to report its use and to look for an update.
+os.environ["DVC_TEST"] = "true"
 
 _LONGEST = ("test_kills.py", "test_user_data.py", "test_pipeline.py", "test_search.py")
 

@@ -15,7 +15,6 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import ExperimentalWarning
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -117,9 +116,10 @@ class Space:
         shares = dict.fromkeys(self.start, 0.0)
         rows = self.table(trials)
         if len(rows) > 1:
-            evaluator = FanovaImportanceEvaluator(seed=self.seed)
+            of = optuna.importance  # by its name, so that scikit-learn is imported only here
+            evaluator = of.FanovaImportanceEvaluator(seed=self.seed)
             with suppress(RuntimeError):  # where all trials came to the same accuracy
-                shares |= get_param_importances(self._study(trials), evaluator=evaluator)
+                shares |= of.get_param_importances(self._study(trials), evaluator=evaluator)
         varied = {name for name in shares if len({row[name] for row in rows}) > 1}
         return {name: share if name in varied else 0.0 for name, share in shares.items()}
 
