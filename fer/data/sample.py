@@ -42,6 +42,12 @@ _ZOOM = 4
 """Pixels drawn for each pixel of a face, each way: averaging them smooths the edges."""
 
 Points = Sequence[tuple[float, float]]
+"""Of a shape, a few dozen: for so few, plain floats are faster than arrays."""
+
+_angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+_CIRCLE = list(zip(np.cos(_angle).tolist(), np.sin(_angle).tolist(), strict=True))
+_BEZIER = [((1 - t) ** 2, 2 * t * (1 - t), t**2) for t in np.linspace(0, 1, 16).tolist()]
+"""Of points on a curve, the weights of its start, its bend and its end."""
 
 
 def draw_split(count: int, params: Sample, stream: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -59,7 +65,7 @@ def draw_split(count: int, params: Sample, stream: int) -> Iterator[tuple[int, n
 def write_csv(path: Path, params: Sample) -> None:
     """Draw the splits and write them in Kaggle's format; the same params give the same bytes."""
     counts = {"train": params.train, "val": params.val, "test": params.test}
-    tokens = np.array([str(value) for value in range(256)])
+    tokens = [str(value) for value in range(256)]
     with (
         atomic_path(path) as temporary,
         temporary.open("w", newline="\n") as file,
@@ -68,7 +74,8 @@ def write_csv(path: Path, params: Sample) -> None:
         file.write("emotion,pixels,Usage\n")
         for stream, (usage, split) in enumerate(USAGES.items()):
             for label, face in draw_split(counts[split], params, stream):
-                file.write(f"{label},{' '.join(tokens[face.ravel()])},{usage}\n")
+                pixels = " ".join(tokens[value] for value in face.ravel().tolist())
+                file.write(f"{label},{pixels},{usage}\n")
                 bar.update()
 
 
@@ -156,9 +163,10 @@ class _Sketch:
         self.image = Image.new("L", (FACE_SIZE * _ZOOM,) * 2, round(person.background))
         self.canvas = ImageDraw.Draw(self.image)
         self.scale = FACE_SIZE * _ZOOM / 2 * generator.uniform(0.98, 1.18)
-        self.tilt = np.radians(generator.normal(0, 6))
+        tilt = np.radians(generator.normal(0, 6))
+        self.cos, self.sin = float(np.cos(tilt)), float(np.sin(tilt))
         self.yaw = generator.normal(0, 0.06)
-        self.middle = FACE_SIZE * _ZOOM * (0.5 + generator.normal(0, 0.015, 2))
+        self.middle = (FACE_SIZE * _ZOOM * (0.5 + generator.normal(0, 0.015, 2))).tolist()
         self.head()
         for side in (-1, 1):
             self.eye(side)
@@ -172,12 +180,13 @@ class _Sketch:
     # -- from lengths to pixels ------------------------------------------------------------------
 
     def place(self, points: Points) -> list[tuple[float, float]]:
-        x, y = np.array(points, float).T
-        x = x + self.yaw * (1 - (x / 0.9) ** 2)  # the middle of a turned head moves most
-        cos, sin = np.cos(self.tilt), np.sin(self.tilt)
-        u = self.middle[0] + self.scale * (cos * x - sin * y)
-        v = self.middle[1] + self.scale * (sin * x + cos * y)
-        return list(zip(u.tolist(), v.tolist(), strict=True))
+        (u, v), scale, cos, sin = self.middle, self.scale, self.cos, self.sin
+        pixels = []
+        for x, y in points:
+            aside = x / 0.9
+            x += self.yaw * (1 - aside * aside)  # the middle of a turned head moves most
+            pixels.append((u + scale * (cos * x - sin * y), v + scale * (sin * x + cos * y)))
+        return pixels
 
     def fill(self, points: Points, tone: float) -> None:
         self.canvas.polygon(self.place(points), fill=_tone(tone))
@@ -208,14 +217,15 @@ class _Sketch:
         y = np.where(np.sin(angle) > 0, chin, 0.9) * np.sin(angle)
         for side in (-1, 1):
             self.fill(_ellipse((side * p.width, 0.02), 0.08, 0.16), self.shade(0.85))
-        self.fill(list(zip(x, y, strict=True)), p.skin)
+        self.fill(list(zip(x.tolist(), y.tolist(), strict=True)), p.skin)
         if self.units[17] > 0.3:
             self.stroke(_curve((-0.1, 0.8), (0, 0.74), (0.1, 0.8)), self.shade(0.75), 0.025)
 
     def fringe(self) -> None:
         p = self.person
         angle = np.linspace(np.pi, 2 * np.pi, 30)
-        crown = [(1.04 * p.width * np.cos(a), 1.0 * np.sin(a) - 0.02) for a in angle]
+        x, y = 1.04 * p.width * np.cos(angle), np.sin(angle) - 0.02
+        crown = list(zip(x.tolist(), y.tolist(), strict=True))
         line = _curve((p.width, -0.25), (0, 2 * p.hairline + 0.25), (-p.width, -0.25))
         self.fill(crown + line, p.hair)
 
@@ -331,21 +341,17 @@ class _Sketch:
 
 
 def _tone(value: float) -> int:
-    return int(np.clip(round(value), 0, 255))
+    return min(max(round(value), 0), 255)
 
 
 def _ellipse(middle: tuple[float, float], width: float, height: float) -> list[tuple[float, float]]:
-    angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
-    x, y = middle[0] + width * np.cos(angle), middle[1] + height * np.sin(angle)
-    return list(zip(x.tolist(), y.tolist(), strict=True))
+    x, y = middle
+    return [(x + width * cos, y + height * sin) for cos, sin in _CIRCLE]
 
 
 def _curve(
     start: tuple[float, float], bend: tuple[float, float], end: tuple[float, float]
 ) -> list[tuple[float, float]]:
     """A quadratic Bezier curve."""
-    t = np.linspace(0, 1, 16)[:, None]
-    points = (
-        (1 - t) ** 2 * np.array(start) + 2 * t * (1 - t) * np.array(bend) + t**2 * np.array(end)
-    )
-    return [tuple(point) for point in points.tolist()]
+    (x0, y0), (x1, y1), (x2, y2) = start, bend, end
+    return [(a * x0 + b * x1 + c * x2, a * y0 + b * y1 + c * y2) for a, b, c in _BEZIER]
