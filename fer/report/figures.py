@@ -41,15 +41,20 @@ def classes(path: Path, table: pd.DataFrame, dataset: str) -> None:
 
 def sample_faces(path: Path, faces: Faces, dataset: str, columns: int = 12) -> None:
     """The first `columns` faces of each class, a row each."""
-    figure = _figure(columns * 0.55, len(CLASSES) * 0.6)
-    grid = figure.subplots(len(CLASSES), columns)
-    for label, (name, row) in enumerate(zip(CLASSES, grid, strict=True)):
+    step = FACE_SIZE + 3
+    sheet = np.full((len(CLASSES) * step, columns * step), 255, np.uint8)
+    for label in range(len(CLASSES)):
         images = faces.images[np.flatnonzero(faces.labels == label)[:columns]]
-        for axes, image in zip(row, images, strict=False):
-            _face(axes, image)
-        for axes in row[len(images) :]:
-            axes.axis("off")
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        for column, image in enumerate(images):
+            top, left = label * step, column * step
+            sheet[top : top + FACE_SIZE, left : left + FACE_SIZE] = image
+    figure = _figure(columns * 0.55, len(CLASSES) * 0.56)
+    axes = figure.subplots()
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255)
+    axes.set_yticks(step * np.arange(len(CLASSES)) + FACE_SIZE / 2, CLASSES)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     _save(path, figure, f"{dataset}: training faces")
 
 
@@ -345,12 +350,6 @@ def _heat(axes: Axes, heat: np.ndarray) -> None:
 
 def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", dpi=110)
-
-
-def _face(axes: Axes, image: np.ndarray) -> None:
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-    axes.set_xticks([])
-    axes.set_yticks([])
 
 
 def _plain(axes: Axes, grid: str = "y") -> None:
