@@ -101,9 +101,8 @@ def test_int8_is_close(network, float32, faces, method):
     path = quantized(float32, faces, method)
     found, expected = classify(path, faces.images), evaluation.probabilities(network, faces.images)
     assert expected.max(1).mean() > 0.3  # far from 1/7 each
-    # A step of 1/128 of the largest weight and of 1/255 of the largest activation in each layer
-    # gives some 0.01 on average. With one layer wrong, it is 0.1 and more.
-    assert np.abs(found - expected).mean() < 0.04
+    # Found: up to 0.0014. One layer whose weights are all 0 gives 0.004 (of Mini-Xception) to 0.28.
+    assert np.abs(found - expected).mean() < 0.01
 
 
 def test_int8_has_int8_weights_and_is_small(float32, faces):

@@ -44,9 +44,11 @@ _ZOOM = 4
 Points = Sequence[tuple[float, float]]
 """Of a shape, a few dozen: for so few, plain floats are faster than arrays."""
 
-_angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
-_CIRCLE = list(zip(np.cos(_angle).tolist(), np.sin(_angle).tolist(), strict=True))
-_BEZIER = [((1 - t) ** 2, 2 * t * (1 - t), t**2) for t in np.linspace(0, 1, 16).tolist()]
+_CIRCLE = [
+    (float(np.cos(angle)), float(np.sin(angle)))
+    for angle in np.linspace(0, 2 * np.pi, 32, endpoint=False)
+]
+_BEZIER = [((1 - t) * (1 - t), 2 * t * (1 - t), t * t) for t in np.linspace(0, 1, 16).tolist()]
 """Of points on a curve, the weights of its start, its bend and its end."""
 
 

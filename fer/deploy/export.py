@@ -64,7 +64,8 @@ def describe(path: Path, about: Mapping[str, object]) -> None:
     """
     graph = onnx.load(path)
     producer = f"fer-pipeline {version('fer-pipeline')}"
-    # Without the classes a file is refused: at the end, they go with whatever a cut takes away.
+    # A cut that takes the checksum and an entry takes the last, and without the classes no file
+    # is read.
     known = {"producer": producer, **about, "classes": CLASSES}
     helper.set_model_props(graph, {key: json.dumps(value) for key, value in known.items()})
     with atomic_path(path) as temporary:

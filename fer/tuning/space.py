@@ -116,10 +116,11 @@ class Space:
         shares = dict.fromkeys(self.start, 0.0)
         rows = self.table(trials)
         if len(rows) > 1:
-            of = optuna.importance  # by its name, so that scikit-learn is imported only here
-            evaluator = of.FanovaImportanceEvaluator(seed=self.seed)
+            # By its name, Optuna imports this, and scikit-learn with it, only here.
+            by = optuna.importance.FanovaImportanceEvaluator(seed=self.seed)
             with suppress(RuntimeError):  # where all trials came to the same accuracy
-                shares |= of.get_param_importances(self._study(trials), evaluator=evaluator)
+                study = self._study(trials)
+                shares |= optuna.importance.get_param_importances(study, evaluator=by)
         varied = {name for name in shares if len({row[name] for row in rows}) > 1}
         return {name: share if name in varied else 0.0 for name, share in shares.items()}
 
