@@ -197,6 +197,7 @@ def test_memory_is_flat_over_10_000_predictions(faces):
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         grown = pool.apply_async(memory_grown, [faces.images]).get(timeout=250)
     assert grown.min() < 150_000
+    assert grown.sum() < 10_000_000
 
 
 @pytest.mark.parametrize("module", ["fer.predict.recognizer", "fer.deploy.quantize"])
