@@ -55,10 +55,9 @@ class Prepare(Section):
 
 
 class Benchmark(Section):
-    """Which ways of loading to time, and how often."""
+    """Which ways of loading to time."""
 
     workers: Annotated[list[Annotated[int, Field(ge=0, le=256)]], Field(min_length=1)]
-    repeats: Count
     batch_size: Count
 
     @model_validator(mode="after")
@@ -214,16 +213,12 @@ class Tune(Section):
 
 
 class Quantize(Section):
-    """From float32 to int8: the ranges on so many training faces, then epochs of fine-tuning.
-
-    repeats: of the timing of each way to run the two
-    """
+    """From float32 to int8: the ranges on so many training faces, then epochs of fine-tuning."""
 
     calibration: Literal["minmax", "entropy", "percentile"]
     faces: Count
     epochs: Annotated[int, Field(ge=0)]
     max_loss: Fraction
-    repeats: Count
     seed: Seed
 
 
@@ -249,11 +244,19 @@ class Search(Section):
     seeds: Annotated[int, Field(ge=2)]
 
 
+class Timings(Section):
+    """How often to time each way to load faces, and each to run the models."""
+
+    loaders: Count
+    runtimes: Count
+
+
 class Budget(Section):
-    """What differs between the data sets: how long to train and search."""
+    """What differs between the data sets: how long to train and search, how often to time."""
 
     epochs: Count
     teacher_epochs: Annotated[int, Field(ge=0)]
+    timings: Timings
     search: Search
 
 
@@ -326,6 +329,11 @@ class Params(Section):
     def epochs(self) -> int:
         """Epochs of a training run on the data set."""
         return self.budget[self.dataset].epochs
+
+    @property
+    def timings(self) -> Timings:
+        """How often to time on the data set."""
+        return self.budget[self.dataset].timings
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

@@ -1,4 +1,8 @@
-"""Time the shipped models with this processor's VNNI and without: docs/processors.csv."""
+"""Time the shipped models on this kind of processor: its rows of docs/processors.csv.
+
+Kinds are "VNNI" and "AVX2", of a processor that has VNNI, with its own kernels and with those for
+AVX2; and "AVX2 alone", of one that has no VNNI. Rows of the kinds that are not here stay.
+"""
 
 import csv
 import subprocess
@@ -10,32 +14,37 @@ import torch
 
 from fer import faces, files
 from fer.bench import runtimes
-from fer.errors import FerError, exit_on_error
+from fer.errors import exit_on_error
 
 DATASET = "fer2013"
 TARGET = Path("docs", "processors.csv")
-KINDS = {"VNNI": (), "AVX2": (sys.executable, "-m", "scripts.without_avx512")}
+BOTH = {"VNNI": (), "AVX2": (sys.executable, "-m", "scripts.without_avx512")}
+ALONE: dict[str, tuple[str, ...]] = {"AVX2 alone": ()}
+REPEATS = 10
 
 
 def main() -> None:
     if "--rows" in sys.argv[1:]:  # in a process that may have another processor's kernels
         files.write_csv(Path(sys.argv[-1]), rows())
         return
-    if not torch.cpu.get_capabilities().get("avx512_vnni"):
-        raise FerError("this processor has no AVX-512 VNNI: there is nothing to compare with")
-    found = []
-    for kind, runner in KINDS.items():
+    kinds = BOTH if torch.cpu.get_capabilities().get("avx512_vnni") else ALONE
+    found = [row for row in read(TARGET) if row["kernels"] not in kinds]
+    for kind, runner in kinds.items():
         with tempfile.TemporaryDirectory() as folder:
             part = Path(folder, "rows.csv")
             command = [sys.executable, "-m", "scripts.processors", "--rows", str(part)]
             subprocess.run([*runner, *command], check=True)
-            with part.open() as file:
-                found += [{"kernels": kind} | row for row in csv.DictReader(file)]
-    files.write_csv(TARGET, found)
+            found += [{"kernels": kind} | row for row in read(part)]
+    files.write_csv(TARGET, sorted(found, key=lambda row: [*BOTH, *ALONE].index(row["kernels"])))
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def rows() -> list[dict]:
-    """Each way to run the two files on this processor, as the stage quantize measures them."""
+    """The speeds of each way to run the two files on one thread, by `runtimes.measure`."""
     val = faces.load(Path("data", DATASET, "val"))
     makers = {
         "ONNX Runtime": runtimes.by_onnx_runtime,
@@ -44,12 +53,12 @@ def rows() -> list[dict]:
     }
     models = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
     ways = {
-        f"{engine}, {name}": (path := Path("models", DATASET, file), make(path))
+        f"{engine}, {name}": make(Path("models", DATASET, file))
         for engine, make in makers.items()
         for name, file in models.items()
     }
-    said = {way: runtimes.predict(maker, val.images) for way, (_, maker) in ways.items()}
-    return runtimes.compare(ways, said, val)
+    speeds = runtimes.measure(ways, val.images, threads=1, repeats=REPEATS)
+    return [{"way": way} | speeds[way] for way in ways]
 
 
 if __name__ == "__main__":

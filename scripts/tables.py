@@ -79,22 +79,16 @@ def runtimes() -> Iterable[list[str]]:
 
 
 def processors() -> Iterable[list[str]]:
-    """Of each way to run the models, its speeds with VNNI and without."""
-    kinds, speeds = ("VNNI", "AVX2"), ("latency_ms_1_thread", "faces_per_second_1_thread")
+    """Of each way to run the models, its speeds on each kind of processor."""
     with Path("docs", "processors.csv").open(encoding="utf-8") as file:
         rows = {(row["kernels"], row["way"]): row for row in csv.DictReader(file)}
-    titles = ("val", "ms for a face", "faces a second")
+    kinds, ways = (list(dict.fromkeys(names)) for names in zip(*rows, strict=True))
+    titles = ("ms for a face", "faces a second")
     yield ["1 thread", *(f"{title}, {kind}" for title in titles for kind in kinds)]
-    for way in dict.fromkeys(way for _, way in rows):
-        vnni, avx2 = (rows[kind, way] for kind in kinds)
-        accuracies = (percent(float(row["val_accuracy"])) for row in (vnni, avx2))
-        latencies, throughputs = ([row[speed] for row in (vnni, avx2)] for speed in speeds)
-        yield [
-            way,
-            *accuracies,
-            *(f"{float(ms):.3f}" for ms in latencies),
-            *(f"{int(faces):,}" for faces in throughputs),
-        ]
+    for way in ways:
+        found = [rows[kind, way] for kind in kinds]
+        latencies = (f"{float(row['latency_ms']):.3f}" for row in found)
+        yield [way, *latencies, *(f"{int(row['faces_per_second']):,}" for row in found)]
 
 
 def loading() -> Iterable[list[str]]:

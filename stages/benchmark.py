@@ -13,7 +13,7 @@ def main() -> None:
     p = params.load()
     device = pick_device(p.settings.device)
     train = faces.load(Path("data", p.dataset, "train"))
-    rows = time_loaders(train, p.benchmark, device)
+    rows = time_loaders(train, p.benchmark, p.timings.loaders, device)
     table = tabulate(rows, p.benchmark.workers)
 
     best = fastest(rows, "per_batch")

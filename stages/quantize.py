@@ -84,7 +84,7 @@ def main() -> None:
         for file, way in ((float32, "ONNX Runtime"), (int8, "ONNX Runtime, our int8")):
             scores = {"val_accuracy": accuracy[way]}
             export.describe(file, known | {"scores": scores, "warning": warning})
-        rows = runtimes.compare(ways, found, val, p.quantize.repeats)
+        rows = runtimes.compare(ways, found, val, p.timings.runtimes)
         for file in (float32, int8):
             with files.atomic_path(models / file.name) as temporary:
                 shutil.copyfile(file, temporary)

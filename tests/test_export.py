@@ -125,10 +125,18 @@ def outputs(path, images, optimized):
     return session.run(names, {"faces": images})
 
 
-def test_channels_of_zeros_change_no_answer(float32, faces, monkeypatch):
-    found = classify(quantized(float32, faces), faces.images)
-    monkeypatch.setattr(quantize, "_widen_input", lambda path: None)
-    assert (classify(quantized(float32, faces), faces.images) == found).all()
+@pytest.mark.parametrize(("brightest", "left_out"), [(255, {"Cast", "Div"}), (200, set())])
+def test_quick_input_changes_no_answer(float32, faces, monkeypatch, brightest, left_out):
+    """Where the faces have white in them, each grey value is its own int8 value."""
+    images = np.minimum(faces.images, brightest)
+    images[:, 20:24, 20:24] = brightest
+    seen = Faces(images, faces.labels)
+    path = quantized(float32, seen)
+    steps = {node.op_type for node in onnx.load(path).graph.node}
+    assert {"Cast", "Div"} - steps == left_out
+    found = classify(path, faces.images)
+    monkeypatch.setattr(quantize, "_quicken_input", lambda path: None)
+    assert (classify(quantized(float32, seen), faces.images) == found).all()
 
 
 def test_int8_sums_do_not_overflow_on_this_processor(float32, faces):

@@ -18,11 +18,11 @@ SEARCH = {"trials": 3, "epochs": 2, "minutes": 5, "finalists": 1}
 SEARCH |= {"final_epochs": 2, "seeds": 2}
 TINY = {
     "sample": {"train": 60, "val": 14, "test": 21},
-    "benchmark": {"workers": [0, 1], "repeats": 1, "batch_size": 32},
+    "benchmark": {"workers": [0, 1], "batch_size": 32},
     "train": {"batch_size": 16},
     "teach": {"model": {"name": "deep", "width": 0.1}},
     "budget": {"sample": {"epochs": 2, "teacher_epochs": 1, "search": SEARCH}},
-    "quantize": {"faces": 20, "repeats": 1},
+    "quantize": {"faces": 20},
 }
 CODE = shutil.ignore_patterns("__pycache__")
 

@@ -41,7 +41,7 @@ class PerFace(Dataset):
 
 
 def time_loaders(
-    faces: Faces, benchmark: Benchmark, device: torch.device
+    faces: Faces, benchmark: Benchmark, repeats: int, device: torch.device
 ) -> list[dict[str, str | int | float]]:
     """Seconds of an epoch over `faces` until its batches are on `device`, a row for each way.
 
@@ -60,7 +60,7 @@ def time_loaders(
     with tqdm(cases, unit="way", disable=None) as bar:
         for way, workers, persistent in bar:
             batches = _make(way, usual, faces, benchmark.batch_size, workers, persistent, device)
-            seconds = _time(batches, benchmark.repeats, device)
+            seconds = _time(batches, repeats, device)
             rows.append(
                 {
                     "way": way,

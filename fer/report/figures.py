@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fer.faces import CLASSES, FACE_SIZE, MARGIN, Faces
+from fer.faces import CLASSES, FACE_SIZE, INPUT_SIZE, MARGIN, Faces
 from fer.files import atomic_path
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#b8b8b8"  # Okabe and Ito
@@ -312,40 +312,33 @@ def explained(
     """
     guesses = probabilities.argmax(1)
     rows = [np.flatnonzero(faces.labels == label) for label in range(len(CLASSES))]
-    columns = max(map(len, rows))
-    figure = _figure(1.8 * columns + 0.8, 1.12 * len(CLASSES) + 0.3)
-    grid = figure.subplots(len(CLASSES), 2 * columns, squeeze=False)
-    for axes in grid.ravel():
-        axes.axis("off")
-    for axes_row, name, own in zip(grid, CLASSES, rows, strict=True):
-        first = axes_row[0]
-        first.text(-0.15, 0.5, name, transform=first.transAxes, ha="right", va="center")
-        for place, face in enumerate(own):
-            plain, marked = axes_row[2 * place : 2 * place + 2]
-            for axes in (plain, marked):
-                axes.imshow(faces.images[face], cmap="gray", vmin=0, vmax=255)
-            _heat(marked, maps[face, guesses[face]])
+    across, down = FACE_SIZE + 5, FACE_SIZE + 17  # from face to face, in their pixels
+    width, height = 2 * across * max(map(len, rows)), down * len(CLASSES)
+    figure = _figure(0.018 * width + 0.8, 0.018 * height + 0.3)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    for row, own in enumerate(rows):
+        top = row * down
+        axes.text(-4, top + FACE_SIZE / 2, CLASSES[row], ha="right", va="center")
+        for column, face in enumerate(own):
+            left = 2 * across * column
+            for place in (left, left + across):
+                _lay(axes, faces.images[face], place, top, FACE_SIZE, cmap="gray", vmax=255)
+            heat = maps[face, guesses[face]].clip(min=0)
+            inner = (left + across + MARGIN, top + MARGIN, INPUT_SIZE)  # what the network sees
+            style = {"interpolation": "bilinear", "cmap": "inferno", "alpha": 0.55}
+            _lay(axes, heat / max(heat.max(), 1e-12), *inner, vmax=1, **style)
             guess = f"{CLASSES[guesses[face]]} {probabilities[face].max():.0%}"
             color = GREEN if guesses[face] == faces.labels[face] else ORANGE
-            plain.set_title(guess, color=color, fontsize=8, loc="left")
+            axes.text(left, top - 3, guess, color=color, fontsize=8)
+    axes.set_xlim(0, width - 5)
+    axes.set_ylim(height - 17, -17)
     _save(path, figure, f"{title}; green: right, orange: wrong")
 
 
-def _heat(axes: Axes, heat: np.ndarray) -> None:
-    """Lay a map [h, w] over the part of a face that the network sees."""
-    seen = (MARGIN - 0.5, FACE_SIZE - MARGIN - 0.5)
-    heat = heat.clip(min=0)
-    axes.imshow(
-        heat / max(heat.max(), 1e-12),
-        extent=(*seen, *reversed(seen)),
-        interpolation="bilinear",
-        cmap="inferno",
-        alpha=0.55,
-        vmin=0,
-        vmax=1,
-    )
-    axes.set_xlim(-0.5, FACE_SIZE - 0.5)
-    axes.set_ylim(FACE_SIZE - 0.5, -0.5)
+def _lay(axes: Axes, image: np.ndarray, left: int, top: int, size: int, **style: object) -> None:
+    """Draw a square image, its values from 0, with its corner and size in the axes' units."""
+    axes.imshow(image, extent=(left, left + size, top + size, top), vmin=0, **style)
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -14,11 +14,11 @@ from test_pipeline import CODE, ROOT, run, update
 SMALL = {
     "settings": {"wandb": "disabled"},
     "sample": {"train": 140, "val": 35, "test": 35},
-    "benchmark": {"workers": [0, 2], "repeats": 1, "batch_size": 32},
+    "benchmark": {"workers": [0, 2], "batch_size": 32},
     "prepare": {"balance": "oversample"},
     "train": {"batch_size": 16},
     "teach": {"model": {"name": "deep", "width": 0.1}},
-    "quantize": {"faces": 20, "repeats": 1},
+    "quantize": {"faces": 20},
     "budget": {
         "sample": {
             "epochs": 5,
