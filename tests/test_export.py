@@ -17,7 +17,7 @@ from fer.faces import CLASSES, Faces
 from fer.params import Model
 from fer.predict.recognizer import Recognizer
 from fer.training import evaluation
-from fer.training.networks import NETWORKS, build
+from fer.training.networks import NETWORKS, Network, build
 
 ROOT = Path(__file__).parents[1]
 
@@ -134,9 +134,37 @@ def test_quick_input_changes_no_answer(float32, faces, monkeypatch, brightest, l
     path = quantized(float32, seen)
     steps = {node.op_type for node in onnx.load(path).graph.node}
     assert {"Cast", "Div"} - steps == left_out
-    found = classify(path, faces.images)
+    every_grey = np.random.default_rng(1).integers(0, 256, (20, 48, 48), dtype=np.uint8)
+    found = classify(path, every_grey)
     monkeypatch.setattr(quantize, "_quicken_input", lambda path: None)
-    assert (classify(quantized(float32, seen), faces.images) == found).all()
+    assert (classify(quantized(float32, seen), every_grey) == found).all()
+
+
+class Pooled(Network):
+    """Its first convolution sees something else than grey values."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, 7, 3)
+
+    def maps(self, x):
+        return self.conv(F.avg_pool2d(x, 2))
+
+
+class Scaled(Pooled):
+    """Grey values again, and the constant that they are divided by is needed elsewhere."""
+
+    def maps(self, x):
+        return self.conv(x) / 255
+
+
+@pytest.mark.parametrize("network", [Pooled, Scaled])
+def test_quick_input_leaves_other_networks_right(network, faces, tmp_path, monkeypatch):
+    white = Faces(faces.images | (faces.images > 200) * np.uint8(255), faces.labels)
+    export.export(tmp_path / "fer.onnx", network().eval())
+    found = classify(quantized(tmp_path / "fer.onnx", white), white.images)
+    monkeypatch.setattr(quantize, "_quicken_input", lambda path: None)
+    assert (classify(quantized(tmp_path / "fer.onnx", white), white.images) == found).all()
 
 
 def test_int8_sums_do_not_overflow_on_this_processor(float32, faces):

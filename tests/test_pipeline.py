@@ -21,7 +21,14 @@ TINY = {
     "benchmark": {"workers": [0, 1], "batch_size": 32},
     "train": {"batch_size": 16},
     "teach": {"model": {"name": "deep", "width": 0.1}},
-    "budget": {"sample": {"epochs": 2, "teacher_epochs": 1, "search": SEARCH}},
+    "budget": {
+        "sample": {
+            "epochs": 2,
+            "teacher_epochs": 1,
+            "timings": {"loaders": 1, "runtimes": 1},
+            "search": SEARCH,
+        }
+    },
     "quantize": {"faces": 20},
 }
 CODE = shutil.ignore_patterns("__pycache__")

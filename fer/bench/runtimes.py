@@ -113,7 +113,7 @@ def compare(
     ways: Mapping[str, tuple[Path, Maker]],
     found: Mapping[str, np.ndarray],
     val: Faces,
-    repeats: int = 3,
+    repeats: int,
 ) -> list[dict[str, str | int | float]]:
     """Size, accuracy on val, latency and throughput of each way, a row each.
 

@@ -129,10 +129,11 @@ def _leave_room(path: Path) -> None:
 
 
 def _quicken_input(path: Path) -> None:
-    """Give an int8 graph's first convolution uint8 faces as they are, as `_CHANNELS` channels.
+    """Give an int8 graph's first convolution `_CHANNELS` channels, of which one has weights.
 
-    Of these, one has weights. It says the same, sooner for one face (docs/processors.md). Where
-    something else reads what that convolution does, nothing is done.
+    And, where each is its own int8 value, the grey values as they are. It says the same, sooner for
+    one face (docs/processors.md). Where something else reads what that convolution does, nothing
+    is done.
     """
     model = onnx.load(path)
     graph = model.graph
@@ -144,25 +145,48 @@ def _quicken_input(path: Path) -> None:
         return
     padded = np.pad(stored, ((0, 0), (0, _CHANNELS - 1), (0, 0), (0, 0)))
     tensors[weight.input[0]].CopyFrom(numpy_helper.from_array(padded, weight.input[0]))
+    shape = numpy_helper.from_array(np.array([1, _CHANNELS, 1, 1]), "channels")
+    graph.initializer.append(shape)
+    steps = _steps_that_change_nothing(face, graph)
+    source = steps[-1].input[0] if steps else face.input[0]
+    expand = helper.make_node("Expand", [source, shape.name], ["wide"])
+    graph.node.insert(list(graph.node).index(face), expand)
+    face.input[0] = "wide"
+    for node in steps:
+        if node.output[0] not in _read(graph):
+            graph.node.remove(node)
+    for constant in set(tensors) - _read(graph):
+        graph.initializer.remove(tensors[constant])
+    onnx.save(model, path)
 
-    rounded = makers[face.input[0]]
-    divided = makers[rounded.input[0]]
-    converted = makers[divided.input[0]]
+
+def _steps_that_change_nothing(
+    face: onnx.NodeProto, graph: onnx.GraphProto
+) -> list[onnx.NodeProto]:
+    """What makes the input of `face` out of uint8 grey values, if that is these values again.
+
+    Last step first: rounded to uint8, divided by a constant, made a float.
+    """
+    tensors, makers = _by_name(graph)
+    steps, name = [], face.input[0]
+    for kind in ("QuantizeLinear", "Div", "Cast"):
+        if name not in makers or makers[name].op_type != kind:
+            return []
+        steps.append(makers[name])
+        name = makers[name].input[0]
+    rounded, divided, _ = steps
+    if divided.input[1] not in tensors:
+        return []
     names = (divided.input[1], *rounded.input[1:])
     divisor, scale, zero = (numpy_helper.to_array(tensors[name]) for name in names)
     grey = np.arange(256, dtype=np.float32)
-    if np.array_equal(np.rint(grey / divisor / scale) + zero, grey):  # each is what it was
-        face.input[0] = converted.input[0]
-        for node in (converted, divided, rounded):
-            graph.node.remove(node)
-        graph.initializer.remove(tensors[divided.input[1]])
+    same = divisor.size == 1 and np.array_equal(np.rint(grey / divisor / scale) + zero, grey)
+    return steps if same else []
 
-    shape = numpy_helper.from_array(np.array([1, _CHANNELS, 1, 1]), "channels")
-    graph.initializer.append(shape)
-    expand = helper.make_node("Expand", [face.input[0], shape.name], ["wide"])
-    graph.node.insert(list(graph.node).index(face), expand)
-    face.input[0] = "wide"
-    onnx.save(model, path)
+
+def _read(graph: onnx.GraphProto) -> set[str]:
+    """Names of the tensors that something reads."""
+    return {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
 
 
 def _by_name(

@@ -23,6 +23,7 @@ SMALL = {
         "sample": {
             "epochs": 5,
             "teacher_epochs": 1,
+            "timings": {"loaders": 1, "runtimes": 1},
             "search": {
                 "trials": 3,
                 "epochs": 2,
