@@ -27,10 +27,11 @@ def main() -> None:
     if "--rows" in sys.argv[1:]:  # in a process that may have another processor's kernels
         files.write_csv(Path(sys.argv[-1]), rows())
         return
-    there = torch.cpu.get_capabilities()
-    if not there.get("avx2") or (there.get("avx_vnni") and not there.get("avx512_vnni")):
-        raise FerError("this processor is none of the kinds that are compared")
-    kinds = BOTH if there.get("avx512_vnni") else ALONE
+    there = {name for name, has in torch.cpu.get_capabilities().items() if has is True}
+    features = there & {"avx2", "avx_vnni", "avx512_f", "avx512_vnni"}
+    if features not in ({"avx2"}, {"avx2", "avx512_f", "avx512_vnni"}):
+        raise FerError("this processor is of none of the kinds that are compared")
+    kinds = ALONE if features == {"avx2"} else BOTH
     found = [row for row in read(TARGET) if row["kernels"] not in kinds]
     for kind, runner in kinds.items():
         with tempfile.TemporaryDirectory() as folder:

@@ -140,31 +140,66 @@ def test_quick_input_changes_no_answer(float32, faces, monkeypatch, brightest, l
     assert (classify(quantized(float32, seen), every_grey) == found).all()
 
 
-class Pooled(Network):
-    """Its first convolution sees something else than grey values."""
+class Plain(Network):
+    """Divides by the same constant as the grey values, once more."""
 
-    def __init__(self):
+    def __init__(self, inputs=1, outputs=7, **options):
         super().__init__()
-        self.conv = torch.nn.Conv2d(1, 7, 3)
-
-    def maps(self, x):
-        return self.conv(F.avg_pool2d(x, 2))
-
-
-class Scaled(Pooled):
-    """Grey values again, and the constant that they are divided by is needed elsewhere."""
+        self.conv = torch.nn.Conv2d(inputs, outputs, 3, padding=1, **options)
 
     def maps(self, x):
         return self.conv(x) / 255
 
 
-@pytest.mark.parametrize("network", [Pooled, Scaled])
-def test_quick_input_leaves_other_networks_right(network, faces, tmp_path, monkeypatch):
+class Pooled(Plain):
+    def maps(self, x):
+        return self.conv(F.avg_pool2d(x, 2))
+
+
+class Rounded(Plain):
+    """Its grey values come from other integers than the faces."""
+
+    def maps(self, x):
+        return self.conv((x > 0.5).int().mul(255).float() / 255)
+
+
+class Grouped(Plain):
+    def __init__(self):
+        super().__init__(2, 14, groups=2)
+
+    def maps(self, x):
+        return self.conv(torch.cat([x, 1 - x], 1))[:, :7]
+
+
+class Shared(Plain):
+    """Its first convolution is its second one, too."""
+
+    def __init__(self):
+        super().__init__(1, 1)
+
+    def maps(self, x):
+        return self.conv(self.conv(x).relu()).expand(-1, 7, -1, -1)
+
+
+@pytest.mark.parametrize(
+    ("other", "quickened"),
+    [(Plain, True), (Pooled, False), (Rounded, False), (Grouped, False), (Shared, False)],
+)
+def test_quick_input_leaves_other_networks_right(other, quickened, faces, tmp_path, monkeypatch):
+    torch.manual_seed(0)
     white = Faces(faces.images | (faces.images > 200) * np.uint8(255), faces.labels)
-    export.export(tmp_path / "fer.onnx", network().eval())
-    found = classify(quantized(tmp_path / "fer.onnx", white), white.images)
+    export.export(tmp_path / "fer.onnx", other().eval())
+
+    def maps():
+        path = quantized(tmp_path / "fer.onnx", white)
+        casts = sum(node.op_type == "Cast" for node in onnx.load(path).graph.node)
+        return casts, ort.InferenceSession(path).run(["maps"], {"faces": white.images})[0]
+
+    casts, found = maps()
     monkeypatch.setattr(quantize, "_quicken_input", lambda path: None)
-    assert (classify(quantized(tmp_path / "fer.onnx", white), white.images) == found).all()
+    plain_casts, expected = maps()
+    assert (casts < plain_casts) == quickened
+    assert (found == expected).all()
 
 
 def test_int8_sums_do_not_overflow_on_this_processor(float32, faces):

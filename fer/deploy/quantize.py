@@ -141,13 +141,15 @@ def _quicken_input(path: Path) -> None:
     first = next(node for node in graph.node if node.op_type == "Conv")
     face, weight = (makers[name] for name in first.input[:2])
     stored = numpy_helper.to_array(tensors[weight.input[0]])
-    if stored.shape[1] != 1 or sum(face.output[0] in node.input for node in graph.node) > 1:
+    groups = sum(a.i for a in first.attribute if a.name == "group")
+    readers = [sum(name in node.input for node in graph.node) for name in first.input[:2]]
+    if stored.shape[1] != 1 or groups > 1 or readers != [1, 1]:
         return
     padded = np.pad(stored, ((0, 0), (0, _CHANNELS - 1), (0, 0), (0, 0)))
     tensors[weight.input[0]].CopyFrom(numpy_helper.from_array(padded, weight.input[0]))
     shape = numpy_helper.from_array(np.array([1, _CHANNELS, 1, 1]), "channels")
     graph.initializer.append(shape)
-    steps = _steps_that_change_nothing(face, graph)
+    steps = _needless_steps(face, graph)
     source = steps[-1].input[0] if steps else face.input[0]
     expand = helper.make_node("Expand", [source, shape.name], ["wide"])
     graph.node.insert(list(graph.node).index(face), expand)
@@ -155,14 +157,12 @@ def _quicken_input(path: Path) -> None:
     for node in steps:
         if node.output[0] not in _read(graph):
             graph.node.remove(node)
-    for constant in set(tensors) - _read(graph):
-        graph.initializer.remove(tensors[constant])
+    for name in {name for node in steps for name in node.input} & set(tensors) - _read(graph):
+        graph.initializer.remove(tensors[name])
     onnx.save(model, path)
 
 
-def _steps_that_change_nothing(
-    face: onnx.NodeProto, graph: onnx.GraphProto
-) -> list[onnx.NodeProto]:
+def _needless_steps(face: onnx.NodeProto, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """What makes the input of `face` out of uint8 grey values, if that is these values again.
 
     Last step first: rounded to uint8, divided by a constant, made a float.
@@ -174,8 +174,10 @@ def _steps_that_change_nothing(
             return []
         steps.append(makers[name])
         name = makers[name].input[0]
+    while name in makers and makers[name].op_type in ("Slice", "Unsqueeze"):
+        name = makers[name].input[0]
     rounded, divided, _ = steps
-    if divided.input[1] not in tensors:
+    if name != graph.input[0].name or divided.input[1] not in tensors:
         return []
     names = (divided.input[1], *rounded.input[1:])
     divisor, scale, zero = (numpy_helper.to_array(tensors[name]) for name in names)
