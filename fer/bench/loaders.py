@@ -48,6 +48,7 @@ def time_loaders(
     A row has way ("per_face" or "per_batch"), workers (0 is in process), kept (whether the workers
     live from epoch to epoch) and seconds (median of the repeats, after a warm-up). Both ways do
     the same: a random crop of 44x44 and a flip.
+    repeats: epochs that are timed of each way
     """
     cases = [
         (way, workers, persistent)

@@ -337,7 +337,7 @@ def explained(
 
 
 def _lay(axes: Axes, image: np.ndarray, left: int, top: int, size: int, **style: object) -> None:
-    """Draw a square image, its values from 0, with its corner and size in the axes' units."""
+    """Draw an image [h, w], its values from 0, as a square; its place is in the axes' units."""
     axes.imshow(image, extent=(left, left + size, top + size, top), vmin=0, **style)
 
 
