@@ -121,7 +121,7 @@ def classes() -> Iterable[list[str]]:
 
 def machine() -> Iterable[list[str]]:
     found = read("timings/quantize")["machine"]
-    yield ["measured on", ""]
+    yield ["loading and ways to run, measured on", ""]
     yield ["processor", f"{found['cpu']}, {found['cores']} cores; {' '.join(found['features'])}"]
     versions = (("PyTorch", "torch"), ("ONNX Runtime", "onnxruntime"), ("OpenVINO", "openvino"))
     yield ["versions", ", ".join(f"{name} {found[key]}" for name, key in versions)]

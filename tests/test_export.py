@@ -306,6 +306,7 @@ def test_finetuning_learns_with_the_roundings(network, float32, faces, monkeypat
     monkeypatch.setattr(quantize._RoundedWeight, "forward", coarse)  # so that much is lost first
     wanted = evaluation.logits(network, torch.tensor(faces.images)).log_softmax(1)
     before = {name: value.clone() for name, value in network.state_dict().items()}
+    strides = [value.stride() for value in network.state_dict().values()]
     tuned = quantize.finetune(network, path, faces, epochs=10, seed=0)
     apart = [
         F.kl_div(rounded(net, path, faces).log_softmax(1), wanted, log_target=True)
@@ -313,6 +314,7 @@ def test_finetuning_learns_with_the_roundings(network, float32, faces, monkeypat
     ]
     assert apart[0] < apart[1]
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert strides == [value.stride() for value in network.state_dict().values()]
     assert tuned.state_dict().keys() == before.keys()
 
 
