@@ -213,11 +213,10 @@ class Tune(Section):
 
 
 class Quantize(Section):
-    """From float32 to int8: the ranges on so many training faces, then epochs of fine-tuning."""
+    """From float32 to int8, by the ranges that so many training faces show."""
 
     calibration: Literal["minmax", "entropy", "percentile"]
     faces: Count
-    epochs: Annotated[int, Field(ge=0)]
     max_loss: Fraction
     seed: Seed
 

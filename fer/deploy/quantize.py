@@ -1,13 +1,11 @@
-"""int8 that is right on every processor: fine-tune for its roundings, and write the graph.
+"""The int8 graph, right on every processor.
 
 Without VNNI, the kernels for x86 add two products of uint8 and int8 in 16 bits (`vpmaddubsw`),
-which end at 32,767. Weights of at most 64 keep every such sum below: 2 * 255 * 64 is 32,640.
+which end at 32,767. Weights of at most 64 keep every such sum below: 2 * 255 * 64 is 32,640. ONNX
+Runtime calls that `reduce_range`; weights that `fer.training.refining` left lose nothing by it.
 """
 
-import copy
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +21,11 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
-from torch.nn.utils import parametrize
 
 from fer.deploy.export import quiet, tidy
 from fer.errors import FerError
-from fer.faces import Faces
 from fer.files import scratch
-from fer.training.networks import Network
-from fer.training.refining import imitate
+from fer.training.refining import LARGEST
 
 _METHODS = {
     "minmax": CalibrationMethod.MinMax,
@@ -43,33 +38,6 @@ _OPERATORS = ["Add", "AveragePool", "Concat", "Conv", "GlobalAveragePool", "MaxP
 
 _CHANNELS = 4
 """Of the input, which ONNX Runtime's quick int8 kernels take in fours; those of zeros cost less."""
-
-_LARGEST = 64
-"""Of an int8 weight: two products then fit 16 bits. ONNX Runtime calls it `reduce_range`."""
-
-
-def finetune(network: Network, quantized: Path, faces: Faces, *, epochs: int, seed: int) -> Network:
-    """A copy of `network` whose weights say what `network` says in spite of the roundings of int8.
-
-    Learned on randomly shifted and mirrored `faces` (distillation: Polino et al. 2018,
-    arXiv:1802.05668).
-
-    quantized: the graph that `quantize` makes of `network`, which has the ranges of the activations
-    """
-    # Loaded from a file, it has not the layout of training, which takes 0.7 of the time on a CPU.
-    network = copy.deepcopy(network).to(memory_format=torch.channels_last)
-    student = copy.deepcopy(network)
-    with _rounded(student, quantized):
-        imitate(
-            student,
-            network,
-            faces,
-            epochs=epochs,
-            seed=seed,
-            labels=False,
-            task="fine-tuning int8",
-        )
-    return student
 
 
 def quantize(
@@ -216,7 +184,7 @@ def check_portable(path: Path) -> None:
         if stored is None or stored.dtype != np.int8:
             raise FerError(f"{path}: layer {number} has no int8 weights")
         zero = constants[weight.input[2]]
-        if zero.any() or np.abs(stored.astype(int)).max() > _LARGEST:
+        if zero.any() or np.abs(stored.astype(int)).max() > LARGEST:
             raise FerError(f"{path}: the sums of layer {number} can leave 16 bits")
 
 
@@ -249,71 +217,3 @@ class _Batches(CalibrationDataReader):
     def get_next(self) -> dict[str, np.ndarray] | None:
         batch = next(self.batches, None)
         return None if batch is None else {"faces": batch}
-
-
-class _RoundedWeight(nn.Module):
-    """Weights [O, I, H, W] rounded to `_LARGEST` steps each way, each output channel for itself.
-
-    The gradient is that of what was not rounded: the straight-through estimator (Bengio, Leonard
-    and Courville 2013, arXiv:1308.3432).
-    """
-
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        scale = weight.detach().abs().amax((1, 2, 3)).clamp(min=1e-8) / _LARGEST
-        zero = torch.zeros_like(scale, dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -_LARGEST, _LARGEST)
-
-
-@contextmanager
-def _rounded(network: Network, quantized: Path) -> Iterator[None]:
-    """Within the block, each convolution rounds its weights, and its input as `quantized` does.
-
-    BatchNorm scales each output channel, and so changes nothing about the rounding of weights.
-    """
-
-    def rounds_its_input(scale: float, zero: int) -> Callable[..., tuple[torch.Tensor]]:
-        def hook(_: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-            return (torch.fake_quantize_per_tensor_affine(inputs[0], scale, zero, 0, 255),)
-
-        return hook
-
-    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    layers, handles = _int8_layers(quantized), []
-    for conv in convolutions:
-        _, *steps = min(layers, key=lambda layer: _difference(conv, layer[0]))
-        handles.append(conv.register_forward_pre_hook(rounds_its_input(*steps)))
-        parametrize.register_parametrization(conv, "weight", _RoundedWeight())
-    try:
-        yield
-    finally:
-        for conv, handle in zip(convolutions, handles, strict=True):
-            handle.remove()
-            parametrize.remove_parametrizations(conv, "weight")
-
-
-def _int8_layers(quantized: Path) -> list[tuple[np.ndarray, float, int]]:
-    """Of each convolution of an int8 graph its weights, and scale and zero point of its input."""
-    graph = onnx.load(quantized).graph
-    tensors, makers = _by_name(graph)
-    constants = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}
-    found = []
-    for node in graph.node:
-        if node.op_type == "Conv":
-            x, weight = (makers[name] for name in node.input[:2])
-            scale, zero = (constants[name] for name in x.input[1:3])
-            found.append((constants[weight.input[0]], float(scale), int(zero)))
-    return found
-
-
-@torch.no_grad()
-def _difference(conv: nn.Conv2d, integers: np.ndarray) -> float:
-    """How far a layer of the network is from being the one with these int8 weights.
-
-    Signs do not count, as BatchNorm may turn those of a channel.
-    """
-    integers = integers[:, : conv.weight.shape[1]]  # without the input's channels of zeros
-    if conv.weight.shape != integers.shape:
-        return float("inf")
-    largest = conv.weight.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-8)
-    ours = (conv.weight.abs() / largest * _LARGEST).numpy()
-    return float(np.abs(ours - np.abs(integers.astype(int))).mean())
