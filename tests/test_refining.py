@@ -8,7 +8,7 @@ from fer import params
 from fer.params import Model
 from fer.training import evaluation
 from fer.training.networks import build
-from fer.training.refining import imitate, refine
+from fer.training.refining import refine
 
 RECIPE = params.load(Path(__file__).parents[1] / "params.yaml").recipe
 
@@ -64,13 +64,25 @@ def test_same_seed_same_refinement(faces):
     assert loss(first, faces) == loss(again, faces) != loss(other, faces)
 
 
-def test_imitation_needs_no_labels(faces):
+def test_refined_weights_are_those_that_int8_holds(faces):
+    refined = refine(made(faces), faces, options(1))
+    for module in refined.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            weight = module.weight.detach()
+            steps = weight / weight.abs().amax((1, 2, 3), keepdim=True) * 64
+            torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
+
+
+def test_refining_does_not_forget_what_the_network_said(faces):
     network, wrong = made(faces), copy.deepcopy(faces)
     wrong.labels[:] = 0
-    students = [made(faces) for _ in range(2)]
-    for student, given in zip(students, (faces, wrong), strict=True):
-        student.head.bias.data.add_(torch.arange(7) / 7)
-        before = apart(student, network, faces)
-        imitate(student, network, given, epochs=5, seed=0, labels=False, task="imitating")
-        assert apart(student, network, faces) < before
-    assert loss(students[0], faces) == loss(students[1], faces)
+    refined = refine(network, wrong, options(60))
+    alone = copy.deepcopy(network)
+    optimizer = torch.optim.Adam(alone.parameters(), 2e-4)
+    images = torch.tensor(faces.images)[:, None, 2:46, 2:46] / 255
+    for _ in range(60 * -(-len(faces) // 64)):
+        optimizer.zero_grad()
+        F.cross_entropy(alone(images), torch.tensor(wrong.labels).long()).backward()
+        optimizer.step()
+    # It is 0.46 times as far, and without what the network said 0.68.
+    assert apart(refined, network, faces) < 0.57 * apart(alone, network, faces)
