@@ -287,10 +287,11 @@ def test_int8_holds_the_weights_of_a_refined_network(network, faces, tmp_path):
     for module in refined.modules():
         if isinstance(module, torch.nn.Conv2d):
             weight = module.weight.detach().abs()
-            steps = (weight / weight.amax((1, 2, 3), keepdim=True) * 64).round().numpy()
+            steps = (weight / weight.amax((1, 2, 3), keepdim=True) * 64).numpy()
             # Signs do not count, as BatchNorm may turn those of a channel; nor channels of zeros.
-            held = [array for array in stored if array.ndim == 4 and len(array) == len(steps)]
-            assert any(np.array_equal(array[:, : steps.shape[1]], steps) for array in held)
+            held = [array[:, : steps.shape[1]] for array in stored if array.ndim == 4]
+            held = [array for array in held if array.shape == steps.shape]
+            assert any(np.allclose(array, steps, atol=1e-3, rtol=0) for array in held)
 
 
 def test_published_quantization_changes_nothing(network, faces):
