@@ -122,6 +122,7 @@ class Train(Section):
     seed: Seed = 0
     num_workers: Annotated[int, Field(ge=0, le=256)] = 0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    deterministic: bool = False
 
     @field_validator("sizes")
     @classmethod
@@ -159,9 +160,12 @@ class Recipe(Section):
             **{"train.augment": Augment, "train.distill": Distill},
         }
         every = [f"{path}.{name}" for path, one in sections.items() for name in one.model_fields]
-        # Trials have no teacher and are not refined, finals have seeds of their own, and workers
+        # Trials have no teacher and are not refined, finals have seeds of their own, and the others
         # change nothing but time.
-        without = ("train.distill.", "train.refine", "train.seed", "train.num_workers")
+        without = (
+            *("train.distill.", "train.refine", "train.seed"),
+            *("train.num_workers", "train.deterministic"),
+        )
         return [n for n in every if isinstance(self.get(n), Value) and not n.startswith(without)]
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 from fer import files, params, tracking
 from fer.errors import exit_on_error
 from fer.machine import machine
-from fer.training import checkpoint, distributed, evaluation, runs
+from fer.training import checkpoint, distributed, runs
 from fer.training.device import pick_device
 from fer.training.fit import best_epoch, checkpoint_path, seconds_per_epoch
 from fer.training.networks import parameter_count
-from fer.training.refining import refine
 
 
 def main() -> None:
@@ -30,8 +29,7 @@ def main() -> None:
     state = checkpoint_path(*given)
     name = f"teach-{p.dataset}"
     network, history = runs.run(track, name, *given, device, checkpoint=state)
-    network = refine(network, splits.train, p.teach.train)
-    scores = evaluation.val_scores(network, splits.train, splits.val)
+    network, scores = runs.finish(network, p.teach.train, splits)
     path, model = models / "teacher.pt", p.teach.model
     checkpoint.save(path, network, model, dataset=p.dataset, scores=scores, history=history)
     report = {

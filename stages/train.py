@@ -9,11 +9,10 @@ from pathlib import Path
 from fer import files, params, tracking
 from fer.errors import exit_on_error
 from fer.machine import machine
-from fer.training import checkpoint, distributed, evaluation, runs
+from fer.training import checkpoint, distributed, runs
 from fer.training.clock import seconds, without_seconds
 from fer.training.fit import best_epoch, checkpoint_path, seconds_per_epoch, seconds_to
 from fer.training.networks import parameter_count
-from fer.training.refining import refine
 
 LEVELS = (0.5, 0.55, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.7, 0.8, 0.9)
 """Accuracies on new faces of val: how long until the first epoch with each."""
@@ -36,8 +35,7 @@ def main() -> None:
         network, history = run(checkpoint=state, teacher=teacher, quiet=not first)
     if not first:
         return
-    network = refine(network, splits.train, p.train)
-    scores = evaluation.val_scores(network, splits.train, splits.val)
+    network, scores = runs.finish(network, p.train, splits)
     path = models / "baseline.pt"
     checkpoint.save(path, network, p.model, dataset=p.dataset, scores=scores, history=history)
     report = {

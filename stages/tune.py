@@ -6,11 +6,10 @@ from pathlib import Path
 from fer import files, params, tracking
 from fer.errors import FerError, exit_on_error
 from fer.machine import machine
-from fer.training import checkpoint, distributed, evaluation, runs
+from fer.training import checkpoint, distributed, runs
 from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import best_epoch, checkpoint_path
-from fer.training.refining import refine
 from fer.tuning import finals
 from fer.tuning.search import Task, search
 from fer.tuning.space import Space, Trial
@@ -49,8 +48,7 @@ def main() -> None:
         state = checkpoint_path(*given, teacher)
         run = partial(runs.run, track, f"tuned-{p.dataset}", *given, device)
         network, history = run(checkpoint=state, teacher=teacher)
-        network = refine(network, splits.train, better.train)
-        scores = evaluation.val_scores(network, splits.train, splits.val)
+        network, scores = runs.finish(network, better.train, splits)
     path, model = models / "tuned.pt", better.model
     checkpoint.save(path, network, model, dataset=p.dataset, scores=scores, history=history)
 

@@ -1,4 +1,3 @@
-import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import best_epoch, fingerprint, input_size, seconds_per_epoch, seconds_to
 from fer.training.fit import fit as fit_network
-from fer.training.networks.compact import Compact
 
 CPU = torch.device("cpu")
 RECIPE = params.load(Path(__file__).parents[1] / "params.yaml").recipe.changed(
@@ -185,20 +183,6 @@ def test_learns(faces, checkpoint):
     assert history[-1]["train_accuracy"] > 0.6 > history[0]["train_accuracy"]
 
 
-def test_out_of_memory_names_the_batch_size(faces, checkpoint, monkeypatch):
-    monkeypatch.setattr(Compact, "forward", lambda network, images: torch.empty(1 << 48))
-    with pytest.raises(FerError, match=r"train\.batch_size is 16: cpu has not the memory"):
-        fit(faces, checkpoint)
-
-
-def test_dead_worker_is_a_clear_error(faces, checkpoint):
-    def kill(history):
-        multiprocessing.active_children()[0].kill()
-
-    with pytest.raises(FerError, match=r"train\.num_workers is 2: a worker died"):
-        fit(faces, checkpoint, RECIPE.changed({"train.num_workers": 2}), on_epoch=kill)
-
-
 def test_goes_on_on_another_kind_of_device(faces, checkpoint):
     whole = fit(faces, checkpoint)
     checkpoint.unlink()
@@ -232,6 +216,12 @@ def test_seconds_are_means_that_add_up():
     parts = ("data", "compute", "validation")
     history = [{f"seconds_{part}": float(n) for part in parts} for n in (1, 1, 4)]
     assert seconds_per_epoch(history) == {"data": 2, "compute": 2, "validation": 2, "total": 6}
+
+
+def test_deterministic_is_for_this_training_alone(faces):
+    for wanted in (True, False):
+        fit(faces, None, RECIPE.changed({"train.deterministic": wanted}), epochs=1)
+        assert torch.are_deterministic_algorithms_enabled() is wanted
 
 
 def test_fingerprint_is_of_all_but_the_workers_and_what_follows(faces):

@@ -75,7 +75,7 @@ def intensity(path: Path, table: pd.DataFrame, dataset: str) -> None:
 
 def benchmark(path: Path, table: pd.DataFrame, dataset: str, cores: int) -> None:
     """Seconds an epoch against workers (benchmark.csv), a line for each way of loading."""
-    figure = _figure(7, 3.8)
+    figure = _figure(7, 4)
     axes = figure.subplots()
     for way, label, color, style in (
         ("per_face", "per face, workers started each epoch", ORANGE, "o:"),
@@ -88,7 +88,7 @@ def benchmark(path: Path, table: pd.DataFrame, dataset: str, cores: int) -> None
     axes.set_ylim(bottom=0)
     axes.set_xlabel(f"DataLoader workers, on {cores} cores; 0 is in process")
     axes.set_ylabel("seconds an epoch")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, ncols=2, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1))
     _plain(axes)
     _save(path, figure, f"{dataset}: loading and augmenting the training faces")
 

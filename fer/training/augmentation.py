@@ -35,12 +35,13 @@ def augment(
 
     Flip, rotation, scale, shift and crop are one bilinear sampling; beyond the edge, the edge
     repeats. The draws come from `generator` on the CPU whatever the images' device is, so that a
-    seed gives the same faces on each.
+    seed gives the same faces on each; and there are they computed with, as numbers so few take a
+    GPU longer.
     """
-    draws = torch.rand(6, len(images), generator=generator)[:, share].to(images.device)
+    draws = torch.rand(6, len(images), generator=generator)[:, share]
     images = images[share]
     flip, right, down, angle, zoom, contrast = draws
-    grid = _sampling_grid(
+    column, row = _sampling_lines(
         mirror=torch.where(flip < strengths.flip, -1.0, 1.0),
         right=_integer(right, strengths.shift),
         down=_integer(down, strengths.shift),
@@ -48,11 +49,17 @@ def augment(
         zoom=1 + _either_way(zoom, strengths.scale),
         size=size,
     )
-    faces = images[:, None].float()
-    faces = F.grid_sample(faces, grid, padding_mode="border", align_corners=False).div_(255)
+    device = images.device
+    grid = column.to(device)[:, :, None, :] + row.to(device)[:, :, :, None]
+    faces = F.grid_sample(
+        images[:, None].float(),
+        grid.permute(0, 2, 3, 1),
+        padding_mode="border",
+        align_corners=False,
+    ).div_(255)
     if strengths.contrast:
         mean = faces.mean((1, 2, 3), keepdim=True)
-        factor = 1 + _either_way(contrast, strengths.contrast)
+        factor = (1 + _either_way(contrast, strengths.contrast)).to(device)
         faces = (mean + (faces - mean) * factor[:, None, None, None]).clamp(0, 1)
     return faces
 
@@ -67,25 +74,24 @@ def _integer(draw: torch.Tensor, most: int) -> torch.Tensor:
     return (draw * (2 * most + 1)).floor() - most
 
 
-def _sampling_grid(
+def _sampling_lines(
     mirror: torch.Tensor,
     right: torch.Tensor,
     down: torch.Tensor,
     angle: torch.Tensor,
     zoom: torch.Tensor,
     size: int,
-) -> torch.Tensor:
-    """Where in the face each pixel of the output comes from: five [N] -> [N, size, size, 2].
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where in the face each pixel of the output comes from: five [N] -> two [N, 2, size].
 
-    Places are -1..1 from edge to edge, as `grid_sample` takes them. An affine map is a sum of
-    one term for the column and one for the row; adding them is many times faster on a CPU than
-    the matrix product of `affine_grid`.
+    The place is the sum of a term for the pixel's column and one for its row, -1..1 from edge to
+    edge, as `grid_sample` takes it. Adding them is many times faster on a CPU than the matrix
+    product of `affine_grid`.
     """
-    output = (torch.arange(size, device=angle.device) * 2 + 1) / size - 1
+    output = (torch.arange(size) * 2 + 1) / size - 1
     # From edge to edge, the output shows 44 of the face's 48 pixels.
     seen = INPUT_SIZE / FACE_SIZE / zoom
     cos, sin = seen * angle.cos(), seen * angle.sin()
     column = torch.stack([mirror * cos, mirror * sin], 1)[:, :, None] * output
     shift = torch.stack([right, down], 1) * (2 / FACE_SIZE)
-    row = torch.stack([-sin, cos], 1)[:, :, None] * output + shift[:, :, None]
-    return (column[:, :, None, :] + row[:, :, :, None]).permute(0, 2, 3, 1)
+    return column, torch.stack([-sin, cos], 1)[:, :, None] * output + shift[:, :, None]

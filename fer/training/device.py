@@ -1,7 +1,10 @@
 """Where the work runs, and in which precision."""
 
 import ctypes
+import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -58,3 +61,26 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the highest that glibc takes
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def be_deterministic(wanted: bool) -> None:
+    """From now on, compute the same bits each time on one GPU, or whatever is fastest.
+
+    On a CPU, PyTorch computes the same each time in any case.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it as it starts
+    torch.use_deterministic_algorithms(wanted)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # of which nothing here reads
+
+
+@contextmanager
+def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
+    """Raise FerError, with `advice`, where `device` has not the memory for what the block does."""
+    try:
+        yield
+    except RuntimeError as error:  # PyTorch has no class of its own for most of it
+        reason = str(error).partition("\n")[0]
+        signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+        if not any(sign in reason for sign in signs):
+            raise
+        raise FerError(f"{device} has not the memory for it: {advice}") from error

@@ -4,15 +4,13 @@ import copy
 import hashlib
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
@@ -21,15 +19,16 @@ from tqdm import tqdm
 from fer.errors import FerError
 from fer.faces import Faces
 from fer.machine import cores
-from fer.params import Recipe, Train, home
+from fer.params import Recipe, home
 from fer.training import distributed
 from fer.training.checkpoint import read, write
 from fer.training.clock import Laps
-from fer.training.device import keep_freed_memory, pick_precision
+from fer.training.device import be_deterministic, keep_freed_memory, pick_precision
 from fer.training.evaluation import logits, loss_and_accuracy
 from fer.training.loading import loader
 from fer.training.networks import Network, build
 from fer.training.optim import make_optimizer, make_schedule
+from fer.training.step import CapturedStep, Step
 from fer.training.teaching import ask
 
 Row = dict[str, float]
@@ -70,6 +69,7 @@ def fit(
     options = recipe.train
     precision = pick_precision(options.precision, device)
     keep_freed_memory()
+    be_deterministic(options.deterministic)
     torch.manual_seed(options.seed)
     network = build(recipe.model).to(device, memory_format=torch.channels_last)
     if options.num_workers > cores() and not quiet:
@@ -94,18 +94,18 @@ def fit(
         state.resume(checkpoint)
     if teacher and not state.words:
         views = min(options.distill.views, epochs)
-        with _told_in_a_line(options, device):
-            state.words = ask(teacher.to(device), batches, views, precision, quiet)
+        state.words = ask(teacher.to(device), batches, views, precision, quiet)
     trainee = distributed.parallel(network, device)
+    step = Step(trainee, options, precision)
+    # Not beside threads of its own or of nccl: what they ask of the GPU would break a capture.
+    if device.type == "cuda" and not options.num_workers and not distributed.several():
+        step = CapturedStep(step, options.batch_size)
     images = torch.tensor(val.images, device=device)
     labels = torch.tensor(val.labels, dtype=torch.int64)
     steps = epochs * len(batches)
     start = len(state.history)
     hidden = True if quiet else None  # None: shown on a terminal only
-    with (
-        _told_in_a_line(options, device),
-        tqdm(total=steps, initial=start * len(batches), unit="step", disable=hidden) as bar,
-    ):
+    with tqdm(total=steps, initial=start * len(batches), unit="step", disable=hidden) as bar:
         for epoch in range(start, epochs):
             laps = Laps(device)
             lr = schedule.get_last_lr()[0]
@@ -117,10 +117,9 @@ def fit(
             said = None
             if teacher:  # the views that it was asked about, in turn
                 batches.sampler.epoch = view = epoch % len(state.words)
-                said = state.words[view]
-            trained = _train_epoch(
-                trainee, batches, said, optimizer, schedule, options, precision, laps, bar
-            )
+                said = state.words[view].to(device)
+            trainee.train()
+            trained = _train_epoch(step, batches, said, optimizer, schedule, laps, bar)
             validated = distributed.from_first(  # all pick the same best epoch
                 loss_and_accuracy(logits(network, images, size=size), labels)
             )
@@ -217,38 +216,16 @@ def _key(recipe: Recipe, train: Faces, val: Faces, epochs: int, teacher: Network
     return fingerprint(recipe, train, val, epochs, digest.hexdigest())
 
 
-@contextmanager
-def _told_in_a_line(options: Train, device: torch.device) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:  # PyTorch has no class of its own for most of it
-        reason = str(error).partition("\n")[0]
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in reason:
-            raise FerError(
-                f"train.batch_size is {options.batch_size}: {device} has not the memory for it; "
-                "try a smaller one"
-            ) from error
-        if not reason.startswith("DataLoader worker"):
-            raise
-        raise FerError(
-            f"train.num_workers is {options.num_workers}: a worker died ({reason}); the same "
-            "command goes on after the last finished epoch; if it happens again, use fewer"
-        ) from error
-
-
 def _train_epoch(
-    network: torch.nn.Module,
+    step: Step | CapturedStep,
     batches: DataLoader,
     said: torch.Tensor | None,
     optimizer: Optimizer,
     schedule: LRScheduler,
-    options: Train,
-    precision: torch.dtype,
     laps: Laps,
     bar: tqdm,
 ) -> tuple[float, float]:
     """One pass over the training split; its mean loss and accuracy, of the faces as augmented."""
-    network.train()
     device = laps.device
     # Summed on the device: asking for a number at each step would make the GPU wait.
     total = torch.zeros(
@@ -259,41 +236,16 @@ def _train_epoch(
         images = images.to(device, non_blocking=True)
         labels = labels.to(device, non_blocking=True)
         laps.lap("data")
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            output = network(images)
-        output = output.float()
-        told = said if said is None else said[count : count + len(labels)].to(device).float()
-        # No mean of no face: a process may have none of a last batch.
-        loss = _loss(output, labels, options, told) if len(labels) else output.sum()
-        optimizer.zero_grad(set_to_none=True)
-        (loss * distributed.weight(len(labels), device)).backward()
+        told = () if said is None else (said[count : count + len(labels)],)
+        total += step(images, labels, *told)
         optimizer.step()
         schedule.step()
-        with torch.no_grad():
-            right = (output.argmax(1) == labels).sum()
-            total += torch.stack([loss.detach() * len(labels), right.to(loss.dtype)])
         count += len(labels)
         laps.lap("compute")
         bar.update()
     faces = distributed.summed(torch.tensor(count, device=device))
     loss, accuracy = (distributed.summed(total) / faces).tolist()
     return loss, accuracy
-
-
-def _loss(
-    output: torch.Tensor, labels: torch.Tensor, options: Train, told: torch.Tensor | None
-) -> torch.Tensor:
-    """Cross-entropy; where a teacher `told` something (logits [B, 7]), distillation as well.
-
-    After Hinton, Vinyals and Dean 2015, arXiv:1503.02531.
-    """
-    loss = F.cross_entropy(output, labels, label_smoothing=options.label_smoothing)
-    if told is None:
-        return loss
-    weight, heat = options.distill.weight, options.distill.temperature
-    ours, theirs = ((each / heat).log_softmax(1) for each in (output, told))
-    apart = F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
-    return (1 - weight) * loss + weight * heat**2 * apart
 
 
 def _row(

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from fer.faces import Faces
 from fer.params import Augment, Train
-from fer.training.device import keep_freed_memory
+from fer.training.device import be_deterministic, keep_freed_memory
 from fer.training.loading import loader
 from fer.training.networks import Network
 
@@ -47,7 +47,10 @@ def refine(network: Network, faces: Faces, options: Train) -> Network:
     _imitate(refined, network, faces, options)
     for conv in convolutions:
         parametrize.remove_parametrizations(conv, "weight")  # which leaves them rounded
-    return refined
+    # Into a network that never had them: they change the order of its parameters.
+    done = copy.deepcopy(network)
+    done.load_state_dict(refined.state_dict())
+    return done
 
 
 def _imitate(student: Network, network: Network, faces: Faces, options: Train) -> None:
@@ -60,6 +63,7 @@ def _imitate(student: Network, network: Network, faces: Faces, options: Train) -
     steps = options.refine * len(batches)
     schedule = CosineAnnealingLR(optimizer, steps)
     keep_freed_memory()
+    be_deterministic(options.deterministic)
     with tqdm(total=steps, desc="refining", unit="step", disable=None) as bar:
         for epoch in range(options.refine):
             batches.sampler.epoch = epoch

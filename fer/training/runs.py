@@ -1,7 +1,7 @@
 """A training run as stages and trials do it: from the prepared splits, and tracked."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,13 @@ import torch
 from fer import faces
 from fer.errors import FerError
 from fer.faces import Faces
-from fer.params import Recipe
+from fer.params import Recipe, Train
 from fer.tracking import Run
+from fer.training import evaluation
+from fer.training.device import enough_memory
 from fer.training.fit import Row, fit
 from fer.training.networks import Network
+from fer.training.refining import refine
 
 Track = Callable[[str, dict], AbstractContextManager[Run]]
 """From a run's name and configuration to a block in which its epochs are logged."""
@@ -62,9 +65,14 @@ def run(
 ) -> tuple[Network, list[Row]]:
     """What `fit` returns for the same arguments, each epoch logged in the run called `name`.
 
-    Raises what `fit` does.
+    Raises what `fit` does, and FerError where memory is short or a worker dies.
     """
-    with track(name, {"epochs": epochs} | recipe.model_dump()) as tracked:
+    batch = f"train.batch_size is {recipe.train.batch_size}, try a smaller one"
+    with (
+        track(name, {"epochs": epochs} | recipe.model_dump()) as tracked,
+        enough_memory(device, batch),
+        _workers_told_in_a_line(recipe.train),
+    ):
         return fit(
             recipe,
             train,
@@ -76,3 +84,29 @@ def run(
             teacher=teacher,
             quiet=quiet,
         )
+
+
+def finish(network: Network, options: Train, splits: Splits) -> tuple[Network, dict[str, float]]:
+    """A trained network, refined, and what `fer.training.evaluation.val_scores` says of it.
+
+    Raises FerError where memory is short.
+    """
+    device = next(network.parameters()).device
+    advice = "the same command, with settings.device: cpu, goes on after the last epoch"
+    with enough_memory(device, advice):
+        refined = refine(network, splits.train, options)
+        return refined, evaluation.val_scores(refined, splits.train, splits.val)
+
+
+@contextmanager
+def _workers_told_in_a_line(options: Train) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # PyTorch has no class of its own for it
+        reason = str(error).partition("\n")[0]
+        if not reason.startswith("DataLoader worker"):
+            raise
+        raise FerError(
+            f"train.num_workers is {options.num_workers}: a worker died ({reason}); the same "
+            "command goes on after the last finished epoch; if it happens again, use fewer"
+        ) from error

@@ -1,0 +1,72 @@
+import multiprocessing
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from fer import params
+from fer.errors import FerError
+from fer.faces import Faces
+from fer.training import runs
+from fer.training.networks import build
+from fer.training.networks.compact import Compact
+
+RECIPE = params.load(Path(__file__).parents[1] / "params.yaml").recipe.changed(
+    {"model.width": 0.5, "train.batch_size": 16}
+)
+
+
+def run(faces, checkpoint, recipe=RECIPE, log=lambda row: None):
+    return runs.run(
+        lambda name, config: nullcontext(SimpleNamespace(log=log)),
+        *("name", recipe, faces, faces[:35], 3, torch.device("cpu")),
+        checkpoint=checkpoint,
+    )
+
+
+@pytest.fixture
+def no_memory(monkeypatch):
+    monkeypatch.setattr(Compact, "forward", lambda network, images: torch.empty(1 << 48))
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_too_little_memory_names_the_batch_size(faces, tmp_path):
+    with pytest.raises(FerError, match=r"cpu has not the memory .* train\.batch_size is 16"):
+        run(faces, tmp_path / "run.ckpt")
+
+
+@pytest.mark.usefixtures("no_memory")
+def test_too_little_memory_to_refine(faces):
+    splits = runs.Splits(faces, faces[:35], faces[:35])
+    with pytest.raises(FerError, match=r"cpu has not the memory for it: the same command"):
+        runs.finish(build(RECIPE.model), RECIPE.train, splits)
+
+
+def test_other_errors_stay_what_they_are(faces, tmp_path, monkeypatch):
+    def fail(network, images):
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(Compact, "forward", fail)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        run(faces, tmp_path / "run.ckpt")
+
+
+def test_dead_worker_is_a_clear_error(faces, tmp_path):
+    def kill(row):
+        multiprocessing.active_children()[0].kill()
+
+    with pytest.raises(FerError, match=r"train\.num_workers is 2: a worker died"):
+        run(faces, tmp_path / "run.ckpt", RECIPE.changed({"train.num_workers": 2}), kill)
+
+
+def test_finished_network_is_scored_as_refined(faces):
+    others = Faces(255 - faces.images[:35], faces.labels[:35])
+    splits = runs.Splits(faces, others, others)
+    network = build(RECIPE.model)
+    options = RECIPE.train.model_copy(update={"refine": 20})
+    refined, scores = runs.finish(network, options, splits)
+    _, unrefined = runs.finish(network, options.model_copy(update={"refine": 0}), splits)
+    assert scores["train_loss"] < unrefined["train_loss"]
+    assert list(refined.state_dict()) == list(network.state_dict())
