@@ -161,7 +161,7 @@ class Recipe(Section):
         }
         every = [f"{path}.{name}" for path, one in sections.items() for name in one.model_fields]
         # Trials have no teacher and are not refined, finals have seeds of their own, and the others
-        # change nothing but time.
+        # change time, and no more than roundings.
         without = (
             *("train.distill.", "train.refine", "train.seed"),
             *("train.num_workers", "train.deterministic"),

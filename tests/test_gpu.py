@@ -15,9 +15,11 @@ from fer.errors import FerError
 from fer.faces import Faces
 from fer.training import distributed, runs
 from fer.training.clock import without_seconds
+from fer.training.device import pick_device
 from fer.training.fit import fit
 from fer.training.networks import build
 from fer.training.refining import refine
+from fer.training.step import CapturedStep
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -67,17 +69,47 @@ def test_deterministic_training_gives_the_same_bits(many, name, precision):
     assert differing(first, second) == []
 
 
-def test_captured_steps_compute_what_steps_do(many, monkeypatch):
-    recipe = RECIPE.changed({"model.name": "deep", "train.deterministic": True})  # it has dropout
+@pytest.mark.parametrize(
+    ("name", "optimizer", "precision", "batch_size"),
+    [
+        ("deep", "sgd", "bfloat16", 128),  # it has dropout
+        ("compact", "adamw", "float32", 128),
+        ("compact", "sgd", "bfloat16", 1000),  # all faces in one batch
+    ],
+)
+def test_captured_steps_compute_what_steps_do(
+    many, monkeypatch, name, optimizer, precision, batch_size
+):
+    values = {"optimizer": optimizer, "precision": precision, "batch_size": batch_size, "lr": 0.01}
+    recipe = RECIPE.changed(
+        {"model.name": name, "train.deterministic": True}
+        | {f"train.{key}": value for key, value in values.items()}
+    )
+    teacher = build(RECIPE.model).eval()
+    made = []
 
-    def trained():
-        return fit(recipe, many, many[:100], 4, GPU, on_epoch=lambda history: None)
+    def trained(step):
+        monkeypatch.setattr("fer.training.fit.CapturedStep", step)
+        return fit(recipe, many, many[:100], 4, GPU, on_epoch=lambda history: None, teacher=teacher)
 
-    network, history = trained()
-    monkeypatch.setattr("fer.training.fit.CapturedStep", lambda step, batch_size: step)
-    plain, again = trained()
+    def captured(*arguments):
+        made.append(CapturedStep(*arguments))
+        return made[0]
+
+    network, history = trained(captured)
+    assert made[0].graph is not None
+    plain, again = trained(lambda step, batch_size: step)
     assert without_seconds(history) == without_seconds(again)
     assert differing(network, plain) == []
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_second_gpu_computes_what_the_first_does(many):
+    first, second = (
+        train(many, pick_device(name), deterministic=True) for name in ("cuda:0", "cuda:1")
+    )
+    assert first[1] == second[1]
+    assert differing(first[0], second[0].to(GPU)) == []
 
 
 def test_goes_on_to_the_same_end(many, tmp_path):
@@ -134,7 +166,9 @@ def test_too_little_memory_names_the_batch_size(many, little_memory):
 
 def test_too_little_memory_to_refine(many, little_memory):
     network = build(RECIPE.changed({"model.width": 8.0}).model).to(GPU)
-    with pytest.raises(FerError, match=r"cuda:0 has not the memory .*: the same command"):
+    with pytest.raises(
+        FerError, match=r"cuda:0 has not the memory .* settings\.device to cpu; the same"
+    ):
         runs.finish(network, RECIPE.train, splits(many))
 
 

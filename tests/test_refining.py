@@ -64,6 +64,12 @@ def test_same_seed_same_refinement(faces):
     assert loss(first, faces) == loss(again, faces) != loss(other, faces)
 
 
+def test_deterministic_is_for_this_refinement_alone(faces):
+    for wanted in (True, False):
+        refine(made(faces), faces, options(1).model_copy(update={"deterministic": wanted}))
+        assert torch.are_deterministic_algorithms_enabled() is wanted
+
+
 def steps(network):
     """The weights of each convolution, in steps of int8."""
     weights = [m.weight.detach() for m in network.modules() if isinstance(m, torch.nn.Conv2d)]

@@ -16,6 +16,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 def pick_device(name: str) -> torch.device:
     """The device called `name`, such as "cpu" or "cuda:1"; "auto" is CUDA, else MPS, else CPU.
 
+    A GPU that is named by its number becomes PyTorch's current one: CUDA graphs and events are of
+    that one.
+
     Raises FerError where there is no such device.
     """
     counts = {
@@ -30,6 +33,8 @@ def pick_device(name: str) -> torch.device:
         raise FerError(
             f"settings.device is {name}, but there is none on this machine; use auto or cpu"
         )
+    if device.index is not None:
+        torch.cuda.set_device(device)
     return device
 
 
@@ -68,7 +73,8 @@ def be_deterministic(wanted: bool) -> None:
 
     On a CPU, PyTorch computes the same each time in any case.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it as it starts
+    # cuBLAS reads it once, as it starts: for a later training in this process as well.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(wanted)
     torch.utils.deterministic.fill_uninitialized_memory = False  # of which nothing here reads
 
@@ -80,7 +86,8 @@ def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
         yield
     except RuntimeError as error:  # PyTorch has no class of its own for most of it
         reason = str(error).partition("\n")[0]
-        signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+        # Of the CPU; of CUDA; of cuBLAS and its like; of cuDNN.
+        signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
         if not any(sign in reason for sign in signs):
             raise
         raise FerError(f"{device} has not the memory for it: {advice}") from error

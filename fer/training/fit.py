@@ -137,6 +137,7 @@ def fit(
             if not quiet:
                 _show(row, epochs, bar)
     network.load_state_dict(state.best)
+    network.zero_grad()  # or the last gradients keep the memory of a CUDA graph
     return network.eval(), state.history
 
 

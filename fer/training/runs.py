@@ -59,7 +59,7 @@ def run(
     epochs: int,
     device: torch.device,
     *,
-    checkpoint: Path,
+    checkpoint: Path | None,
     teacher: Network | None = None,
     quiet: bool = False,
 ) -> tuple[Network, list[Row]]:
@@ -92,8 +92,8 @@ def finish(network: Network, options: Train, splits: Splits) -> tuple[Network, d
     Raises FerError where memory is short.
     """
     device = next(network.parameters()).device
-    advice = "the same command, with settings.device: cpu, goes on after the last epoch"
-    with enough_memory(device, advice):
+    way = "free some" if device.type == "cpu" else "free some, or set settings.device to cpu"
+    with enough_memory(device, f"{way}; the same command goes on after the last epoch"):
         refined = refine(network, splits.train, options)
         return refined, evaluation.val_scores(refined, splits.train, splits.val)
 

@@ -27,7 +27,7 @@ class Step:
         """
         self.network.zero_grad()
         mixed = self.precision != torch.float32
-        # A cache of the weights in bfloat16 would outlive its CUDA graph.
+        # Each weight is used once in a step: nothing to cache.
         with torch.autocast(images.device.type, self.precision, mixed, cache_enabled=False):
             output = self.network(images)
         output = output.float()
@@ -57,7 +57,7 @@ class CapturedStep:
     """What a `Step` computes on a GPU, for batches of `batch_size` in one launch.
 
     Launching the some 300 kernels of a step one by one takes the processor longer than computing
-    them takes the GPU.
+    them takes the GPU. The graph keeps its memory: a smaller batch, the last one, takes its own.
     """
 
     def __init__(self, step: Step, batch_size: int) -> None:
@@ -83,6 +83,7 @@ class CapturedStep:
     def _capture(self, batch: tuple[torch.Tensor, ...]) -> None:
         """Record the graph. The runs that this takes leave no trace in the network."""
         network, device = self.step.network, batch[0].device
+        self.graph, self.sums, self.gradients = None, None, []  # of the size before: frees memory
         self.batch = [one.clone() for one in batch]
         random = torch.cuda.get_rng_state(device)
         before = [buffer.clone() for buffer in network.buffers()]  # BatchNorm's
@@ -93,8 +94,8 @@ class CapturedStep:
                 self.step(*self.batch)
         torch.cuda.current_stream(device).wait_stream(aside)
         self.graph = torch.cuda.CUDAGraph()
-        network.zero_grad()  # to have the gradients in the graph's own memory
-        with torch.cuda.graph(self.graph):
+        network.zero_grad()  # frees the gradients of those runs: the graph has its own
+        with torch.cuda.graph(self.graph, stream=aside):
             self.sums = self.step(*self.batch)
         self.gradients = [parameter.grad for parameter in network.parameters()]
         for buffer, value in zip(network.buffers(), before, strict=True):
