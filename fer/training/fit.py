@@ -111,9 +111,6 @@ def fit(
             lr = schedule.get_last_lr()[0]
             size = input_size(options.sizes, epoch, epochs)
             batches.sampler.epoch, batches.sampler.size = epoch, size
-            # As a DataLoader that starts workers anew would, though these are kept and draw apart:
-            # so was the teacher trained that ships, whose dropout draws next.
-            torch.empty((), dtype=torch.int64).random_()
             said = None
             if teacher:  # the views that it was asked about, in turn
                 batches.sampler.epoch = view = epoch % len(state.words)
