@@ -35,8 +35,8 @@ def augment(
 
     Flip, rotation, scale, shift and crop are one bilinear sampling; beyond the edge, the edge
     repeats. The draws come from `generator` on the CPU whatever the images' device is, so that a
-    seed gives the same faces on each; and there are they computed with, as numbers so few take a
-    GPU longer.
+    seed gives the same faces on each. What follows from them for each face is computed there, too:
+    for so few numbers a GPU takes longer.
     """
     draws = torch.rand(6, len(images), generator=generator)[:, share]
     images = images[share]
@@ -82,11 +82,13 @@ def _sampling_lines(
     zoom: torch.Tensor,
     size: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where in the face each pixel of the output comes from: five [N] -> two [N, 2, size].
+    """Where in the face each pixel of the output comes from: two float32 [N, 2, size].
 
     The place is the sum of a term for the pixel's column and one for its row, -1..1 from edge to
     edge, as `grid_sample` takes it. Adding them is many times faster on a CPU than the matrix
     product of `affine_grid`.
+
+    mirror, right, down, angle, zoom: float32 [N]: -1 or 1, pixels, pixels, radians, a factor
     """
     output = (torch.arange(size) * 2 + 1) / size - 1
     # From edge to edge, the output shows 44 of the face's 48 pixels.

@@ -71,7 +71,8 @@ def keep_freed_memory() -> None:
 def be_deterministic(wanted: bool) -> None:
     """From now on, compute the same bits each time on one GPU, or whatever is fastest.
 
-    On a CPU, PyTorch computes the same each time in any case.
+    On a CPU, PyTorch computes the same each time in any case. On a GPU, where `wanted`, an
+    operation with no such algorithm raises RuntimeError, which names it: none in our networks.
     """
     # cuBLAS reads it once, as it starts: for a later training in this process as well.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
