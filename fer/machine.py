@@ -3,8 +3,10 @@
 import os
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _FEATURES = (
     *("avx2", "avx_vnni", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
@@ -20,15 +22,17 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def machine(device: torch.device | None = None) -> dict[str, str | int | list[str]]:
+def machine(device: "torch.device | None" = None) -> dict[str, str | int | list[str]]:
     """What the figures were measured on.
 
     device: where the work ran; the CPU by default
     """
+    import torch  # here, as stage prepare does without: it takes some 200 MB
+
     gpu = torch.cuda.get_device_name(device) if device and device.type == "cuda" else None
     there = torch.cpu.get_capabilities()
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "features": [name for name in _FEATURES if there.get(name)],
         "cores": cores(),
         "threads": torch.get_num_threads(),
@@ -37,7 +41,8 @@ def machine(device: torch.device | None = None) -> dict[str, str | int | list[st
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Name of the processor's model."""
     info = Path("/proc/cpuinfo")  # platform.processor() is empty on Linux
     if info.exists():
         for line in info.read_text().splitlines():

@@ -1,24 +1,48 @@
 """params.yaml as frozen models: an unknown key or a value that is not allowed is an error."""
 
 import os
+import re
 import reprlib
 from collections.abc import Mapping
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML, YAMLError
 
 from fer.errors import FerError
-from fer.faces import CLASSES, INPUT_SIZE
+from fer.faces import INPUT_SIZE
 from fer.files import atomic_path
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Value = int | float | str
+
+
+def _count_or_auto(value: object) -> int | str:
+    if value == "auto" or (type(value) is int and 1 <= value <= 1_000_000):
+        return value
+    raise ValueError(f"is {_show(value)}: a number from 1 to 1,000,000, or auto")
+
+
+CountOrAuto = Annotated[Any, PlainValidator(_count_or_auto)]
+
+SCRATCH = "models/scratch"
+"""`train.init` for random weights: a file that is always there, as DVC needs one."""
+
+RESERVED = ("raw", "headlines", "speeds", "default")
+"""Names that no data set can have, because folders or sections have them."""
 
 
 class Section(BaseModel):
@@ -37,14 +61,30 @@ class Sample(Section):
     seed: Seed
 
 
+class Split(Section):
+    """Shares of the faces for splits that a data set does not have, each 0 to 1."""
+
+    val: Annotated[float, Field(gt=0, lt=1)]
+    test: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _leaves_some_to_train(self) -> "Split":
+        if self.val + self.test >= 1:
+            raise ValueError(f"has val {self.val} and test {self.test}: nothing is left to train")
+        return self
+
+
 class Prepare(Section):
-    """From the CSV to arrays; all but `on_bad_row` touches the training split only."""
+    """From a data set as the user has it to arrays of faces."""
 
     on_bad_row: Literal["fail", "skip"]
+    face: Literal["crop", "detect"]
+    votes: Literal["majority", "soft"]
+    split: Split
     drop_blank: bool
     drop_leaks: bool
     balance: Literal["none", "oversample", "undersample", "cap"]
-    cap: dict[Literal[CLASSES], Count]
+    cap: dict[str, Count]
     seed: Seed
 
     @model_validator(mode="after")
@@ -123,6 +163,7 @@ class Train(Section):
     num_workers: Annotated[int, Field(ge=0, le=256)] = 0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     deterministic: bool = False
+    init: Annotated[str, Field(min_length=1)] = SCRATCH
 
     @field_validator("sizes")
     @classmethod
@@ -163,7 +204,7 @@ class Recipe(Section):
         # Trials have no teacher and are not refined, finals have seeds of their own, and the others
         # change time, and no more than roundings.
         without = (
-            *("train.distill.", "train.refine", "train.seed"),
+            *("train.distill.", "train.refine", "train.seed", "train.init"),
             *("train.num_workers", "train.deterministic"),
         )
         return [n for n in every if isinstance(self.get(n), Value) and not n.startswith(without)]
@@ -235,8 +276,13 @@ class Evaluate(Section):
 class Search(Section):
     """How long to search: short trials, then longer runs of the best.
 
-    trials: in all, of so many epochs; `minutes` are those of one run of the stage
-    finalists: trials that are trained for `final_epochs`, each with so many seeds
+    Attributes:
+        trials: Number of trials in all.
+        epochs: Epochs of a trial.
+        minutes: Minutes of one run of the stage, after which no trial begins.
+        finalists: Number of trials that are trained again for `final_epochs`.
+        final_epochs: Epochs of a finalist with one seed.
+        seeds: Number of seeds of each finalist.
     """
 
     trials: Count
@@ -255,7 +301,7 @@ class Timings(Section):
 
 
 class Budget(Section):
-    """What differs between the data sets: how long to train and search, how often to time."""
+    """How long to train and search on a data set, and how often to time."""
 
     epochs: Count
     teacher_epochs: Annotated[int, Field(ge=0)]
@@ -263,10 +309,39 @@ class Budget(Section):
     search: Search
 
 
+class AutoSearch(Search):
+    """A search whose epochs may follow from those of the training."""
+
+    epochs: CountOrAuto
+    final_epochs: CountOrAuto
+
+
+class AutoBudget(Budget):
+    """A budget of params.yaml, in which "auto" stands for what fits the size of the data set."""
+
+    epochs: CountOrAuto
+    search: AutoSearch
+
+    def resolve(self, faces: int) -> Budget:
+        """The budget for a training split of so many `faces`, with a number for each "auto".
+
+        Epochs: as many as pass 600,000 faces, but 20 to 100. A trial has a sixth of them, a
+        finalist a third.
+        """
+        epochs = self.epochs
+        if epochs == "auto":
+            epochs = min(max(round(600_000 / faces), 20), 100)
+        data = self.model_dump() | {"epochs": epochs}
+        for key, share in (("epochs", 6), ("final_epochs", 3)):
+            if data["search"][key] == "auto":
+                data["search"][key] = max(1, epochs // share)
+        return Budget.model_validate(data)
+
+
 class Params(Section):
     """All of params.yaml."""
 
-    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+    dataset: str
     settings: Settings
     sample: Sample
     prepare: Prepare
@@ -277,19 +352,43 @@ class Params(Section):
     tune: Tune
     quantize: Quantize
     evaluate: Evaluate
-    budget: dict[str, Budget]
+    budget: dict[str, AutoBudget]
 
-    @model_validator(mode="after")
-    def _dataset_has_budget(self) -> "Params":
-        if self.dataset not in self.budget:
-            known = ", ".join(self.budget)
-            raise ValueError(f"dataset is {self.dataset!r}, but budget has only {known}")
-        return self
+    @field_validator("dataset")
+    @classmethod
+    def _dataset_is_a_name(cls, dataset: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", dataset):
+            raise ValueError(
+                f"is {dataset!r}: the name of a folder in data/raw, of A to Z, a to z, 0 to 9, _ "
+                "and -; rename the folder"
+            )
+        if dataset in RESERVED:
+            raise ValueError(f"is {dataset!r}, which no data set can be called; rename the folder")
+        return dataset
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _sections_have_defaults(cls, budget: object) -> object:
+        if not isinstance(budget, dict) or not isinstance(budget.get("default"), dict):
+            raise ValueError("has no section default, which holds for every data set")
+        default = budget["default"]
+        return {name: _merged(default, section) for name, section in budget.items()}
 
     @model_validator(mode="after")
     def _teacher_has_no_teacher(self) -> "Params":
         if self.teach.train.distill != Distill():
             raise ValueError("teach.train.distill: the teacher learns from the labels alone")
+        if self.teach.train.init != SCRATCH:
+            raise ValueError("teach.train.init: the teacher starts from random weights")
+        return self
+
+    @model_validator(mode="after")
+    def _search_keeps_initial_network(self) -> "Params":
+        varied = [name for name in self.tune.space if name.startswith("model.")]
+        if varied and self.train.init != SCRATCH:
+            raise ValueError(
+                f"tune.space.{varied[0]}: cannot vary, as train.init holds weights of one network"
+            )
         return self
 
     @model_validator(mode="after")
@@ -318,25 +417,9 @@ class Params(Section):
         """What the search starts from, and `train` trains."""
         return Recipe(model=self.model, train=self.train)
 
-    @property
-    def search(self) -> Search:
-        """How long to search on the data set."""
-        return self.budget[self.dataset].search
-
-    @property
-    def teacher_epochs(self) -> int:
-        """Epochs of the teacher's training on the data set; 0 for none."""
-        return self.budget[self.dataset].teacher_epochs
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of a training run on the data set."""
-        return self.budget[self.dataset].epochs
-
-    @property
-    def timings(self) -> Timings:
-        """How often to time on the data set."""
-        return self.budget[self.dataset].timings
+    def budget_for(self, faces: int) -> Budget:
+        """The budget of the data set, for a training split of so many `faces`."""
+        return self.budget.get(self.dataset, self.budget["default"]).resolve(faces)
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
@@ -352,7 +435,29 @@ def load(path: Path = Path("params.yaml")) -> Params:
     try:
         return Params.model_validate(data)
     except ValidationError as error:
-        raise FerError(f"{path}: " + "; ".join(_say(e) for e in error.errors())) from error
+        lines = dict.fromkeys(_say(one) for one in error.errors() if not _is_of_default(one, data))
+        raise FerError(f"{path}: " + "; ".join(lines)) from error
+
+
+def save_budget(path: Path, budget: Budget) -> None:
+    """Write a budget as YAML, for DVC and for `load_budget`."""
+    yaml = YAML()
+    with atomic_path(path) as temporary:
+        yaml.dump(budget.model_dump(), temporary)
+
+
+def load_budget(dataset: str) -> Budget:
+    """Read the budget that stage `budget` wrote for a data set.
+
+    Raises:
+        FerError: Where it is missing or damaged.
+    """
+    path = Path("metrics", dataset, "budget.yaml")
+    try:
+        return Budget.model_validate(YAML(typ="safe", pure=True).load(path))
+    except (OSError, ValueError, YAMLError) as error:  # pydantic's error is a ValueError
+        reason = str(error).partition("\n")[0]
+        raise FerError(f"{path}: cannot be read ({reason}); run `dvc repro budget`") from error
 
 
 def home() -> Path:
@@ -384,6 +489,26 @@ def update(path: Path, values: Mapping[str, Value]) -> list[str]:
     with atomic_path(path) as temporary:
         yaml.dump(data, temporary)
     return lines
+
+
+def _is_of_default(error: dict, data: dict) -> bool:
+    """Whether a data set's budget has the error only because it takes the value from default."""
+    top, name, *keys = (*error["loc"], None, None)[: max(2, len(error["loc"]))]
+    if top != "budget" or name in (None, "default"):
+        return False
+    section = data["budget"][name]
+    for key in keys:
+        if not isinstance(section, dict) or key not in section:
+            return True
+        section = section[key]
+    return False
+
+
+def _merged(default: object, section: object) -> object:
+    """`section` with what only `default` has, at every depth."""
+    if not (isinstance(default, dict) and isinstance(section, dict)):
+        return section
+    return default | {key: _merged(default.get(key), value) for key, value in section.items()}
 
 
 def _fields(path: tuple) -> list[str]:

@@ -12,8 +12,8 @@ from fer.training.device import pick_device
 def main() -> None:
     p = params.load()
     device = pick_device(p.settings.device)
-    train = faces.load(Path("data", p.dataset, "train"))
-    rows = time_loaders(train, p.benchmark, p.timings.loaders, device)
+    train, budget = faces.load(Path("data", p.dataset, "train")), params.load_budget(p.dataset)
+    rows = time_loaders(train, p.benchmark, budget.timings.loaders, device)
     table = tabulate(rows, p.benchmark.workers)
 
     best = fastest(rows, "per_batch")

@@ -23,9 +23,12 @@ def main() -> None:
     new = ~faces.is_in(test, train, val)
     if not new.any():
         raise FerError(f"{data}: every test face stands in the training split or in val too")
-    networks = {name: checkpoint.load(models / f"{name}.pt")[0] for name in ("baseline", "tuned")}
-    if p.teacher_epochs:
-        networks["teacher"], _ = checkpoint.load(models / "teacher" / "teacher.pt")
+    networks = {
+        name: checkpoint.load(models / f"{name}.pt", test.classes)[0]
+        for name in ("baseline", "tuned")
+    }
+    if params.load_budget(p.dataset).teacher_epochs:
+        networks["teacher"], _ = checkpoint.load(models / "teacher" / "teacher.pt", test.classes)
     recognizers = {name: Recognizer(models / file, flip=False) for name, file in EXPORTED.items()}
     classifiers = {
         name: partial(evaluation.probabilities, network) for name, network in networks.items()
@@ -44,9 +47,10 @@ def main() -> None:
         print(f"{name}: {right[name].mean():.2%} of {len(test)} test faces", flush=True)
         if name == "teacher":  # only there to compare with
             continue
-        rows = scores.per_class(predicted, test.labels)
+        rows = scores.per_class(predicted, test.labels, test.classes)
         class_rows += [{"model": name} | row for row in rows]
-        files.write_csv(plots / f"confusion_{name}.csv", scores.confusions(predicted, test.labels))
+        pairs = scores.confusions(predicted, test.labels, test.classes)
+        files.write_csv(plots / f"confusion_{name}.csv", pairs)
 
     warning = recognizers["int8"].about["warning"]  # of stage quantize
     report = {
@@ -59,7 +63,7 @@ def main() -> None:
     }
     files.write_json(Path("metrics", p.dataset, "evaluate.json"), report)
     files.write_csv(plots / "per_class.csv", class_rows)
-    shown = scores.examples(test.labels, right["float32"], p.evaluate.shown_seed)
+    shown = scores.examples(test, right["float32"], p.evaluate.shown_seed)
     seen = recognizers["float32"].predict(list(test.images[shown]), face=True)
     # Drawn here, as no other stage may read test faces.
     figures.explained(

@@ -1,43 +1,53 @@
-"""Turn the CSV into arrays: validate it, clean and balance the training split, describe it."""
+"""Turn a data set into arrays: read and split it, clean and balance train, describe it."""
 
 import time
+from collections import Counter
 from pathlib import Path
 
 from fer import files, params
-from fer.data import cleaning, fer2013, raw
+from fer.data import cleaning, formats, raw
 from fer.errors import exit_on_error
-from fer.machine import machine
+from fer.machine import cores, cpu_name
 
 
 def main() -> None:
     p = params.load()
-    folder = Path("data", "raw", p.dataset)
+    folder, target = Path("data", "raw", p.dataset), Path("data", p.dataset)
     # An experiment in a temporary folder has what git tracks; what the user brought is at home.
     raw.link(params.home() / folder, folder)
-    source = raw.find(folder)
-    print(f"reading {source}", flush=True)
     start = time.perf_counter()
-    splits, bad_rows = fer2013.read(source, p.prepare.on_bad_row)
+    data = formats.read(folder, p.prepare)
     seconds = time.perf_counter() - start
-    cleaned = splits | {"train": cleaning.clean_train(splits, p.prepare)}
+    rows = cleaning.train_rows(data.splits, p.prepare)
+    found = cleaning.report(data.splits)
 
+    cleaned, sources = dict(data.splits), dict(data.sources)
+    if rows is not None:
+        cleaned["train"] = data.splits["train"][rows]
+        sources["train"] = [data.sources["train"][row] for row in rows]
     for split, faces in cleaned.items():
-        faces.save(Path("data", p.dataset, split))
+        faces.save(target / split)
+        names = [faces.classes[label] for label in faces.labels]
+        listed = zip(sources[split], names, strict=True)
+        columns = ("picture", "class")
+        files.write_table(target / split / "pictures.csv", columns, listed)
+    left_out = ((one.source, one.reason, one.detail) for one in data.dropped)
+    files.write_table(target / "dropped.csv", ("picture", "reason", "detail"), left_out)
     report = {
         "dataset": p.dataset,
-        "rows": sum(map(len, splits.values())) + bad_rows,
-        "bad_rows": bad_rows,
+        "format": data.format,
+        "rows": sum(map(len, data.splits.values())) + len(data.dropped),
+        "dropped": dict(sorted(Counter(one.reason for one in data.dropped).items())),
         "faces": {split: len(faces) for split, faces in cleaned.items()},
         "classes": {split: faces.counts() for split, faces in cleaned.items()},
-        **cleaning.report(splits),
-        "train_faces_before": len(splits["train"]),
+        **found,
+        "train_faces_before": len(data.splits["train"]),
     }
-    timings = {"seconds_reading": round(seconds, 3), "machine": machine()}
-    metrics = Path("metrics", p.dataset)
+    timings = {"seconds_reading": round(seconds, 3), "cpu": cpu_name(), "cores": cores()}
+    metrics, plots = Path("metrics", p.dataset), Path("plots", p.dataset)
     files.write_json(metrics / "prepare.json", report)
     files.write_json(metrics / "timings" / "prepare.json", timings)
-    plots = Path("plots", p.dataset)
-    files.write_csv(plots / "classes.csv", cleaning.class_counts(splits, cleaned))
+    files.write_csv(plots / "classes.csv", cleaning.class_counts(data.splits, cleaned))
     files.write_csv(plots / "intensity.csv", cleaning.intensities(cleaned["train"]))
 
 

@@ -26,8 +26,12 @@ def main() -> None:
     p = params.load()
     data, models = Path("data", p.dataset), Path("models", p.dataset)
     train, val = faces.load(data / "train"), faces.load(data / "val")
+    rounds = params.load_budget(p.dataset).timings.runtimes
     here = machine()  # before the timing of PyTorch changes the number of threads
-    candidates = {name: checkpoint.load(models / f"{name}.pt") for name in ("baseline", "tuned")}
+    candidates = {
+        name: checkpoint.load(models / f"{name}.pt", train.classes)
+        for name in ("baseline", "tuned")
+    }
     name = max(candidates, key=lambda n: candidates[n][1]["scores"]["val_new_accuracy"])
     network, about = candidates[name]
     print(f"{name} is exported: val {about['scores']['val_accuracy']:.2%}", flush=True)
@@ -45,7 +49,7 @@ def main() -> None:
         quantize.check_portable(int8)
         known = {"dataset": p.dataset, "model": name, "licence": "see MODEL_CARD.md"}
         for file in (float32, int8):
-            export.describe(file, known)
+            export.describe(file, known, train.classes)
         nothing, changed = quantize.quantize_published(network)
         for file, weights in ((plain, network), (published, nothing)):  # for their sizes
             torch.save(weights.state_dict(), file)
@@ -78,8 +82,8 @@ def main() -> None:
         )
         for file, way in ((float32, "ONNX Runtime"), (int8, "ONNX Runtime, our int8")):
             scores = {"val_accuracy": accuracy[way]}
-            export.describe(file, known | {"scores": scores, "warning": warning})
-        rows = runtimes.compare(ways, found, val, p.timings.runtimes)
+            export.describe(file, known | {"scores": scores, "warning": warning}, train.classes)
+        rows = runtimes.compare(ways, found, val, rounds)
         for file in (float32, int8):
             with files.atomic_path(models / file.name) as temporary:
                 shutil.copyfile(file, temporary)

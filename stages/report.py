@@ -24,10 +24,11 @@ def main() -> None:
     timings = {stage: read_json(metrics / "timings" / f"{stage}.json") for stage in TIMED}
     tables = {table: read_table(plots / f"{table}.csv") for table in TABLES}
     confusions = {model: read_table(plots / f"confusion_{model}.csv") for model in MODELS}
+    train = faces.load(data / "train")
     tune, cores = found["tune"], timings["benchmark"]["machine"]["cores"]
 
     figures.classes(plots / "classes.png", tables["classes"], name)
-    figures.sample_faces(plots / "faces.png", faces.load(data / "train"), name)
+    figures.sample_faces(plots / "faces.png", train, name)
     figures.intensity(plots / "intensity.png", tables["intensity"], name)
     figures.benchmark(plots / "benchmark.png", tables["benchmark"], name, cores)
     figures.history(plots / "history.png", tables["history"], tables["history_tuned"], name)
@@ -37,12 +38,12 @@ def main() -> None:
     figures.slices(plots / "slices.png", tables["parameters"], tune["scales"], name)
     ways = tables["quantize"].merge(tables["runtimes"], on="way")
     figures.quantization(plots / "quantize.png", ways, name)
-    figures.confusion(plots / "confusion.png", confusions, name)
+    figures.confusion(plots / "confusion.png", confusions, train.classes, name)
     figures.per_class(plots / "per_class.png", tables["per_class"], name)
     headline = headlines.headlines(found, tables["quantize"])
     speeds = headlines.speeds(timings, tables["runtimes"])
-    files.write_json(metrics / "headlines.json", headline)
-    files.write_json(metrics / "speeds.json", speeds)
+    files.write_json(Path("metrics", "headlines", f"{name}.json"), headline)
+    files.write_json(Path("metrics", "speeds", f"{name}.json"), speeds)
     vega = params.home() / "plots" / "vega.js"  # the same for all runs, and so no output
     if not vega.exists():
         page.write_vega(vega)

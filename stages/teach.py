@@ -18,20 +18,22 @@ def main() -> None:
     device = pick_device(p.settings.device)
     data, models = Path("data", p.dataset), Path("models", p.dataset, "teacher")
     metrics = Path("metrics", p.dataset)
-    files.write_json(models / "about.json", {"epochs": p.teacher_epochs})  # DVC warns of no file
-    if not p.teacher_epochs:
+    epochs = params.load_budget(p.dataset).teacher_epochs
+    files.write_json(models / "about.json", {"epochs": epochs})  # DVC warns of no file
+    if not epochs:
         (models / "teacher.pt").unlink(missing_ok=True)
         for folder in (metrics, metrics / "timings"):
             files.write_json(folder / "teach.json", {"dataset": p.dataset, "epochs": 0})
         return
     splits, track = runs.load(data), partial(tracking.run, p.settings.wandb)
-    given = (p.teach, splits.train, splits.new, p.teacher_epochs)
+    given = (p.teach, splits.train, splits.new, epochs)
     state = checkpoint_path(*given)
     name = f"teach-{p.dataset}"
     network, history = runs.run(track, name, *given, device, checkpoint=state)
     network, scores = runs.finish(network, p.teach.train, splits)
     path, model = models / "teacher.pt", p.teach.model
-    checkpoint.save(path, network, model, dataset=p.dataset, scores=scores, history=history)
+    about = {"classes": splits.train.classes, "dataset": p.dataset}
+    checkpoint.save(path, network, model, **about, scores=scores, history=history)
     report = {
         "dataset": p.dataset,
         "epochs": len(history),

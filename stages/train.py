@@ -9,7 +9,7 @@ from pathlib import Path
 from fer import files, params, tracking
 from fer.errors import exit_on_error
 from fer.machine import machine
-from fer.training import checkpoint, distributed, runs
+from fer.training import checkpoint, distributed, initial, runs
 from fer.training.clock import seconds, without_seconds
 from fer.training.fit import best_epoch, checkpoint_path, seconds_per_epoch, seconds_to
 from fer.training.networks import parameter_count
@@ -21,23 +21,26 @@ LEVELS = (0.5, 0.55, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.7, 0.8, 0.9)
 def main() -> None:
     p = params.load()
     data, plots = Path("data", p.dataset), Path("plots", p.dataset)
-    splits = runs.load(data)
+    splits, budget = runs.load(data), params.load_budget(p.dataset)
+    classes = splits.train.classes
     models, teacher = Path("models", p.dataset), None
-    if p.teacher_epochs:
-        teacher, _ = checkpoint.load(models / "teacher" / "teacher.pt")
-    given = (p.recipe, splits.train, splits.new, p.epochs)
-    state = checkpoint_path(*given, teacher)
+    if budget.teacher_epochs:
+        teacher, _ = checkpoint.load(models / "teacher" / "teacher.pt", classes)
+    init = initial.load(p.recipe, classes)
+    given = (p.recipe, splits.train, splits.new, budget.epochs)
+    state = checkpoint_path(*given, teacher, init)
 
     with distributed.group(p.settings.device) as device:
         first = distributed.is_first()
         track = partial(tracking.run, p.settings.wandb if first else "disabled")
         run = partial(runs.run, track, f"train-{p.dataset}", *given, device)
-        network, history = run(checkpoint=state, teacher=teacher, quiet=not first)
+        network, history = run(checkpoint=state, teacher=teacher, init=init, quiet=not first)
     if not first:
         return
     network, scores = runs.finish(network, p.train, splits)
     path = models / "baseline.pt"
-    checkpoint.save(path, network, p.model, dataset=p.dataset, scores=scores, history=history)
+    about = {"classes": classes, "dataset": p.dataset}
+    checkpoint.save(path, network, p.model, **about, scores=scores, history=history)
     report = {
         "dataset": p.dataset,
         "faces": splits.counts(),

@@ -6,7 +6,7 @@ from pathlib import Path
 from fer import files, params, tracking
 from fer.errors import FerError, exit_on_error
 from fer.machine import machine
-from fer.training import checkpoint, distributed, runs
+from fer.training import checkpoint, distributed, initial, runs
 from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import best_epoch, checkpoint_path
@@ -18,21 +18,24 @@ from fer.tuning.space import Space, Trial
 def main() -> None:
     p = params.load()
     distributed.refuse_several("tune")
-    device, budget = pick_device(p.settings.device), p.search
+    device, budget = pick_device(p.settings.device), params.load_budget(p.dataset)
+    plan = budget.search
     data, models, plots = (Path(top, p.dataset) for top in ("data", "models", "plots"))
     splits = runs.load(data)
-    network, before = checkpoint.load(models / "baseline.pt")
+    classes = splits.train.classes
+    network, before = checkpoint.load(models / "baseline.pt", classes)
+    init = initial.load(p.recipe, classes)
     space = Space(p.recipe, p.tune)
-    task = Task(splits.train, splits.new, p.recipe, space, device)
-    track = partial(tracking.run, p.settings.wandb, group=f"{p.dataset}-{task.key(budget.epochs)}")
-    trials = search(task, p.dataset, budget, p.settings.storage, track)
+    task = Task(splits.train, splits.new, p.recipe, space, device, init)
+    track = partial(tracking.run, p.settings.wandb, group=f"{p.dataset}-{task.key(plan.epochs)}")
+    trials = search(task, p.dataset, plan, p.settings.storage, track)
 
-    final = partial(finals.train, task, seeds=budget.seeds, epochs=budget.final_epochs, track=track)
+    final = partial(finals.train, task, seeds=plan.seeds, epochs=plan.final_epochs, track=track)
     start = Trial(0, space.start, None)
     recipe = final(start)
     if recipe is None:
         raise FerError("train.lr: the recipe diverges with another seed; try a lower one")
-    chosen = finals.finalists(task, trials, budget.finalists)
+    chosen = finals.finalists(task, trials, plan.finalists)
     others = [done for trial in chosen if (done := final(trial))]
     best = finals.winner(recipe, others)
     better = p.recipe.changed(best.trial.values)
@@ -42,15 +45,16 @@ def main() -> None:
     else:
         print(f"trial {best.trial.place} is better by more than the noise: in full", flush=True)
         teacher = None
-        if p.teacher_epochs:
-            teacher, _ = checkpoint.load(models / "teacher" / "teacher.pt")
-        given = (better, splits.train, splits.new, p.epochs)
-        state = checkpoint_path(*given, teacher)
+        if budget.teacher_epochs:
+            teacher, _ = checkpoint.load(models / "teacher" / "teacher.pt", classes)
+        given = (better, splits.train, splits.new, budget.epochs)
+        state = checkpoint_path(*given, teacher, init)
         run = partial(runs.run, track, f"tuned-{p.dataset}", *given, device)
-        network, history = run(checkpoint=state, teacher=teacher)
+        network, history = run(checkpoint=state, teacher=teacher, init=init)
         network, scores = runs.finish(network, better.train, splits)
     path, model = models / "tuned.pt", better.model
-    checkpoint.save(path, network, model, dataset=p.dataset, scores=scores, history=history)
+    about = {"classes": classes, "dataset": p.dataset}
+    checkpoint.save(path, network, model, **about, scores=scores, history=history)
 
     report = {
         "dataset": p.dataset,
@@ -59,8 +63,8 @@ def main() -> None:
             "complete": sum(trial.accuracy is not None for trial in trials),
             "diverged": sum(trial.accuracy is None for trial in trials),
         },
-        "epochs": {"trial": budget.epochs, "final": budget.final_epochs, "full": p.epochs},
-        "seeds": [one.train.seed for one in finals.seeded(task, start, budget.seeds)],
+        "epochs": {"trial": plan.epochs, "final": plan.final_epochs, "full": budget.epochs},
+        "seeds": [one.train.seed for one in finals.seeded(task, start, plan.seeds)],
         "finals": [finals.summary(done, recipe) for done in (recipe, *others)],
         "winner": {"trial": best.trial.place, "params": best.trial.values},
         "before": before["scores"],
@@ -79,9 +83,9 @@ def main() -> None:
     with track(f"tune-{p.dataset}", report) as run:
         for row in rows:
             run.log(row)
-    task.forget((p.recipe.changed(trial.values) for trial in trials), budget.epochs)
+    task.forget((p.recipe.changed(trial.values) for trial in trials), plan.epochs)
     for trial in (start, *chosen):
-        task.forget(finals.seeded(task, trial, budget.seeds), budget.final_epochs)
+        task.forget(finals.seeded(task, trial, plan.seeds), plan.final_epochs)
     if state:
         state.unlink(missing_ok=True)
 

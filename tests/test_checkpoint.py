@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from fer.data.formats.pixels import CLASSES
 from fer.errors import FerError
 from fer.params import Model
 from fer.training import checkpoint
@@ -10,14 +11,15 @@ MODEL = Model(name="mini-xception", width=0.5)
 
 
 def save(path, network, **about):
-    given = {"dataset": "sample", "scores": {"val_accuracy": 0.5}, "history": []}
+    given = {"classes": CLASSES, "dataset": "sample", "scores": {"val_accuracy": 0.5}}
+    given["history"] = []
     checkpoint.save(path, network, MODEL, **given | about)
 
 
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return build(MODEL).eval()
+    return build(MODEL, 7).eval()
 
 
 def test_file_gives_the_model_back(tmp_path, network):
@@ -35,7 +37,9 @@ def test_file_gives_the_model_back(tmp_path, network):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("classes", ["Happy"], "its classes is"),
+        ("classes", ["Happy"], "its classes are .'Happy'., not a list of names"),
+        ("classes", "Happy", "its classes are 'Happy', not a list of names"),
+        ("classes", ["Happy", "Sad"], "its weights are not those"),
         ("input_size", 48, "its input_size is 48, not 44"),
         ("normalisation", {"mean": 0.5, "std": 0.5}, "its normalisation is"),
         ("model", {"name": "mini-xception", "width": 2.0}, "its weights are not those"),

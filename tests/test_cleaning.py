@@ -7,13 +7,16 @@ from hypothesis import strategies as st
 
 from fer import params
 from fer.data import cleaning
-from fer.data.cleaning import balance, clean_train
+from fer.data.cleaning import balance, train_rows
 from fer.errors import FerError
 from fer.faces import Faces, is_in
 
 labels_of_faces = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(
     lambda labels: np.array(labels, np.uint8)
 )
+
+
+NO_CAP = [None] * 7
 
 
 def counts(labels):
@@ -23,30 +26,30 @@ def counts(labels):
 @given(labels=labels_of_faces, seed=st.integers(0, 2**32 - 1))
 def test_classes_become_alike(labels, seed):
     before = counts(labels)
-    over = counts(labels[balance(labels, "oversample", {}, seed)])
+    over = counts(labels[balance(labels, "oversample", NO_CAP, seed)])
     assert set(over[before > 0]) == {before.max()}
-    under = counts(labels[balance(labels, "undersample", {}, seed)])
+    under = counts(labels[balance(labels, "undersample", NO_CAP, seed)])
     assert set(under[before > 0]) == {before[before > 0].min()}
 
 
 @given(labels=labels_of_faces, seed=st.integers(0, 2**32 - 1))
 def test_growing_keeps_every_face_and_shrinking_repeats_none(labels, seed):
-    over = balance(labels, "oversample", {}, seed)
+    over = balance(labels, "oversample", NO_CAP, seed)
     assert set(over) == set(range(len(labels)))
     repeats = np.bincount(over)
     for label in np.unique(labels):
         assert np.ptp(repeats[labels == label]) <= 1
-    under = balance(labels, "undersample", {}, seed)
+    under = balance(labels, "undersample", NO_CAP, seed)
     assert len(set(under)) == len(under)
 
 
 def test_cap_touches_the_classes_it_names():
     labels = np.repeat(np.arange(7, dtype=np.uint8), [40, 4, 40, 70, 40, 30, 40])
-    chosen = labels[balance(labels, "cap", {"Disgust": 50, "Happy": 50}, 0)]
+    chosen = labels[balance(labels, "cap", [None, 50, None, 50, None, None, None], 0)]
     assert counts(chosen).tolist() == [40, 50, 40, 50, 40, 30, 40]
 
 
-def test_clean_train(faces):
+def test_train_rows(faces):
     prepare = params.load(Path(__file__).parents[1] / "params.yaml").prepare
     images = faces.images
     images[0] = 9  # blank
@@ -54,12 +57,18 @@ def test_clean_train(faces):
     splits = {"train": faces[:50], "val": faces[50:60], "test": faces[60:]}
 
     def count(**changes):
-        return len(clean_train(splits, prepare.model_copy(update=changes)))
+        return len(train_rows(splits, prepare.model_copy(update=changes)))
 
-    assert count() == 50
+    assert train_rows(splits, prepare) is None  # all, as they are
+    assert train_rows(splits, prepare.model_copy(update={"drop_leaks": True})).tolist() == [
+        row for row in range(50) if row != 1
+    ]
     assert count(drop_blank=True) == 49
     assert count(drop_leaks=True) == 49
     assert count(drop_blank=True, drop_leaks=True, balance="undersample") == 5 * 8
+    assert count(balance="cap", cap={"Happy": 3}) == 43
+    with pytest.raises(FerError, match=r"prepare\.cap names Joy, but the classes are Angry"):
+        count(balance="cap", cap={"Joy": 3})
     splits["val"] = splits["train"]
     with pytest.raises(FerError, match="leave no training face"):
         count(drop_leaks=True)
@@ -72,7 +81,7 @@ def test_report(faces):
     images[66] = images[61] = images[6]  # test 1 and 6 repeat train 6
     images[68] = images[47]  # test 8 repeats val 7, with another label
     splits = {
-        name: Faces(images[rows], faces.labels[rows])
+        name: Faces(images[rows], faces.labels[rows], faces.classes)
         for name, rows in (("train", slice(0, 40)), ("val", slice(40, 60)), ("test", slice(60, 70)))
     }
     assert cleaning.report(splits) == {
@@ -94,7 +103,9 @@ def test_class_counts_and_intensities(faces):
     assert [row["before"] for row in rows] == [10] * 7
     assert sum(row["after"] for row in rows) == 30
     table = cleaning.intensities(faces)
-    assert [row["grey"] for row in table] == list(range(0, 256, 8))
-    assert sum(row["Happy"] for row in table) == pytest.approx(1, abs=1e-4)
-    happy = faces.images[faces.labels == 3]
-    assert table[1]["Happy"] == pytest.approx(((happy >= 8) & (happy < 16)).mean(), abs=1e-5)
+    happy = [row for row in table if row["class"] == "Happy"]
+    assert [row["grey"] for row in happy] == list(range(0, 256, 8))
+    assert sum(row["share"] for row in happy) == pytest.approx(1, abs=1e-4)
+    images = faces.images[faces.labels == 3]
+    expected = ((images >= 8) & (images < 16)).mean()
+    assert happy[1]["share"] == pytest.approx(expected, abs=1e-5)

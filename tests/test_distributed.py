@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fer import params
-from fer.faces import CLASSES, Faces
+from fer.faces import Faces
 from fer.training import distributed
 from fer.training.fit import fit
 
@@ -34,7 +34,7 @@ def train(folder, die=()):
     """
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (70, 48, 48), dtype=np.uint8)
-    faces = Faces(images, np.repeat(np.arange(len(CLASSES), dtype=np.uint8), 10))
+    faces = Faces(images, np.repeat(np.arange(7, dtype=np.uint8), 10), tuple("abcdefg"))
     rank = int(os.environ.get("RANK", 0))
 
     def on_epoch(history):

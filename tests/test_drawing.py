@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from fer.faces import CLASSES
+from fer.data.formats.pixels import CLASSES
 from fer.predict import drawing
 from fer.predict.recognizer import Face
 

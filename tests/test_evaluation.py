@@ -8,7 +8,7 @@ from fer.training.networks.mini_xception import MiniXception
 
 
 def test_logits_and_probabilities_of_all_faces(faces):
-    network = MiniXception().eval()
+    network = MiniXception(1.0, 7).eval()
     images = torch.tensor(faces.images)
     with torch.no_grad():
         plain = network(center_crop(images))
@@ -19,7 +19,7 @@ def test_logits_and_probabilities_of_all_faces(faces):
 
 
 def test_val_scores_tell_the_faces_that_training_has_not(faces):
-    network = MiniXception().eval()
+    network = MiniXception(1.0, 7).eval()
     train, val = faces[:40], faces[30:]
     found = evaluation.val_scores(network, train, val)
     right = evaluation.probabilities(network, val.images).argmax(1) == val.labels

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 
 from fer import params
+from fer.data.formats.pixels import CLASSES
 from fer.deploy import export, quantize
 from fer.errors import FerError
-from fer.faces import CLASSES, Faces
+from fer.faces import Faces
 from fer.params import Model
 from fer.predict.recognizer import Recognizer
 from fer.training import evaluation
@@ -28,13 +29,13 @@ def faces():
     generator = np.random.default_rng(0)
     labels = np.repeat(np.arange(7, dtype=np.uint8), 10)
     images = generator.integers(0, 100, (70, 48, 48), dtype=np.uint8) + 20 * labels[:, None, None]
-    return Faces(images, labels)
+    return Faces(images, labels, CLASSES)
 
 
 def trained(name, width, faces):
     """A network that has learned a little, so that its answers differ from face to face."""
     torch.manual_seed(0)
-    network = build(Model(name=name, width=width)).train()
+    network = build(Model(name=name, width=width), 7).train()
     optimizer = torch.optim.Adam(network.parameters(), 0.01)
     images = torch.tensor(faces.images)[:, None, 2:46, 2:46] / 255
     for _ in range(12):
@@ -131,7 +132,7 @@ def test_quick_input_changes_no_answer(float32, faces, monkeypatch, brightest, l
     """Where the faces have white in them, each grey value is its own int8 value."""
     images = np.minimum(faces.images, brightest)
     images[:, 20:24, 20:24] = brightest
-    seen = Faces(images, faces.labels)
+    seen = Faces(images, faces.labels, CLASSES)
     path = quantized(float32, seen)
     steps = {node.op_type for node in onnx.load(path).graph.node}
     assert {"Cast", "Div"} - steps == left_out
@@ -188,7 +189,7 @@ class Shared(Plain):
 )
 def test_quick_input_leaves_other_networks_right(other, quickened, faces, tmp_path, monkeypatch):
     torch.manual_seed(0)
-    white = Faces(faces.images | (faces.images > 200) * np.uint8(255), faces.labels)
+    white = Faces(faces.images | (faces.images > 200) * np.uint8(255), faces.labels, CLASSES)
     export.export(tmp_path / "fer.onnx", other().eval())
 
     def maps():
@@ -302,7 +303,7 @@ def test_published_quantization_changes_nothing(network, faces):
 
 
 def test_file_says_what_it_is(float32, faces):
-    export.describe(float32, {"dataset": "noise", "scores": {"val_accuracy": 0.5}})
+    export.describe(float32, {"dataset": "noise", "scores": {"val_accuracy": 0.5}}, CLASSES)
     onnx.checker.check_model(str(float32), full_check=True)
     about = Recognizer(float32).about
     assert about["classes"] == list(CLASSES)

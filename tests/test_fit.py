@@ -108,7 +108,8 @@ def test_file_of_a_run_that_went_on_has_the_same_bytes(faces, checkpoint, tmp_pa
         network, history = fit_network(
             RECIPE, faces, faces, EPOCHS, CPU, on_epoch=lambda rows: None, checkpoint=checkpoint
         )
-        save(tmp_path / name, network, RECIPE.model, dataset="x", scores={}, history=history)
+        about = {"classes": faces.classes, "dataset": "x", "scores": {}, "history": history}
+        save(tmp_path / name, network, RECIPE.model, **about)
         checkpoint.unlink()
         return (tmp_path / name).read_bytes()
 

@@ -34,7 +34,7 @@ def many():
     """1,000 faces of noise."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (1000, 48, 48), dtype=np.uint8)
-    return Faces(images, (np.arange(1000) % 7).astype(np.uint8))
+    return Faces(images, (np.arange(1000) % 7).astype(np.uint8), tuple("abcdefg"))
 
 
 def train(faces, device=GPU, epochs=4, **values):
@@ -56,7 +56,7 @@ def test_deterministic_training_gives_the_same_bits(many, name, precision):
     recipe = RECIPE.changed(
         {"model.name": name, "train.precision": precision, "train.deterministic": True}
     )
-    teacher = build(RECIPE.model).eval()
+    teacher = build(RECIPE.model, 7).eval()
 
     def trained():
         network, history = fit(
@@ -85,7 +85,7 @@ def test_captured_steps_compute_what_steps_do(
         {"model.name": name, "train.deterministic": True}
         | {f"train.{key}": value for key, value in values.items()}
     )
-    teacher = build(RECIPE.model).eval()
+    teacher = build(RECIPE.model, 7).eval()
     made = []
 
     def trained(step):
@@ -165,7 +165,7 @@ def test_too_little_memory_names_the_batch_size(many, little_memory):
 
 
 def test_too_little_memory_to_refine(many, little_memory):
-    network = build(RECIPE.changed({"model.width": 8.0}).model).to(GPU)
+    network = build(RECIPE.changed({"model.width": 8.0}).model, 7).to(GPU)
     with pytest.raises(
         FerError, match=r"cuda:0 has not the memory .* settings\.device to cpu; the same"
     ):

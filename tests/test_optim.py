@@ -11,7 +11,7 @@ TRAIN = params.load(Path(__file__).parents[1] / "params.yaml").train
 
 def rates(epochs, steps, **changes):
     train = TRAIN.model_copy(update=changes)
-    optimizer = make_optimizer(MiniXception(), train)
+    optimizer = make_optimizer(MiniXception(1.0, 7), train)
     schedule = make_schedule(optimizer, train, epochs, steps)
     found = []
     for _ in range(epochs * steps):
@@ -55,6 +55,6 @@ def test_step_is_the_decay_of_the_base_project():
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_weight_decay_is_for_convolution_weights_only(optimizer):
     train = TRAIN.model_copy(update={"optimizer": optimizer, "weight_decay": 0.1})
-    for group in make_optimizer(MiniXception(), train).param_groups:
+    for group in make_optimizer(MiniXception(1.0, 7), train).param_groups:
         for parameter in group["params"]:
             assert group["weight_decay"] == (0.1 if parameter.ndim == 4 else 0.0)

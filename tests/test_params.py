@@ -22,7 +22,7 @@ def change(tmp_path, key, value):
 
 
 def test_committed_params_are_right():
-    assert params.load(PATH).epochs > 0
+    assert params.load(PATH).budget_for(1000).epochs > 0
 
 
 def test_numbers_are_read_as_dvc_reads_them(tmp_path):
@@ -48,10 +48,15 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         ("budget.sample.hours", 3, "no such parameter; budget.sample has epochs"),
         ("benchmark.workers", [], "benchmark.workers is []: list should have at least 1 item"),
         ("benchmark.workers", [2, 2], "benchmark has workers [2, 2]: each number once"),
-        ("prepare.cap", {"Glad": 3}, "prepare.cap.Glad is 'Glad': input should be 'Angry'"),
-        ("dataset", "ck", "dataset is 'ck', but budget has only sample, fer2013"),
-        ("dataset", "../x", "dataset is '../x': string should match pattern"),
-        ("budget.sample.epochs", 0, "budget.sample.epochs is 0: input should be greater than"),
+        ("prepare.split.val", 1.0, "prepare.split.val is 1.0: input should be less than 1"),
+        ("prepare.split", {"val": 0.5, "test": 0.5}, "nothing is left to train"),
+        ("dataset", "../x", "dataset is '../x': the name of a folder in data/raw"),
+        ("dataset", "raw", "dataset is 'raw', which no data set can be called"),
+        ("budget.sample.epochs", 0, "budget.sample.epochs is 0: a number from 1 to"),
+        ("budget.default.epochs", "all", "budget.default.epochs is 'all': a number from 1 to"),
+        ("budget.default.hours", 3, "budget.default.hours is 3: no such parameter"),
+        ("budget", {"sample": {}}, "budget has no section default"),
+        ("teach.train.init", "models/x.pt", "the teacher starts from random weights"),
         ("budget.sample.search.trials", 0, "budget.sample.search.trials is 0: input should be"),
         ("tune.space", {}, "tune.space is empty: name the parameters to search"),
         (
@@ -162,3 +167,59 @@ def test_update_writes_what_the_file_left_to_its_default(tmp_path):
         "train.augment.rotation: its default -> 7.5"
     ]
     assert params.load(path).recipe.get("train.augment.rotation") == 7.5
+
+
+def budget(tmp_path, dataset, faces, **sections):
+    yaml = YAML()
+    data = yaml.load(PATH)
+    data["dataset"] = dataset
+    for name, section in sections.items():
+        data["budget"][name] = section
+    yaml.dump(data, tmp_path / "params.yaml")
+    return params.load(tmp_path / "params.yaml").budget_for(faces)
+
+
+def test_budget_of_a_data_set_without_a_section_follows_from_its_size(tmp_path):
+    epochs = [budget(tmp_path, "mine", faces).epochs for faces in (1, 300, 10_000, 10**6)]
+    assert epochs == [100, 100, 60, 20]
+    assert budget(tmp_path, "mine", 10_000).search.epochs == 10
+    assert budget(tmp_path, "mine", 10_000).search.final_epochs == 20
+
+
+def test_budget_of_a_section_differs_only_where_it_says_so(tmp_path):
+    own = budget(tmp_path, "mine", 300, mine={"epochs": 2, "search": {"trials": 9}})
+    default = budget(tmp_path, "other", 300)
+    assert (own.epochs, own.search.trials, own.search.epochs) == (2, 9, 1)
+    assert own.timings == default.timings
+    assert own.search.seeds == default.search.seeds
+
+
+def test_error_of_the_default_budget_is_told_once(tmp_path):
+    path = change(tmp_path, "budget.default.teacher_epochs", -1)
+    with pytest.raises(FerError) as error:
+        params.load(path)
+    assert str(error.value).count("teacher_epochs") == 1
+
+
+def test_written_budget_is_read_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FerError, match="run `dvc repro budget`"):
+        params.load_budget("mine")
+    own = budget(tmp_path, "mine", 300)
+    params.save_budget(tmp_path / "metrics/mine/budget.yaml", own)
+    assert params.load_budget("mine") == own
+    (tmp_path / "metrics/mine/budget.yaml").write_text("epochs: many")
+    with pytest.raises(FerError, match="cannot be read") as error:
+        params.load_budget("mine")
+    assert "\n" not in str(error.value)
+
+
+def test_search_cannot_vary_the_network_that_initial_weights_are_of(tmp_path):
+    path = change(tmp_path, "train.init", "models/fer2013/baseline.pt")
+    params.load(path)
+    yaml = YAML()
+    data = yaml.load(path)
+    data["tune"]["space"]["model.width"] = {"low": 0.5, "high": 2.0}
+    yaml.dump(data, path)
+    with pytest.raises(FerError, match=r"tune\.space\.model\.width: cannot vary"):
+        params.load(path)

@@ -1,81 +1,142 @@
+"""The files of a data set: found by content, in folders and archives, and only read."""
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+
 import pytest
 
 from fer.data import raw
 from fer.errors import FerError
 
+FILES = {"a/1.png": b"picture", "notes.txt": b"some words\nmore", "b/2.png": b"another"}
 
-def fill(folder, *names):
-    for name in names:
+
+def fill(folder, files=FILES):
+    for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
+        path.write_bytes(content)
     return folder
 
 
+def zipped(files=FILES):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def tarred(files=FILES, mode="w:gz"):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def contents(folder):
+    opened = raw.RawFolder(folder)
+    found = dict(opened.contents(opened.names))
+    return {n: c if isinstance(c, bytes) else c.read_bytes() for n, c in found.items()}
+
+
+def test_files_of_a_folder(tmp_path):
+    assert contents(fill(tmp_path)) == FILES
+
+
+@pytest.mark.parametrize("name", ["faces.zip", "faces", "faces.csv", "FACES.TAR.GZ"])
 @pytest.mark.parametrize(
-    ("names", "found"),
-    [
-        (["README.md", "mine.csv"], "mine.csv"),
-        (["mine.tar.gz", "any.csv"], "any.csv"),
-        (["example_submission.csv", "fer2013.tar.gz"], "fer2013.tar.gz"),
-        (["fer2013.csv", "icml_face_data.csv", "fer2013.tar.gz"], "fer2013.csv"),
-        (["FER2013.CSV", "notes.txt"], "FER2013.CSV"),
-        (["fer2013.gz", "fer2013.tar.gz"], "fer2013.tar.gz"),
-        (["icml_face_data.csv", "fer2013_notes.csv"], "icml_face_data.csv"),
-        (["mine.csv", "fer2013.bib.zip"], "mine.csv"),
-        (["x.zip", "x.tar.gz"], "x.zip"),
-        (["README.md", "x.zip"], "x.zip"),
-        (["fer2013/fer2013.csv", "fer2013/README"], "fer2013/fer2013.csv"),
-        (["icml_face_data.csv", "train.csv", "test.csv"], "icml_face_data.csv"),
-        (["._mine.csv", "mine.csv", ".DS_Store"], "mine.csv"),
-        ([".writing-x/mine.csv", "mine.csv"], "mine.csv"),
-    ],
+    "content",
+    [zipped(), tarred(), tarred(mode="w"), tarred(mode="w:bz2"), tarred(mode="w:xz")],
+    ids=["zip", "tar.gz", "tar", "tar.bz2", "tar.xz"],
 )
-def test_finds_what_the_user_put_there(tmp_path, names, found):
-    assert raw.find(fill(tmp_path, *names)) == tmp_path / found
+def test_archives_are_known_by_their_content(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert contents(tmp_path) == {f"{name}/{member}": own for member, own in FILES.items()}
+    opened = raw.RawFolder(tmp_path)
+    assert opened.archives == {name}
+    assert list(opened.lines(f"{name}/notes.txt")) == [b"some words\n", b"more"]
+    assert opened.others() == {f"{name}/notes.txt": FILES["notes.txt"]}
 
 
-def test_nothing_there_says_what_to_put_where(tmp_path):
-    with pytest.raises(FerError, match="put Kaggle's fer2013") as error:
-        raw.find(fill(tmp_path, "README.md"))
-    assert str(tmp_path) in str(error.value)
-    assert "https://www.kaggle.com/" in str(error.value)
-    assert "`dataset: sample` in params.yaml" in str(error.value)
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_packed_file(tmp_path, pack):
+    (tmp_path / "any name").write_bytes(pack(b"first\nsecond\n"))
+    opened = raw.RawFolder(tmp_path)
+    assert opened.others() == {"any name": b"first\nsecond\n"}
+    assert list(opened.lines("any name")) == [b"first\n", b"second\n"]
+    assert opened.size("any name") is None
 
 
-def test_two_that_it_may_be_is_an_error(tmp_path):
-    with pytest.raises(FerError, match=r"needs one file of faces .*a\.csv.*b\.csv"):
-        raw.find(fill(tmp_path, "a.csv", "b.csv"))
+def test_clutter_is_left_out(tmp_path):
+    clutter = {
+        "._1.png": b"x",
+        ".DS_Store": b"x",
+        "a/Thumbs.db": b"x",
+        "desktop.ini": b"x",
+        ".writing-x/1.png": b"x",
+        "README.md": b"of the folder",
+    }
+    fill(tmp_path, FILES | clutter)
+    (tmp_path / "f.zip").write_bytes(zipped({"__MACOSX/._1.png": b"x", "c/../1.png": b"x"}))
+    assert contents(tmp_path) == FILES
+
+
+@pytest.mark.parametrize("name", ["faces.zip", "faces.tar.gz", "faces.csv.gz", "faces.tar"])
+def test_file_that_is_not_the_archive_its_name_says(tmp_path, name):
+    (tmp_path / name).write_bytes(b"<!DOCTYPE html>\n")
+    with pytest.raises(FerError, match=f"{name}: cannot be read: is no archive"):
+        raw.RawFolder(tmp_path)
+
+
+@pytest.mark.parametrize("content", [zipped(), tarred()], ids=["zip", "tar.gz"])
+@pytest.mark.parametrize("cut", [0.3, 0.6, 0.95])
+def test_broken_archive_is_one_error(tmp_path, content, cut):
+    (tmp_path / "faces").write_bytes(content[: int(len(content) * cut)])
+    with pytest.raises(FerError, match="faces: cannot be read") as error:
+        contents(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_checksum_of_a_tar_is_read(tmp_path):
+    content = bytearray(tarred())
+    content[-6] ^= 1
+    (tmp_path / "faces").write_bytes(content)
+    with pytest.raises(FerError, match="cannot be read: CRC"):
+        raw.RawFolder(tmp_path)
 
 
 def test_links_are_read_and_the_files_stay(tmp_path):
-    source = fill(tmp_path / "source", "README.md", "folder/mine.csv")
-    folder = fill(tmp_path / "run", "README.md")
+    source = fill(tmp_path / "source")
+    folder = fill(tmp_path / "run", {"README.md": b""})
     raw.link(source, folder)
     raw.link(source, folder)
-    found = raw.find(folder)
-    assert found == folder / "folder/mine.csv"
-    assert found.read_text() == "folder/mine.csv"
+    assert contents(folder) == FILES
     assert not (folder / "README.md").is_symlink()
-    found.unlink()
-    assert raw.find(source).read_text() == "folder/mine.csv"
+    (folder / "a/1.png").unlink()
+    assert contents(source) == FILES
 
 
 def test_folder_is_not_linked_to_itself(tmp_path):
-    fill(tmp_path, "mine.csv")
-    raw.link(tmp_path, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
-    assert not raw.find(tmp_path).is_symlink()
+    raw.link(fill(tmp_path), tmp_path)
+    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
 
 
 def test_reads_linked_folders(tmp_path):
     (tmp_path / "raw").mkdir()
-    (tmp_path / "raw/linked").symlink_to(fill(tmp_path / "elsewhere", "mine.csv"))
-    assert raw.find(tmp_path / "raw") == tmp_path / "raw/linked/mine.csv"
+    (tmp_path / "raw/linked").symlink_to(fill(tmp_path / "elsewhere"))
+    assert contents(tmp_path / "raw") == {f"linked/{name}": own for name, own in FILES.items()}
 
 
 def test_link_that_cannot_be_made_is_a_clear_error(tmp_path):
-    source = fill(tmp_path / "source", "mine.csv")
+    source = fill(tmp_path / "source")
     (tmp_path / "file").write_text("")
     with pytest.raises(FerError, match="cannot be linked: Not a directory"):
         raw.link(source, tmp_path / "file" / "folder")

@@ -21,8 +21,8 @@ from PIL import Image
 
 import fer
 from fer import Recognizer
+from fer.data.formats.pixels import CLASSES
 from fer.errors import FerError
-from fer.faces import CLASSES
 from fer.predict import images
 from fer.predict.detection import cut
 

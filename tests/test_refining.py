@@ -1,10 +1,12 @@
 import copy
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from fer import params
+from fer.faces import Faces
 from fer.params import Model
 from fer.training import evaluation
 from fer.training.networks import build
@@ -19,7 +21,7 @@ def options(epochs, seed=0):
 
 def made(faces):
     torch.manual_seed(0)
-    network = build(Model(name="compact", width=0.5)).train()
+    network = build(Model(name="compact", width=0.5), 7).train()
     network(torch.tensor(faces.images)[:, None, 2:46, 2:46] / 255)  # so that BatchNorm knows them
     return network.eval()
 
@@ -99,3 +101,19 @@ def test_refining_does_not_forget_what_the_network_said(faces):
         optimizer.step()
     # It is 0.46 times as far, and without what the network said 0.68.
     assert apart(refined, network, faces) < 0.57 * apart(alone, network, faces)
+
+
+def test_refining_learns_from_shares(faces):
+    certain = np.eye(7, dtype=np.float32)[faces.labels]
+    flat = np.full((70, 7), 1 / 7, np.float32)
+    refined = [
+        refine(made(faces), Faces(faces.images, faces.labels, faces.classes, shares), options(5))
+        for shares in (None, certain, flat)
+    ]
+    by_labels, by_shares = (loss(one, faces) for one in refined[:2])
+    torch.testing.assert_close(by_labels, by_shares, rtol=1e-3, atol=1e-3)
+    output = [
+        evaluation.logits(one, torch.tensor(faces.images)) for one in (refined[0], refined[2])
+    ]
+    by_labels, by_flat = (one.log_softmax(1).mean(1).neg().mean() for one in output)
+    assert by_flat < by_labels  # the cross-entropy of shares that are all alike

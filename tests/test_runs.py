@@ -43,7 +43,7 @@ def test_too_little_memory_names_the_batch_size(faces, tmp_path):
 def test_too_little_memory_to_refine(faces):
     splits = runs.Splits(faces, faces[:35], faces[:35])
     with pytest.raises(FerError, match=r"cpu has not the memory for it: free some; the same"):
-        runs.finish(build(RECIPE.model), RECIPE.train, splits)
+        runs.finish(build(RECIPE.model, 7), RECIPE.train, splits)
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_dead_worker_is_a_clear_error(faces, tmp_path):
 
 
 def test_finished_network_is_scored_as_refined(faces):
-    new = Faces(255 - faces.images[:35], faces.labels[:35])
+    new = Faces(255 - faces.images[:35], faces.labels[:35], faces.classes)
     images, labels = (
         np.concatenate(both) for both in ((new.images, faces.images), (new.labels, faces.labels))
     )
-    splits = runs.Splits(faces, Faces(images, labels), new)
-    network = build(RECIPE.model)
+    splits = runs.Splits(faces, Faces(images, labels, faces.classes), new)
+    network = build(RECIPE.model, 7)
     options = RECIPE.train.model_copy(update={"refine": 20})
     refined, scores = runs.finish(network, options, splits)
     _, unrefined = runs.finish(network, options.model_copy(update={"refine": 0}), splits)

@@ -3,12 +3,11 @@ from pathlib import Path
 import numpy as np
 
 from fer import params
-from fer.data import fer2013, sample
-from fer.faces import CLASSES
+from fer.data import formats, sample
+from fer.data.formats.pixels import CLASSES
 
-PARAMS = params.load(Path(__file__).parents[1] / "params.yaml").sample.model_copy(
-    update={"train": 70, "val": 20, "test": 20, "label_noise": 0.0}
-)
+ALL = params.load(Path(__file__).parents[1] / "params.yaml")
+PARAMS = ALL.sample.model_copy(update={"train": 150, "val": 20, "test": 20, "label_noise": 0.0})
 
 
 def test_same_params_same_bytes(tmp_path):
@@ -21,15 +20,17 @@ def test_same_params_same_bytes(tmp_path):
 
 def test_is_read_as_kaggles_file(tmp_path):
     sample.write_csv(tmp_path / "sample.csv", PARAMS)
-    splits, bad = fer2013.read(tmp_path / "sample.csv")
-    assert bad == 0
+    data = formats.read(tmp_path, ALL.prepare)
+    splits = data.splits
+    assert data.dropped == []
+    assert data.classes == CLASSES
     assert {name: len(faces) for name, faces in splits.items()} == {
-        "train": 70,
+        "train": 150,
         "val": 20,
         "test": 20,
     }
     assert all(min(faces.counts().values()) > 0 for faces in splits.values())
-    assert splits["train"].counts()["Disgust"] == 1  # rare, as in FER2013
+    assert splits["train"].counts()["Disgust"] == 2  # rare, as in FER2013
 
 
 def test_label_noise_is_the_share_asked_for():

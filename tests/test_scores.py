@@ -3,13 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fer.data.formats.pixels import CLASSES
 from fer.report import scores
 
 
 def test_examples_are_right_and_wrong_of_each_class(faces):
     right = np.arange(70) % 10 < 9  # one wrong face of each class
     right[:10] = False  # none right of Angry
-    chosen = scores.examples(faces.labels, right, seed=0)
+    chosen = scores.examples(faces, right, seed=0)
     assert faces.labels[chosen].tolist() == [0] * 2 + [n for n in range(1, 7) for _ in range(3)]
     assert right[chosen].tolist() == [False] * 2 + [True, True, False] * 6
 
@@ -40,7 +41,7 @@ def test_scores_and_table_of_a_known_confusion():
     assert found["accuracy"] == pytest.approx(8 / 9)
     assert found["accuracy_new"] == pytest.approx(2 / 3)
     assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 6) / 7)
-    table = scores.per_class(predicted, labels)
+    table = scores.per_class(predicted, labels, CLASSES)
     assert table[0] == pytest.approx(
         {"class": "Angry", "precision": 1.0, "recall": 2 / 3, "f1": 0.8, "support": 3}
     )

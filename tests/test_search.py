@@ -462,7 +462,7 @@ from fer.faces import Faces
 searching._BEAT, searching._GRACE = 1, 3
 generator = np.random.default_rng(0)
 images = generator.integers(0, 256, (70, 48, 48), dtype=np.uint8)
-faces = Faces(images, np.repeat(np.arange(7, dtype=np.uint8), 10))
+faces = Faces(images, np.repeat(np.arange(7, dtype=np.uint8), 10), tuple("abcdefg"))
 
 @contextlib.contextmanager
 def slow(name, values):

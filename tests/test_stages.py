@@ -16,7 +16,11 @@ from test_pipeline import run
 from fer.params import Train, load
 
 ROOT = Path(__file__).parents[1]
-STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+STAGES = {
+    name: stage
+    for path in (ROOT / "dvc.yaml", ROOT / "data/raw/dvc.yaml")
+    for name, stage in YAML(typ="safe").load(path)["stages"].items()
+}
 GRAPH = grimp.build_graph("fer", "stages", cache_dir=None)
 
 

@@ -19,8 +19,9 @@ from fer import faces
 
 pytestmark = pytest.mark.slow
 
-FIRST_STAGES = ("sample", "prepare")
+FIRST_STAGES = ("prepare",)
 COMMITTED = ("dvc.yaml", "dvc.lock", "params.yaml", ".gitignore", ".dvcignore", "README.md")
+COMMITTED += ("data/raw/dvc.yaml", "data/raw/dvc.lock", "data/raw/fer2013/README.md")
 
 
 def git(folder, *command):
@@ -56,7 +57,7 @@ def clone(tmp_path):
         ignored = shutil.ignore_patterns("__pycache__", "cache", "tmp", "*.ckpt", "config.local")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     (folder / "data/raw/fer2013").mkdir(parents=True)
-    for name in (*COMMITTED, "data/raw/fer2013/README.md"):
+    for name in COMMITTED:
         shutil.copy(ROOT / name, folder / name)
     budget = YAML(typ="safe").load(folder / "params.yaml")["budget"]
     budget |= {"fer2013": TINY["budget"]["sample"]}

@@ -19,7 +19,7 @@ from fer.training.device import pick_precision
 from fer.training.evaluation import probabilities
 
 Predictor = Callable[[np.ndarray], np.ndarray]
-"""From faces uint8 [N, 48, 48] to probabilities float32 [N, 7]."""
+"""From faces uint8 [N, 48, 48] to probabilities float32 [N, C]."""
 
 Maker = Callable[[int], Predictor]
 """From a number of threads to a predictor that uses as many."""
@@ -103,7 +103,7 @@ def _core() -> openvino.Core:
 
 
 def predict(maker: Maker, images: np.ndarray) -> np.ndarray:
-    """Probabilities [N, 7] of faces uint8 [N, 48, 48], by 128 faces a call."""
+    """Probabilities [N, C] of faces uint8 [N, 48, 48], by 128 faces a call."""
     predictor = maker(cores())
     starts = range(0, len(images), BATCH)
     return np.concatenate([predictor(np.array(images[i : i + BATCH])) for i in starts])
@@ -118,7 +118,7 @@ def compare(
     """Size, accuracy on val, latency and throughput of each way, a row each.
 
     ways: the file of each, and what makes its predictor
-    found: what each says of `val`, probabilities [N, 7]
+    found: what each says of `val`, probabilities [N, C]
     repeats: of the timing, see `measure`
     """
     makers = {way: maker for way, (_, maker) in ways.items()}

@@ -1,5 +1,5 @@
-"""From a file of faces to clean face sets.
+"""From a data set as the user has it to clean face sets.
 
-Finding and reading Kaggle's CSV, drawing the built-in sample, cleaning and balancing the training
-split. Not here: how batches reach the network (`fer.training.loading`).
+Reading it in any of its formats, cutting missing splits, cleaning and balancing the training split,
+drawing the built-in sample. Not here: how batches reach the network (`fer.training.loading`).
 """

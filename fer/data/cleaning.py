@@ -1,48 +1,63 @@
 """Find blank, repeated and leaked faces; clean the training split and balance its classes."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from fer.errors import FerError
-from fer.faces import CLASSES, Faces, digests, is_in
+from fer.faces import Faces, digests, is_in
 from fer.params import Prepare
 
 
-def clean_train(splits: Mapping[str, Faces], prepare: Prepare) -> Faces:
-    """The split "train" without the faces that are to be dropped, then balanced.
+def train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarray | None:
+    """Choose the training faces to use: some dropped, then the classes balanced.
 
-    Raises FerError where no face is left.
+    Returns:
+        Indices int64 [M] into the split "train", ascending; None for all faces as they are.
+
+    Raises:
+        FerError: Where no face is left, or `prepare.cap` names no class.
     """
     train = splits["train"]
+    kept = np.ones(len(train), bool)
     if prepare.drop_blank:
-        train = train[~is_blank(train)]
+        kept &= ~is_blank(train)
     if prepare.drop_leaks:
-        train = train[~is_in(train, splits["val"], splits["test"])]
-    if not len(train):
+        kept &= ~is_in(train, splits["val"], splits["test"])
+    if not kept.any():
         raise FerError("prepare.drop_blank and prepare.drop_leaks leave no training face")
     if prepare.balance == "none":
-        return train
-    return train[balance(train.labels, prepare.balance, prepare.cap, prepare.seed)]
+        return None if kept.all() else np.flatnonzero(kept)
+    if prepare.balance == "cap":
+        for name in prepare.cap:
+            if name not in train.classes:
+                raise FerError(
+                    f"prepare.cap names {name}, but the classes are {', '.join(train.classes)}"
+                )
+    rows = np.flatnonzero(kept)
+    numbers = [prepare.cap.get(name) for name in train.classes]
+    return rows[balance(train.labels[rows], prepare.balance, numbers, prepare.seed)]
 
 
-def balance(labels: np.ndarray, method: str, cap: Mapping[str, int], seed: int) -> np.ndarray:
+def balance(labels: np.ndarray, method: str, cap: Sequence[int | None], seed: int) -> np.ndarray:
     """Indices int64 [M], ascending, of the faces to use.
 
-    labels: [N], 0 to 6
-    method: "oversample" repeats faces up to the largest class; "undersample" drops faces
-        down to the smallest class that has any; "cap" brings each class of `cap` to its number
-    cap: faces of a class, for the classes it names
-
     A class that grows keeps every face, and all its faces are repeated alike but for one.
+
+    Args:
+        labels: [N], indices of classes.
+        method: "oversample" repeats faces up to the largest class. "undersample" drops faces down
+            to the smallest class that has any. "cap" brings each class to its number in `cap`.
+        cap: Of each class its number of faces, or None to leave it as it is.
+        seed: Of the choice.
     """
-    counts = np.bincount(labels, minlength=len(CLASSES))
+    counts = np.bincount(labels, minlength=len(cap))
     there = counts[counts > 0]
     targets = {
         "oversample": np.where(counts > 0, there.max(), 0),
         "undersample": np.where(counts > 0, there.min(), 0),
-        "cap": np.array([cap.get(name, n) for name, n in zip(CLASSES, counts, strict=True)]),
+        "cap": np.array([n if most is None else most for most, n in zip(cap, counts, strict=True)]),
     }[method]
     generator = np.random.default_rng(seed)
     chosen = [
@@ -61,7 +76,8 @@ def _resample(rows: np.ndarray, target: int, generator: np.random.Generator) -> 
 
 def is_blank(faces: Faces) -> np.ndarray:
     """Mask bool [N] of the faces that are of one grey only."""
-    return (faces.images == faces.images[:, :1, :1]).all((1, 2))
+    flat = faces.images.reshape(len(faces), -1)
+    return flat.max(1, initial=0) == flat.min(1, initial=255)
 
 
 def report(splits: Mapping[str, Faces]) -> dict[str, int]:
@@ -92,15 +108,16 @@ def class_counts(
     ]
 
 
-def intensities(faces: Faces, step: int = 8) -> list[dict[str, int | float]]:
-    """Share of each class's pixels in each `step` grey values, a row for each step."""
-    counts = np.zeros((len(CLASSES), 256), np.int64)
+def intensities(faces: Faces, step: int = 8) -> list[dict[str, str | int | float]]:
+    """Share of each class's pixels in each `step` grey values, a row for each class and step."""
+    counts = np.zeros((len(faces.classes), 256), np.int64)
     for start in range(0, len(faces), 500):  # bincount makes int64 of all that it is given
-        some = faces[np.arange(start, min(start + 500, len(faces)))]
-        keys = some.labels[:, None, None].astype(np.int64) * 256 + some.images
+        images, labels = faces.images[start : start + 500], faces.labels[start : start + 500]
+        keys = labels[:, None, None].astype(np.int64) * 256 + images
         counts += np.bincount(keys.ravel(), minlength=counts.size).reshape(counts.shape)
-    shares = counts.reshape(len(CLASSES), -1, step).sum(2) / counts.sum(1, keepdims=True).clip(1)
+    shares = counts.reshape(len(counts), -1, step).sum(2) / counts.sum(1, keepdims=True).clip(1)
     return [
-        {"grey": number * step} | dict(zip(CLASSES, column.round(6).tolist(), strict=True))
-        for number, column in enumerate(shares.T)
+        {"class": name, "grey": number * step, "share": round(float(share), 6)}
+        for name, row in zip(faces.classes, shares, strict=True)
+        for number, share in enumerate(row)
     ]

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from fer.data.fer2013 import USAGES
-from fer.faces import CLASSES, FACE_SIZE
+from fer.data.formats.pixels import CLASSES, USAGES
+from fer.faces import FACE_SIZE
 from fer.files import atomic_path
 from fer.params import Sample
 

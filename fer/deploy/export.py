@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import version
 from io import StringIO
@@ -14,7 +14,7 @@ import torch
 from onnx import helper
 from torch import nn
 
-from fer.faces import CLASSES, FACE_SIZE
+from fer.faces import FACE_SIZE
 from fer.files import atomic_path, scratch, seal
 from fer.training.augmentation import center_crop
 from fer.training.networks import Network
@@ -36,8 +36,8 @@ def export(path: Path, network: Network) -> None:
     """Write `network` as a float32 graph.
 
     Its input `faces` is uint8 [N, 48, 48], 0 black to 255 white, with any N. Its outputs are
-    `probabilities`, float32 [N, 7], and `maps`, float32 [N, 7, h, w]: where in the face the
-    network sees each emotion. The mean of a map is the emotion's logit.
+    `probabilities`, float32 [N, C], and `maps`, float32 [N, C, h, w]: where in the face the
+    network sees each class. The mean of a map is the logit of its class.
     """
     deployed = _Deployed(network).cpu().eval()
     faces = torch.zeros(2, FACE_SIZE, FACE_SIZE, dtype=torch.uint8)
@@ -57,16 +57,19 @@ def export(path: Path, network: Network) -> None:
         tidy(written, path)
 
 
-def describe(path: Path, about: Mapping[str, object]) -> None:
-    """Write what is known of a model into its file, with the classes, our version, a checksum.
+def describe(path: Path, about: Mapping[str, object], classes: Sequence[str]) -> None:
+    """Write metadata into a model's ONNX file: our version, `about`, the classes, a checksum.
 
-    about: each value becomes JSON
+    Args:
+        path: The file, which is written anew.
+        about: Entries of the metadata; each value becomes JSON.
+        classes: Names of the classes, in the order of the outputs.
     """
     graph = onnx.load(path)
     producer = f"fer-pipeline {version('fer-pipeline')}"
     # A cut that takes the checksum and an entry takes the last, and without the classes no file
     # is read.
-    known = {"producer": producer, **about, "classes": CLASSES}
+    known = {"producer": producer, **about, "classes": list(classes)}
     helper.set_model_props(graph, {key: json.dumps(value) for key, value in known.items()})
     with atomic_path(path) as temporary:
         temporary.write_bytes(seal(graph.SerializeToString(deterministic=True)))

@@ -43,7 +43,7 @@ class Face:
     emotion: the one of the highest probability
     probabilities: of each emotion, 0 to 1, 1 in all
     pixels: what the model saw, uint8 [48, 48]
-    maps: where it saw each emotion, float32 [7, h, w], a mean over the face and its mirror image;
+    maps: where it saw each emotion, float32 [C, h, w], a mean over the face and its mirror image;
         without the latter, their means are the logits
     id: in a video, the same for one face from frame to frame
     """
@@ -172,7 +172,7 @@ class Recognizer:
         return self._tell([[(box, cut(pixels, box)) for box in map(_checked, boxes)]])[0]
 
     def classify(self, faces: np.ndarray) -> np.ndarray:
-        """Probabilities float32 [N, 7] of faces uint8 [N, 48, 48]. Raises FerError for others."""
+        """Probabilities float32 [N, C] of faces uint8 [N, 48, 48]. Raises FerError for others."""
         faces = np.asarray(faces)
         if faces.dtype != np.uint8 or faces.shape[1:] != (FACE_SIZE, FACE_SIZE):
             raise FerError(f"faces are uint8 [N, 48, 48], not {faces.dtype} {list(faces.shape)}")

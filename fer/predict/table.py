@@ -15,7 +15,7 @@ Found = tuple[str, float | None, Sequence[Face]]
 def columns(classes: Sequence[str]) -> list[str]:
     """Names of what `rows` gives."""
     place = ["file", "seconds", "id", "left", "top", "right", "bottom", "emotion"]
-    return [*place, *classes]
+    return [*place, *(f"{name} (class)" if name in place else name for name in classes)]
 
 
 def rows(found: Found, classes: Sequence[str]) -> Iterator[list[str | float | None]]:

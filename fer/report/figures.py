@@ -4,19 +4,22 @@ Each function takes the path to write, the rows of a CSV or an entry of a JSON f
 the data set.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps, rcParams
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fer.faces import CLASSES, FACE_SIZE, INPUT_SIZE, MARGIN, Faces
+from fer.faces import FACE_SIZE, INPUT_SIZE, MARGIN, Faces
 from fer.files import atomic_path
+
+rcParams["text.parse_math"] = False  # a class may have a $ in its name
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#b8b8b8"  # Okabe and Ito
 
@@ -24,8 +27,9 @@ BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#b8b8b8"  # Okabe 
 def classes(path: Path, table: pd.DataFrame, dataset: str) -> None:
     """Faces of each class in each split (classes.csv), also before cleaning where that differs."""
     splits = list(table.groupby("split", sort=False))
-    figure = _figure(9, 3.2)
-    x = np.arange(len(CLASSES))
+    count = table["class"].nunique()
+    figure = _figure(max(9, 0.9 * count), 3.2)
+    x = np.arange(count)
     for axes, (split, rows) in zip(figure.subplots(1, len(splits)), splits, strict=True):
         if (rows["before"] == rows["after"]).all():
             axes.bar(x, rows["after"], 0.6, color=BLUE)
@@ -42,16 +46,17 @@ def classes(path: Path, table: pd.DataFrame, dataset: str) -> None:
 def sample_faces(path: Path, faces: Faces, dataset: str, columns: int = 12) -> None:
     """The first `columns` faces of each class, a row each."""
     step = FACE_SIZE + 3
-    sheet = np.full((len(CLASSES) * step, columns * step), 255, np.uint8)
-    for label in range(len(CLASSES)):
+    count = len(faces.classes)
+    sheet = np.full((count * step, columns * step), 255, np.uint8)
+    for label in range(count):
         images = faces.images[np.flatnonzero(faces.labels == label)[:columns]]
         for column, image in enumerate(images):
             top, left = label * step, column * step
             sheet[top : top + FACE_SIZE, left : left + FACE_SIZE] = image
-    figure = _figure(columns * 0.55, len(CLASSES) * 0.56)
+    figure = _figure(columns * 0.55, count * 0.56 + (count < 4))  # room for the title
     axes = figure.subplots()
     axes.imshow(sheet, cmap="gray", vmin=0, vmax=255)
-    axes.set_yticks(step * np.arange(len(CLASSES)) + FACE_SIZE / 2, CLASSES)
+    axes.set_yticks(step * np.arange(count) + FACE_SIZE / 2, faces.classes)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -62,9 +67,10 @@ def intensity(path: Path, table: pd.DataFrame, dataset: str) -> None:
     """Histogram of the pixels of each class (intensity.csv)."""
     figure = _figure(7, 3.5)
     axes = figure.subplots()
-    edges = [*table["grey"], 256]
-    for name in CLASSES:
-        axes.stairs(table[name], edges, label=name, linewidth=1.4)
+    groups = list(table.groupby("class", sort=False))
+    for (name, rows), color in zip(groups, _colors(len(groups)), strict=True):
+        edges = [*rows["grey"], 256]
+        axes.stairs(rows["share"], edges, label=name, linewidth=1.4, color=color)
     axes.set_xlabel("pixel, 0 black to 255 white")
     axes.set_ylabel("share of the pixels")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -258,13 +264,19 @@ def quantization(path: Path, table: pd.DataFrame, dataset: str) -> None:
     _save(path, figure, f"{dataset}: ways to run the model")
 
 
-def confusion(path: Path, tables: Mapping[str, pd.DataFrame], dataset: str) -> None:
-    """Confusion matrices by model (confusion_<model>.csv): rows actual, columns predicted."""
-    figure = _figure(9.2, 4.2 * -(-len(tables) // 2))
+def confusion(
+    path: Path, tables: Mapping[str, pd.DataFrame], classes: Sequence[str], dataset: str
+) -> None:
+    """Confusion matrices by model (confusion_<model>.csv): rows actual, columns predicted.
+
+    classes: in the order of the rows
+    """
+    side = max(4.2, 0.6 * len(classes))
+    figure = _figure(max(9.2, 2 * side), side * -(-len(tables) // 2))
     grid = figure.subplots(-(-len(tables) // 2), 2, squeeze=False).ravel()
     for axes, (model, table) in zip(grid, tables.items(), strict=True):
         counts = pd.crosstab(table["actual"], table["predicted"])
-        counts = counts.reindex(index=CLASSES, columns=CLASSES, fill_value=0).to_numpy()
+        counts = counts.reindex(index=classes, columns=classes, fill_value=0).to_numpy()
         share = counts / np.maximum(1, counts.sum(1, keepdims=True))
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for (row, column), value in np.ndenumerate(share):
@@ -272,8 +284,8 @@ def confusion(path: Path, tables: Mapping[str, pd.DataFrame], dataset: str) -> N
             axes.text(
                 column, row, f"{value:.0%}", color=color, ha="center", va="center", fontsize=8
             )
-        axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=60)
-        axes.set_yticks(range(len(CLASSES)), CLASSES)
+        axes.set_xticks(range(len(classes)), classes, rotation=60)
+        axes.set_yticks(range(len(classes)), classes)
         axes.set_xlabel("predicted")
         axes.set_title(f"{model}: {np.trace(counts) / counts.sum():.1%} right")
     figure.axes[0].set_ylabel("actual")
@@ -283,8 +295,9 @@ def confusion(path: Path, tables: Mapping[str, pd.DataFrame], dataset: str) -> N
 def per_class(path: Path, table: pd.DataFrame, dataset: str) -> None:
     """Precision, recall and F1 of each class and model (per_class.csv)."""
     models = list(table.groupby("model", sort=False))
-    figure = _figure(9, 2.8 * len(models))
-    x = np.arange(len(CLASSES))
+    count = table["class"].nunique()
+    figure = _figure(max(9, 1.2 * count), 2.8 * len(models))
+    x = np.arange(count)
     for axes, (model, rows) in zip(figure.subplots(len(models), 1), models, strict=True):
         for place, (key, color) in enumerate(
             (("precision", GREY), ("recall", BLUE), ("f1", GREEN))
@@ -307,19 +320,19 @@ def explained(
 
     That is the class activation map of the emotion it chose (Zhou et al. 2016, arXiv:1512.04150).
 
-    probabilities: [N, 7]
-    maps: [N, 7, h, w]
+    probabilities: [N, C]
+    maps: [N, C, h, w]
     """
     guesses = probabilities.argmax(1)
-    rows = [np.flatnonzero(faces.labels == label) for label in range(len(CLASSES))]
+    rows = [np.flatnonzero(faces.labels == label) for label in range(len(faces.classes))]
     across, down = FACE_SIZE + 5, FACE_SIZE + 17  # from face to face, in their pixels
-    width, height = 2 * across * max(map(len, rows)), down * len(CLASSES)
+    width, height = 2 * across * max(map(len, rows)), down * len(rows)
     figure = _figure(0.018 * width + 0.8, 0.018 * height + 0.3)
     axes = figure.subplots()  # one, which is drawn in a third of the time of one for each picture
     axes.set_axis_off()
     for row, own in enumerate(rows):
         top = row * down
-        axes.text(-4, top + FACE_SIZE / 2, CLASSES[row], ha="right", va="center")
+        axes.text(-4, top + FACE_SIZE / 2, faces.classes[row], ha="right", va="center")
         for column, face in enumerate(own):
             left = 2 * across * column
             for place in (left, left + across):
@@ -328,7 +341,7 @@ def explained(
             inner = (left + across + MARGIN, top + MARGIN, INPUT_SIZE)  # what the network sees
             style = {"interpolation": "bilinear", "cmap": "inferno", "alpha": 0.55}
             _lay(axes, heat / max(heat.max(), 1e-12), *inner, vmax=1, **style)
-            guess = f"{CLASSES[guesses[face]]} {probabilities[face].max():.0%}"
+            guess = f"{faces.classes[guesses[face]]} {probabilities[face].max():.0%}"
             color = GREEN if guesses[face] == faces.labels[face] else ORANGE
             axes.text(left, top - 3, guess, color=color, fontsize=8)
     axes.set_xlim(0, width - 5)
@@ -343,6 +356,13 @@ def _lay(axes: Axes, image: np.ndarray, left: int, top: int, size: int, **style:
 
 def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", dpi=110)
+
+
+def _colors(count: int) -> np.ndarray:
+    """Colors float [count, 4] that can be told apart: matplotlib's ten, or a scale of more."""
+    if count <= 10:
+        return colormaps["tab10"](range(count))
+    return colormaps["turbo"](np.linspace(0, 1, count))
 
 
 def _plain(axes: Axes, grid: str = "y") -> None:

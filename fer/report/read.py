@@ -8,6 +8,9 @@ import pandas as pd
 
 from fer.errors import FerError
 
+_NAMES = dict.fromkeys(("class", "actual", "predicted"), str)
+"""Columns that hold names of classes."""
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; raises FerError where it is missing or damaged."""
@@ -23,6 +26,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_table(path: Path) -> pd.DataFrame:
     """The content of a CSV file; raises FerError where it is missing or damaged."""
     try:
-        return pd.read_csv(path)
+        # A class may be called 7, None or NA.
+        return pd.read_csv(path, dtype=_NAMES, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise FerError(f"{path}: cannot be read ({error}); run `dvc repro` to make it") from error

@@ -1,10 +1,12 @@
 """How right predictions are: the metrics of the test split."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
-from fer.faces import CLASSES
+from fer.faces import Faces
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> float:
@@ -24,7 +26,7 @@ def scores(found: np.ndarray, labels: np.ndarray, new: np.ndarray, bins: int) ->
     """Accuracy, balanced accuracy, macro F1 and calibration error, each 0 to 1.
 
     The balanced accuracy and macro F1 are means over the classes that `labels` have.
-    found: probabilities [N, 7]
+    found: probabilities [N, C]
     labels: [N]
     new: bool [N], the faces that stand in no other split; their accuracy is `accuracy_new`
     bins: of the calibration error
@@ -41,37 +43,49 @@ def scores(found: np.ndarray, labels: np.ndarray, new: np.ndarray, bins: int) ->
     }
 
 
-def per_class(predicted: np.ndarray, labels: np.ndarray) -> list[dict[str, str | float | int]]:
+def per_class(
+    predicted: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> list[dict[str, str | float | int]]:
     """Precision, recall and F1 (0 to 1) and support (faces) of each class, a row each.
 
-    predicted, labels: [N], 0 to 6
+    A class without faces, or that is never predicted, has 0.
+
+    Args:
+        predicted: [N], indices into `classes`.
+        labels: [N], indices into `classes`.
+        classes: Names of the classes.
     """
     table = precision_recall_fscore_support(
-        labels, predicted, labels=range(len(CLASSES)), zero_division=0
+        labels, predicted, labels=range(len(classes)), zero_division=0
     )
     columns = ("class", "precision", "recall", "f1", "support")
-    rows = zip(CLASSES, *(column.tolist() for column in table), strict=True)
+    rows = zip(classes, *(column.tolist() for column in table), strict=True)
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def confusions(predicted: np.ndarray, labels: np.ndarray) -> list[dict[str, str]]:
-    """The actual and the predicted class of each face, a row each."""
+def confusions(
+    predicted: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> list[dict[str, str]]:
+    """The actual and the predicted class of each face, a row each; arguments as `per_class`."""
     return [
-        {"actual": CLASSES[actual], "predicted": CLASSES[guess]}
+        {"actual": classes[actual], "predicted": classes[guess]}
         for actual, guess in zip(labels, predicted, strict=True)
     ]
 
 
-def examples(labels: np.ndarray, right: np.ndarray, seed: int, count: int = 2) -> np.ndarray:
+def examples(faces: Faces, right: np.ndarray, seed: int, count: int = 2) -> np.ndarray:
     """Indices of up to `count` right and as many wrong faces of each class, class by class.
 
-    labels: [N], 0 to 6
-    right: bool [N], whether the model was right
+    Args:
+        faces: The N faces to choose from.
+        right: bool [N], whether the model was right.
+        seed: Of the choice.
+        count: Faces of each class that are right, and that are wrong.
     """
     generator = np.random.default_rng(seed)
     chosen = [
-        generator.permutation(np.flatnonzero((labels == label) & fits))[:count]
-        for label in range(len(CLASSES))
+        generator.permutation(np.flatnonzero((faces.labels == label) & fits))[:count]
+        for label in range(len(faces.classes))
         for fits in (right, ~right)
     ]
     return np.concatenate(chosen)

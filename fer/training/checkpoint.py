@@ -1,6 +1,7 @@
 """The file that carries a trained network, and all that is needed to use it."""
 
 import sys
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,20 @@ import torch
 from pydantic import ValidationError
 
 from fer.errors import FerError
-from fer.faces import CLASSES, FACE_SIZE, INPUT_SIZE
+from fer.faces import FACE_SIZE, INPUT_SIZE, MOST_CLASSES
 from fer.files import atomic_path, read_sealed, seal
 from fer.params import Model
 from fer.training.clock import without_seconds
 from fer.training.networks import Network, build
 
-_ABOUT = {
-    "format": "fer-pipeline model 2",
-    "classes": list(CLASSES),
+_FORMAT = "fer-pipeline model 2"
+
+_INPUT = {
     "face_size": FACE_SIZE,
     "input_size": INPUT_SIZE,
     "normalisation": {"mean": 0.0, "std": 255.0},  # of pixels 0 to 255
 }
-"""What this version of fer expects; a file that says something else is not for it."""
+"""The input that this version of fer gives a network. It refuses a file that names another."""
 
 
 def save(
@@ -30,21 +31,33 @@ def save(
     network: Network,
     model: Model,
     *,
+    classes: Sequence[str],
     dataset: str,
     scores: dict[str, float],
     history: list[dict[str, float]],
 ) -> None:
     """Write a model file.
 
-    model: what `network` was built from
-    scores: what it reached, of `fer.training.evaluation.val_scores`
-    history: of its training, of `fer.training.fit`; the seconds are left out, so that the same
-        training gives the same file
+    Args:
+        path: The file to write.
+        network: A trained network.
+        model: What `network` was built from.
+        classes: Names of the classes, in the order of its outputs.
+        dataset: Name of the data set that it was trained on.
+        scores: Its scores, of `fer.training.evaluation.val_scores`.
+        history: The history of its training, of `fer.training.fit`. The seconds are left out, so
+            that the same training gives the same file.
+
+    Raises:
+        FerError: Where the file cannot be written.
     """
     weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
     # One string for each column, as pickle writes an equal one anew: that of a run that went on.
     rows = [{sys.intern(k): v for k, v in row.items()} for row in without_seconds(history)]
-    about = _ABOUT | {
+    about = {
+        "format": _FORMAT,
+        "classes": list(classes),
+        **_INPUT,
         "model": model.model_dump(),
         "dataset": dataset,
         "scores": scores,
@@ -53,20 +66,40 @@ def save(
     write(path, about | {"weights": weights})
 
 
-def load(path: Path) -> tuple[Network, dict[str, Any]]:
-    """The network in a file, ready to use, and the rest of what `save` wrote.
+def load(path: Path, classes: Sequence[str] | None = None) -> tuple[Network, dict[str, Any]]:
+    """Load the network of a model file, ready to use, and the rest of what `save` wrote.
 
-    Raises FerError where there is no file, or not one of this version.
+    Args:
+        path: The model file.
+        classes: Class names of the faces that the network is used on; None for any.
+
+    Raises:
+        FerError: Where there is no file, or not one of this version, or its classes are others.
     """
     content = read(path)
-    for key, expected in _ABOUT.items():
+    for key, expected in {"format": _FORMAT, **_INPUT}.items():
         if content.get(key) != expected:
             raise FerError(
                 f"{path}: is not a model file of this version of fer: its {key} is "
                 f"{content.get(key)!r}, not {expected!r}; train it anew with `dvc repro train`"
             )
+    own = content.get("classes")
+    if not (
+        isinstance(own, list)
+        and 2 <= len(own) <= MOST_CLASSES
+        and all(isinstance(name, str) for name in own)
+    ):
+        raise FerError(
+            f"{path}: its classes are {own!r}, not a list of names; train it anew with "
+            "`dvc repro train`"
+        )
+    if classes is not None and own != list(classes):
+        raise FerError(
+            f"{path}: was trained on the classes {', '.join(own)}, the data set has "
+            f"{', '.join(classes)}; train it anew with `dvc repro train`"
+        )
     try:
-        network = build(Model.model_validate(content.get("model")))
+        network = build(Model.model_validate(content.get("model")), len(own))
         network.load_state_dict(content.pop("weights"))
     except (ValidationError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise FerError(

@@ -16,7 +16,7 @@ def logits(
     size: int = INPUT_SIZE,
     batch_size: int = 256,
 ) -> torch.Tensor:
-    """Logits float32 [N, 7], on the CPU, of faces uint8 [N, 48, 48], computed in float32.
+    """Logits float32 [N, C], on the CPU, of faces uint8 [N, 48, 48], computed in float32.
 
     On a GPU in what PyTorch takes for that, TF32: another answer for a face in thousands.
 
@@ -29,12 +29,12 @@ def logits(
 
 
 def probabilities(network: torch.nn.Module, images: np.ndarray) -> np.ndarray:
-    """Probabilities float32 [N, 7] of faces uint8 [N, 48, 48]."""
+    """Probabilities float32 [N, C] of faces uint8 [N, 48, 48]."""
     return logits(network, torch.tensor(images)).softmax(1).numpy()
 
 
 def loss_and_accuracy(output: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-    """Mean cross-entropy in nats, and accuracy 0 to 1, of logits [N, 7] for labels int64 [N]."""
+    """Mean cross-entropy in nats, and accuracy 0 to 1, of logits [N, C] for labels int64 [N]."""
     loss = F.cross_entropy(output, labels).item()
     return loss, (output.argmax(1) == labels).double().mean().item()
 

@@ -25,6 +25,7 @@ from fer.training.checkpoint import read, write
 from fer.training.clock import Laps
 from fer.training.device import be_deterministic, keep_freed_memory, pick_precision
 from fer.training.evaluation import logits, loss_and_accuracy
+from fer.training.initial import Weights
 from fer.training.loading import loader
 from fer.training.networks import Network, build
 from fer.training.optim import make_optimizer, make_schedule
@@ -52,6 +53,7 @@ def fit(
     on_epoch: Callable[[list[Row]], None],
     checkpoint: Path | None = None,
     teacher: Network | None = None,
+    init: Weights | None = None,
     quiet: bool = False,
 ) -> tuple[Network, list[Row]]:
     """A network, trained from `recipe.train.seed`, and the history of its training.
@@ -62,6 +64,7 @@ def fit(
     checkpoint: where the state is kept after each epoch; a call with the same arguments goes on
         from there, to the same end, even if it had reached the end; the caller removes it
     teacher: a trained network, from which to learn as well, by `recipe.train.distill`
+    init: the weights to start from, of `fer.training.initial.load`; None for random ones
     quiet: show no progress
 
     Raises DivergedError.
@@ -71,7 +74,9 @@ def fit(
     keep_freed_memory()
     be_deterministic(options.deterministic)
     torch.manual_seed(options.seed)
-    network = build(recipe.model).to(device, memory_format=torch.channels_last)
+    network = build(recipe.model, len(train.classes))
+    network.load_state_dict(init or {}, strict=False)
+    network = network.to(device, memory_format=torch.channels_last)
     if options.num_workers > cores() and not quiet:
         print(
             f"train.num_workers is {options.num_workers} on {cores()} cores: more workers than "
@@ -90,7 +95,7 @@ def fit(
     schedule = make_schedule(optimizer, options, epochs, len(batches))
     state = _State(network, optimizer, schedule)
     if checkpoint:
-        state.key = _key(recipe, train, val, epochs, teacher)
+        state.key = _key(recipe, train, val, epochs, teacher, init)
         state.resume(checkpoint)
     if teacher and not state.words:
         views = min(options.distill.views, epochs)
@@ -179,10 +184,15 @@ def seconds_to(history: list[Row], levels: Sequence[float]) -> dict[str, float |
 
 
 def checkpoint_path(
-    recipe: Recipe, train: Faces, val: Faces, epochs: int, teacher: Network | None = None
+    recipe: Recipe,
+    train: Faces,
+    val: Faces,
+    epochs: int,
+    teacher: Network | None = None,
+    init: Weights | None = None,
 ) -> Path:
     """Where `fit` may keep the state of such a run: in the repository, under a name of its own."""
-    key = _key(recipe, train, val, epochs, teacher)
+    key = _key(recipe, train, val, epochs, teacher, init)
     return home() / ".checkpoints" / f"{key[:16]}.ckpt"
 
 
@@ -202,16 +212,28 @@ def fingerprint(recipe: Recipe, train: Faces, val: Faces, *others: object) -> st
         digest.update(path.read_bytes())
     for faces in (train, val):
         digest.update(faces.images.tobytes())
-        digest.update(faces.labels.tobytes())
+        digest.update(faces.targets().tobytes())
+        digest.update(repr(faces.classes).encode())
     return digest.hexdigest()
 
 
-def _key(recipe: Recipe, train: Faces, val: Faces, epochs: int, teacher: Network | None) -> str:
+def _key(
+    recipe: Recipe,
+    train: Faces,
+    val: Faces,
+    epochs: int,
+    teacher: Network | None,
+    init: Weights | None,
+) -> str:
     """The fingerprint of a run of `fit`."""
-    digest = hashlib.sha256()
-    for weights in teacher.state_dict().values() if teacher else ():
-        digest.update(weights.cpu().numpy().tobytes())
-    return fingerprint(recipe, train, val, epochs, digest.hexdigest())
+    digests = []
+    for weights in (teacher.state_dict() if teacher else {}, init or {}):
+        digest = hashlib.sha256()
+        for name, tensor in weights.items():
+            digest.update(name.encode())
+            digest.update(tensor.cpu().numpy().tobytes())
+        digests.append(digest.hexdigest())
+    return fingerprint(recipe, train, val, epochs, *digests)
 
 
 def _train_epoch(

@@ -21,12 +21,13 @@ Key = tuple[torch.Tensor, int, int, slice]
 class Batches(Dataset):
     """Batches built at once, by key: (indices int64 [B], seed of the draws, size in pixels, share).
 
-    An item is (images float32 [B, 1, size, size], labels int64 [B]), on `device`, of the share.
+    An item is (images float32 [B, 1, size, size], targets), on `device`, of the share. The targets
+    are labels int64 [B], or each class's share float32 [B, C] where `faces` has shares.
     """
 
     def __init__(self, faces: Faces, strengths: Augment, device: torch.device) -> None:
         self.images = torch.tensor(faces.images, device=device)
-        self.labels = torch.tensor(faces.labels, dtype=torch.int64, device=device)
+        self.targets = torch.tensor(faces.targets(), device=device)
         self.strengths = strengths
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,7 +36,7 @@ class Batches(Dataset):
         indices = indices.to(self.images.device)
         generator = torch.Generator().manual_seed(seed)
         images = augment(self.images[indices], self.strengths, generator, size, share)
-        return images, self.labels[indices[share]]
+        return images, self.targets[indices[share]]
 
 
 class Shuffled(Sampler[Key]):

@@ -69,17 +69,29 @@ def _imitate(student: Network, network: Network, faces: Faces, options: Train) -
             batches.sampler.epoch = epoch
             if bar.disable:
                 print(f"refining: epoch {epoch + 1}/{options.refine}", flush=True)
-            for images, labels in batches:
+            for images, targets in batches:
                 with torch.no_grad():
                     wanted = network(images).log_softmax(1)
                 found = student(images).log_softmax(1)
                 apart = F.kl_div(found, wanted, reduction="batchmean", log_target=True)
-                loss = apart + F.nll_loss(found, labels)
+                loss = apart + _label_loss(found, targets)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
                 bar.update()
+
+
+def _label_loss(log_probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy in nats of log-probabilities [B, C].
+
+    Args:
+        log_probabilities: float32 [B, C].
+        targets: Labels int64 [B], or each class's share float32 [B, C].
+    """
+    if targets.ndim == 1:
+        return F.nll_loss(log_probabilities, targets)
+    return -(targets * log_probabilities).sum(1).mean()
 
 
 class _Rounded(nn.Module):

@@ -15,6 +15,7 @@ from fer.tracking import Run
 from fer.training import evaluation
 from fer.training.device import enough_memory
 from fer.training.fit import Row, fit
+from fer.training.initial import Weights
 from fer.training.networks import Network
 from fer.training.refining import refine
 
@@ -61,6 +62,7 @@ def run(
     *,
     checkpoint: Path | None,
     teacher: Network | None = None,
+    init: Weights | None = None,
     quiet: bool = False,
 ) -> tuple[Network, list[Row]]:
     """What `fit` returns for the same arguments, each epoch logged in the run called `name`.
@@ -82,6 +84,7 @@ def run(
             on_epoch=lambda history: tracked.log(history[-1]),
             checkpoint=checkpoint,
             teacher=teacher,
+            init=init,
             quiet=quiet,
         )
 

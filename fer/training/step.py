@@ -15,15 +15,15 @@ class Step:
         self.network, self.options, self.precision = network, options, precision
 
     def __call__(
-        self, images: torch.Tensor, labels: torch.Tensor, told: torch.Tensor | None = None
+        self, images: torch.Tensor, targets: torch.Tensor, told: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Leave the gradients in the parameters; return sums, float32 [2].
 
         They are of the losses, and of the faces that are right.
 
         images: float32 [B, 1, H, W], 0 to 1
-        labels: int64 [B]
-        told: what a teacher says of them, logits float16 [B, 7]
+        targets: labels int64 [B], or each class's share float32 [B, C]
+        told: what a teacher says of them, logits float16 [B, C]
         """
         self.network.zero_grad()
         mixed = self.precision != torch.float32
@@ -32,19 +32,20 @@ class Step:
             output = self.network(images)
         output = output.float()
         # No mean of no face: a process may have none of a last batch.
-        loss = self._loss(output, labels, told) if len(labels) else output.sum()
-        (loss * distributed.weight(len(labels), images.device)).backward()
+        loss = self._loss(output, targets, told) if len(targets) else output.sum()
+        (loss * distributed.weight(len(targets), images.device)).backward()
+        labels = targets if targets.ndim == 1 else targets.argmax(1)
         right = (output.argmax(1) == labels).sum()
-        return torch.stack([loss.detach() * len(labels), right.to(loss.dtype)])
+        return torch.stack([loss.detach() * len(targets), right.to(loss.dtype)])
 
     def _loss(
-        self, output: torch.Tensor, labels: torch.Tensor, told: torch.Tensor | None
+        self, output: torch.Tensor, targets: torch.Tensor, told: torch.Tensor | None
     ) -> torch.Tensor:
         """Cross-entropy; where a teacher `told` something, distillation as well.
 
         After Hinton, Vinyals and Dean 2015, arXiv:1503.02531.
         """
-        loss = F.cross_entropy(output, labels, label_smoothing=self.options.label_smoothing)
+        loss = F.cross_entropy(output, targets, label_smoothing=self.options.label_smoothing)
         if told is None:
             return loss
         weight, heat = self.options.distill.weight, self.options.distill.temperature

@@ -14,7 +14,7 @@ def ask(
 ) -> list[torch.Tensor]:
     """What `teacher` says of the first `views` epochs of `batches`, at full size.
 
-    Logits float16 [N, 7] of each epoch, in the order of its batches. The student sees the same
+    Logits float16 [N, C] of each epoch, in the order of its batches. The student sees the same
     views, maybe smaller (Beyer et al. 2021, arXiv:2106.05237), and the same again after so many
     epochs: asking anew in each would cost more than its own training.
     """

@@ -34,6 +34,7 @@ from fer.faces import Faces
 from fer.params import Recipe, Search, home
 from fer.training import runs
 from fer.training.fit import DivergedError, best_epoch, checkpoint_path
+from fer.training.initial import Weights
 from fer.training.networks import Network
 from fer.training.runs import Track
 from fer.tuning.space import GENERATION, Space, Trial
@@ -50,6 +51,7 @@ class Task:
     recipe: trial 0
     space: where the others may be
     device: where they are trained
+    init: the weights that they start from; None for random ones
     """
 
     train: Faces
@@ -57,10 +59,11 @@ class Task:
     recipe: Recipe
     space: Space
     device: torch.device
+    init: Weights | None = None
 
     def checkpoint(self, recipe: Recipe, epochs: int) -> Path:
         """Where the state of such a run is kept."""
-        return checkpoint_path(recipe, self.train, self.val, epochs)
+        return checkpoint_path(recipe, self.train, self.val, epochs, init=self.init)
 
     def run(
         self, name: str, recipe: Recipe, epochs: int, track: Track, *, quiet: bool
@@ -71,7 +74,7 @@ class Task:
         """
         state = self.checkpoint(recipe, epochs)
         given = (name, recipe, self.train, self.val, epochs, self.device)
-        return runs.run(track, *given, checkpoint=state, quiet=quiet)
+        return runs.run(track, *given, checkpoint=state, init=self.init, quiet=quiet)
 
     def forget(self, recipes: Iterable[Recipe], epochs: int) -> None:
         """Remove what is kept of such runs."""

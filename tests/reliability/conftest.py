@@ -1,7 +1,8 @@
 import shutil
 
 import pytest
-from harness import SMALL, new_project, start
+from harness import SMALL, start
+from test_pipeline import new_project
 
 
 @pytest.fixture(scope="session")

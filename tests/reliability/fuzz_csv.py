@@ -13,70 +13,86 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["fer.data"]):
-    from fer.data import fer2013
-from fer import faces
+    from fer.data.formats import pixels
+    from fer.data.raw import RawFolder
+from fer import faces, params
 from fer.errors import FerError
 
 SIZE = 2
+PREPARE = params.load(Path(__file__).parents[2] / "params.yaml").prepare
 USAGES = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
-SEED = b"emotion,pixels,Usage\n0,1 22 255 0,Training\n6,9 9 9 9,PublicTest\n3,0 0 0 0,PrivateTest\n"
+SEED = b"emotion,pixels,Usage\n0,1 22 255 0,Training\n1,9 9 9 9,PublicTest\n0,0 0 0 0,PrivateTest\n"
 MEMORY = 4_000_000, 60
 """Bytes, and bytes for each of the input, that reading may take."""
 
 
 def reference(text):
-    """Labels and pixels of each split in the order of the file, or None: the format in words."""
+    """Labels and pixels of each split in the order of the file, or None: the format in words.
+
+    Of the files with numbers for labels: for one with words it returns None as well.
+    """
     header, *lines = text.split(b"\n")
     header = header.removeprefix(b"\xef\xbb\xbf")
     names = [name.strip(b' "\r').lower() for name in header.split(b",")]
-    if not {b"emotion", b"pixels", b"usage"} <= set(names):
+    columns = [name for name in (b"emotion", b"label", b"class") if name in names]
+    if b"pixels" not in names or not columns:
         return None
-    places = [names.index(name) for name in (b"emotion", b"pixels", b"usage")]
-    found = {split: [] for split in USAGES.values()}
+    found = {}
     for line in lines:
         if not line or line.isspace():
             continue
         fields = [field.strip(b' "\r') for field in line.split(b",")]
         if len(fields) != len(names):
             return None
-        emotion, pixels, usage = (fields[place] for place in places)
+        label, pixels = (fields[names.index(name)] for name in (columns[0], b"pixels"))
+        usage = fields[names.index(b"usage")] if b"usage" in names else None
         numbers = pixels.split()
-        if emotion not in [b"%d" % label for label in range(7)]:
+        if label not in [b"%d" % number for number in range(256)]:
             return None
-        if usage.decode("latin-1") not in USAGES or len(numbers) != SIZE * SIZE:
+        if usage is not None and usage.decode("latin-1") not in USAGES:
+            return None
+        if len(numbers) != SIZE * SIZE:
             return None
         if not all(number.isdigit() and int(number) < 256 for number in numbers):
             return None
-        found[USAGES[usage.decode()]].append((int(emotion), [int(n) for n in numbers]))
-    return found if all(found.values()) else None
+        split = "unsplit" if usage is None else USAGES[usage.decode()]
+        found.setdefault(split, []).append((int(label), [int(n) for n in numbers]))
+    labels = {label for rows in found.values() for label, _ in rows}
+    return found if len(labels) > 1 and labels == set(range(len(labels))) else None
 
 
-def read(path):
+def read(folder):
     try:
-        splits, _ = fer2013.read(path)
+        raw = RawFolder(folder)
+        if not pixels.recognizes(raw):
+            return None
+        data = pixels.read(raw, PREPARE)
     except FerError:
         return None
+    if not all(name.isdigit() for name in data.classes):
+        return None  # words
     return {
         split: [
             (label, image.ravel().tolist())
             for label, image in zip(own.labels.tolist(), own.images, strict=True)
         ]
-        for split, own in splits.items()
+        for split, own in data.splits.items()
     }
 
 
 def main():
-    fer2013._PIXELS, fer2013.FACE_SIZE, faces.FACE_SIZE = SIZE * SIZE, SIZE, SIZE
+    pixels._PIXELS, pixels.FACE_SIZE, faces.FACE_SIZE = SIZE * SIZE, SIZE, SIZE
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
-        path = Path(folder, "faces.csv")
+        path = Path(folder, "set", "faces.csv")
+        path.parent.mkdir()
 
         def try_one(content):
             path.write_bytes(content)
             traced = hash(content) % 32 == 0  # as tracing takes ten times as long
             if traced:
                 tracemalloc.start()
-            found = read(path)
+            found = read(path.parent)
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             assert found == reference(content), content

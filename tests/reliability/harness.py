@@ -2,14 +2,12 @@
 
 import hashlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from ruamel.yaml import YAML
-from test_pipeline import CODE, ROOT, run, update
 
 SMALL = {
     "settings": {"wandb": "disabled"},
@@ -36,20 +34,9 @@ SMALL = {
     },
 }
 
-TIMINGS = ("timings", "speeds.json", "benchmark.csv", "runtimes.csv", "seconds.csv")
+TIMINGS = ("timings", "metrics/speeds", "benchmark.csv", "runtimes.csv", "seconds.csv")
 TIMINGS += ("quantize.png", "benchmark.png", "seconds.png", "report.html")
 """What is another after a rerun, by a part of its path."""
-
-
-def new_project(folder, changes):
-    for name in ("stages", "fer", "scripts"):
-        shutil.copytree(ROOT / name, folder / name, ignore=CODE)
-    for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore"):
-        shutil.copy(ROOT / name, folder)
-    update(folder, changes)
-    run(folder, "git", "init", "-q")
-    run(folder, "dvc", "init", "-q")
-    return folder
 
 
 def start(folder, *command, **environment):
@@ -72,7 +59,8 @@ def start(folder, *command, **environment):
 def results(folder, stage):
     """Digests of the outputs of a stage that are no timings, by path."""
     found = {}
-    for out in YAML(typ="safe").load(folder / "dvc.yaml")["stages"][stage]["outs"]:
+    place = "data/raw/dvc.yaml" if stage == "sample" else "dvc.yaml"
+    for out in YAML(typ="safe").load(folder / place)["stages"][stage]["outs"]:
         path = folder / next(iter(out)).replace("${item.dataset}", "sample")
         if not any(part in str(path) for part in TIMINGS):
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:

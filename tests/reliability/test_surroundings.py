@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import SMALL, leftovers, new_project, results, start
-from test_pipeline import update
+from harness import SMALL, leftovers, results, start
+from test_pipeline import new_project, update
 
 pytestmark = pytest.mark.reliability
 

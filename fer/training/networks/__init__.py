@@ -15,9 +15,9 @@ NETWORKS: dict[str, type[Network]] = {
 }
 
 
-def build(model: Model) -> Network:
-    """An untrained network."""
-    return NETWORKS[model.name](model.width)
+def build(model: Model, classes: int) -> Network:
+    """An untrained network for a number of classes."""
+    return NETWORKS[model.name](model.width, classes)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from fer.faces import CLASSES
 from fer.training.networks.network import Network, batch_norm
 
 _CHANNELS = (16, 32, 40, 64)
@@ -39,10 +38,12 @@ class Compact(Network):
     (after Howard et al. 2017, arXiv:1704.04861). What was tried beside it stands in
     docs/experiments.md.
 
-    width: factor on the channels 16, 32, 40, 64; 1 gives 53,311 parameters
+    Args:
+        width: Factor on the channels 16, 32, 40, 64; 1 gives 53,311 parameters for 7 classes.
+        classes: Number of classes.
     """
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float, classes: int) -> None:
         super().__init__()
         stem, middle, late, last = (max(1, round(c * width)) for c in _CHANNELS)
         self.layers = nn.Sequential(
@@ -57,8 +58,8 @@ class Compact(Network):
             Convolution(last, last, separable=True),
             Convolution(last, last, separable=True),
         )
-        self.head = nn.Conv2d(last, len(CLASSES), 1)
+        self.head = nn.Conv2d(last, classes, 1)
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps [N, 7, H/4, W/4], sizes rounded up."""
+        """Maps [N, classes, H/4, W/4], sizes rounded up."""
         return self.head(self.layers(x))

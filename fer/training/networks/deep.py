@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from fer.faces import CLASSES
 from fer.training.networks.compact import Convolution
 from fer.training.networks.network import Network
 
@@ -18,10 +17,12 @@ class Deep(Network):
 
     Most of them lie where the maps are small and a channel costs little.
 
-    width: factor on the channels; 1 gives 1,151,031 parameters
+    Args:
+        width: Factor on the channels; 1 gives 1,151,031 parameters for 7 classes.
+        classes: Number of classes.
     """
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float, classes: int) -> None:
         super().__init__()
         layers, inputs = [], 1
         for stage, (channels, count) in enumerate(_STAGES):
@@ -32,8 +33,8 @@ class Deep(Network):
                 layers.append(Convolution(inputs, outputs))
                 inputs = outputs
         self.layers = nn.Sequential(*layers, nn.Dropout2d(_DROPOUT))
-        self.head = nn.Conv2d(inputs, len(CLASSES), 1)
+        self.head = nn.Conv2d(inputs, classes, 1)
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps [N, 7, H/8, W/8], sizes rounded up."""
+        """Maps [N, classes, H/8, W/8], sizes rounded up."""
         return self.head(self.layers(x))

@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from fer.faces import CLASSES
 from fer.training.networks.network import Network, batch_norm
 
 _CHANNELS = (8, 16, 32, 64, 128)
@@ -44,10 +43,12 @@ class Block(nn.Module):
 class MiniXception(Network):
     """Mini-Xception (Arriaga, Valdenegro-Toro and Ploeger 2017, arXiv:1710.07557).
 
-    width: factor on the channels 8, 16, 32, 64, 128; 1 gives 56,951 parameters
+    Args:
+        width: Factor on the channels 8, 16, 32, 64, 128; 1 gives 56,951 parameters for 7 classes.
+        classes: Number of classes.
     """
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float, classes: int) -> None:
         super().__init__()
         channels = [max(1, round(c * width)) for c in _CHANNELS]
         stem = channels[0]
@@ -56,10 +57,10 @@ class MiniXception(Network):
         self.conv2 = nn.Conv2d(stem, stem, 3, bias=False)
         self.bn2 = batch_norm(stem)
         self.blocks = nn.Sequential(*map(Block, channels, channels[1:]))
-        self.last_conv = nn.Conv2d(channels[-1], len(CLASSES), 3, padding=1)
+        self.last_conv = nn.Conv2d(channels[-1], classes, 3, padding=1)
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps [N, 7, H/16, W/16], sizes rounded up."""
+        """Maps [N, classes, H/16, W/16], sizes rounded up."""
         x = self.bn1(self.conv1(x)).relu()
         x = self.bn2(self.conv2(x)).relu()
         return self.last_conv(self.blocks(x))

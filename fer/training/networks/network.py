@@ -7,13 +7,13 @@ from torch import nn
 class Network(nn.Module):
     """A convolutional network that ends in a map for each class.
 
-    To add one: a subclass with `__init__(self, width)` and `maps`, and a line in `NETWORKS`. It is
-    trained, exported, quantized and explained through these two methods alone. Faces of 24x24
-    pixels and more must go through it, as training starts with small ones.
+    To add one: a subclass with `__init__(self, width, classes)` and `maps`, and a line in
+    `NETWORKS`. It is trained, exported, quantized and explained through these two methods alone.
+    Faces of 24x24 pixels and more must go through it, as training starts with small ones.
     """
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps [N, 7, h, w] of faces [N, 1, H, W], 0 to 1: what speaks for each class, and where.
+        """Maps [N, classes, h, w] of faces [N, 1, H, W], 0 to 1: the evidence for each class.
 
         Their means are the logits, so that they are class activation maps (Zhou et al. 2016,
         arXiv:1512.04150) as well.
@@ -21,7 +21,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits [N, 7] of faces [N, 1, H, W], 0 to 1."""
+        """Logits [N, classes] of faces [N, 1, H, W], 0 to 1."""
         return self.maps(x).mean((2, 3))
 
 

@@ -1,0 +1,63 @@
+"""RAF-DB as its authors give it: pictures in one folder, labels in another.
+
+Li, Deng and Du 2017, Reliable Crowdsourcing and Deep Locality-Preserving Learning for Expression
+Recognition in the Wild, CVPR:2584-2593.
+"""
+
+import re
+from pathlib import PurePosixPath
+
+from fer.data.dataset import DataSet
+from fer.data.formats.listing import Picture, read_pictures
+from fer.data.raw import RawFolder
+from fer.errors import FerError
+from fer.params import Prepare
+
+NAME = "RAF-DB"
+
+CLASSES = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral")
+"""The classes, in the order of the labels 1 to 7."""
+
+_LINE = re.compile(rb"((train|test)_\d+)\.jpg +([1-7])\s*")
+
+
+def recognizes(raw: RawFolder) -> bool:
+    """Whether a file begins with a line such as `train_00001.jpg 5`."""
+    return bool(_lists(raw))
+
+
+def read(raw: RawFolder, prepare: Prepare) -> DataSet:
+    """Read the pictures of list_patition_label.txt: the aligned ones, else the original ones.
+
+    Raises:
+        FerError: Where a line is no picture and label, or its picture is not there.
+    """
+    (file, *others) = _lists(raw)
+    if others:
+        raise FerError(f"{raw.path}: has {file} and {others[0]}; leave one of them")
+    by_stem = {}
+    for name in raw.pictures:  # the aligned ones last, so that they are taken
+        stem = PurePosixPath(name).stem
+        if stem.endswith("_aligned") or stem not in by_stem:
+            by_stem[stem.removesuffix("_aligned")] = name
+    listed = []
+    for number, line in enumerate(raw.lines(file), start=1):
+        if line.isspace():
+            continue
+        place = f"{raw.path}/{file}: line {number}"
+        match = _LINE.fullmatch(line)
+        if not match:
+            raise FerError(f"{place}: is not a line such as `train_00001.jpg 5`, labels 1 to 7")
+        stem, split, label = (part.decode() for part in match.groups())
+        if stem not in by_stem:
+            raise FerError(f"{place}: there is no picture {stem}_aligned.jpg or {stem}.jpg")
+        listed.append(Picture(by_stem[stem], CLASSES[int(label) - 1], split))
+    return read_pictures(raw, listed, prepare, CLASSES)
+
+
+def _lists(raw: RawFolder) -> list[str]:
+    return [
+        name
+        for name, head in raw.others().items()
+        if _LINE.fullmatch(head.partition(b"\n")[0] + b"\n")
+    ]

@@ -1,0 +1,507 @@
+"""Data sets of pictures: layouts that are read, splits that are cut, and what is refused."""
+
+import shutil
+import subprocess
+import sys
+import unicodedata
+import zipfile
+from itertools import chain
+from pathlib import Path
+
+import layouts
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from fer import Recognizer, params
+from fer.data import formats, splitting
+from fer.data.formats import FORMATS, ferplus, pixels
+from fer.errors import FerError
+from fer.faces import Faces, digests
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+PREPARE = params.load(Path(__file__).parents[1] / "params.yaml").prepare
+SKIP = PREPARE.model_copy(update={"on_bad_row": "skip"})
+
+
+def noise(path):
+    """Write a picture that is another than all others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(list(str(path).encode()))
+    Image.fromarray(generator.integers(0, 256, (48, 48), dtype=np.uint8)).save(path)
+
+
+def fill(folder, *places, count=4):
+    for place in places:
+        for number in range(count):
+            noise(folder / place / f"{number}.png")
+    return folder
+
+
+def read(folder, **changes):
+    return formats.read(folder, PREPARE.model_copy(update=changes))
+
+
+def refusal(folder, prepare=PREPARE):
+    before = layouts.contents(folder)
+    with pytest.raises(FerError) as error:
+        formats.read(folder, prepare)
+    said = str(error.value)
+    assert said.isprintable()
+    assert layouts.contents(folder) == before
+    return said
+
+
+def sizes(data):
+    return {split: len(own) for split, own in data.splits.items()}
+
+
+# -- folders ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train", "val", "test"), ("Training", "valid", "testing"), ("TRAIN", "Validation", "Test")],
+)
+@pytest.mark.parametrize("root", ["", "a/b"])
+def test_folders_of_splits(tmp_path, names, root):
+    for split, count in zip(names, (4, 2, 3), strict=True):
+        fill(tmp_path / root / split, "happy", "sad/deeper", count=count)
+    data = read(tmp_path)
+    assert sizes(data) == {"train": 8, "val": 4, "test": 6}
+    assert data.classes == ("happy", "sad")
+    assert data.format == "folders of pictures"
+    for source, label in zip(data.sources["train"], data.splits["train"].labels, strict=True):
+        assert f"/{data.classes[label]}/" in f"/{source}"
+
+
+@pytest.mark.parametrize("pack", ["zip", "gztar", "tar", "xztar"])
+def test_archives_give_what_the_folder_gives(tmp_path, pack):
+    layouts.two_classes(tmp_path / "in/root")
+    plain = read(tmp_path / "in")
+    (tmp_path / "out").mkdir()
+    made = shutil.make_archive(str(tmp_path / "made"), pack, tmp_path / "in")
+    shutil.move(made, tmp_path / "out/faces")  # without a suffix
+    packed = read(tmp_path / "out")
+    for split, faces in plain.splits.items():
+        np.testing.assert_array_equal(packed.splits[split].images, faces.images)
+        np.testing.assert_array_equal(packed.splits[split].labels, faces.labels)
+        assert packed.sources[split] == [f"faces/{name}" for name in plain.sources[split]]
+
+
+def test_pictures_are_what_the_recognizer_sees(tmp_path):
+    layouts.two_classes(tmp_path)
+    Image.new("RGB", (90, 30), "red").save(tmp_path / "happy/wide.jpg")
+    recognizer = Recognizer()
+    data = read(tmp_path)
+    for split, faces in data.splits.items():
+        for source, image in zip(data.sources[split], faces.images, strict=True):
+            (face,) = recognizer.predict(tmp_path / source, face=True)
+            np.testing.assert_array_equal(image, face.pixels)
+
+
+def test_detected_faces_are_those_of_the_recognizer(tmp_path, capsys):
+    import matplotlib
+
+    photo = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
+    for name in ("happy", "sad"):
+        for number in range(3):
+            target = tmp_path / name / f"{number}.jpg"
+            target.parent.mkdir(exist_ok=True)
+            with Image.open(photo) as image:
+                image.rotate(3 * number + (name == "sad")).save(target)
+    noise(tmp_path / "sad/none.png")
+    data = read(tmp_path, face="detect")
+    (dropped,) = data.dropped
+    assert (dropped.source, dropped.reason) == ("sad/none.png", "no face found")
+    recognizer = Recognizer()
+    for split, faces in data.splits.items():
+        for source, image in zip(data.sources[split], faces.images, strict=True):
+            (face,) = recognizer.predict(tmp_path / source)
+            np.testing.assert_array_equal(image, face.pixels)
+
+
+def test_numbers_are_sorted_as_numbers_and_named_by_classes_txt(tmp_path):
+    fill(tmp_path, "10", "9", "1")
+    assert read(tmp_path).classes == ("1", "9", "10")
+    (tmp_path / "classes.txt").write_text("happy\nsad\n")
+    assert "classes.txt: names 2 classes, but there are 3: 1, 9, 10" in refusal(tmp_path)
+    (tmp_path / "classes.txt").write_text("happy\nsad\nangry\n")
+    data = read(tmp_path)
+    assert data.classes == ("happy", "sad", "angry")
+    assert {s.split("/")[0] for s in data.sources["train"]} == {"1", "9", "10"}
+    (tmp_path / "classes.txt").write_text("happy\nsad\nhappy\n")
+    assert "classes.txt: line 3: names 'happy' again" in refusal(tmp_path)
+
+
+def test_names_in_either_form_of_unicode_are_the_same(tmp_path):
+    fill(tmp_path / "train", unicodedata.normalize("NFC", "über"), "sad")
+    fill(tmp_path / "test", unicodedata.normalize("NFD", "über"), "sad")
+    assert read(tmp_path).classes == ("sad", unicodedata.normalize("NFC", "über"))
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        ((), "holds no data: put a folder of pictures for each class there, or Kaggle's fer2013"),
+        (("happy",), "all pictures lie in happy; the layout is a folder for each class"),
+        (("",), "all pictures lie in the folder itself"),
+        (("a/happy", "a/sad", "a"), "0.png lies in no class's folder; move it into one"),
+        (("train/happy", "train/sad", "sad"), "sad/0.png lies in no split, but others lie in"),
+        (("train/happy", "train/sad", "train"), "train/0.png lies in no class's folder; the lay"),
+        (("train/happy", "test/happy"), "has the class happy alone"),
+        (("train/Happy", "train/happy"), "the classes 'Happy' and 'happy' differ in case or blan"),
+        (("happy", "hap py"), "the classes 'hap py' and 'happy' differ in case or blanks only"),
+        (("test/happy", "test/sad"), "has test, but no train"),
+        (("train/a", "train/b", "test/c"), "class c is in test (test/c/0.png), but not in train"),
+        (("train/images", "val/images"), "is in YOLO's layout"),
+        (("x/train/a", "x/train/b", "y/train/a", "y/train/b"), "train lies in x/train and y/tra"),
+    ],
+)
+def test_layout_that_cannot_be_read_is_one_line(tmp_path, places, said):
+    fill(tmp_path, *places)
+    assert said in refusal(tmp_path)
+
+
+def test_archive_beside_what_was_unpacked_from_it(tmp_path):
+    fill(tmp_path / "faces", "happy", "sad")
+    shutil.make_archive(str(tmp_path / "faces"), "zip", tmp_path / "faces")
+    assert "pictures lie in faces and faces.zip; leave one of them" in refusal(tmp_path)
+
+
+def test_class_with_one_picture(tmp_path):
+    fill(tmp_path, "happy", "sad")
+    noise(tmp_path / "angry/only.png")
+    assert "class angry has one face (angry/only.png); each class needs two" in refusal(tmp_path)
+
+
+def test_too_many_classes(tmp_path):
+    for number in range(257):
+        noise(tmp_path / f"{number}" / "a.png")
+    assert "has 257 classes, and at most 256 are read" in refusal(tmp_path)
+
+
+def test_unreadable_picture(tmp_path):
+    fill(tmp_path, "happy", "sad")
+    (tmp_path / "happy/bad.png").write_bytes(b"no picture")
+    said = refusal(tmp_path)
+    assert f"{tmp_path}/happy/bad.png: is not an image" in said
+    assert said.endswith("skip such pictures with prepare.on_bad_row")
+    (dropped,) = read(tmp_path, on_bad_row="skip").dropped
+    assert (dropped.source, dropped.reason) == ("happy/bad.png", "unreadable")
+
+
+def test_identical_pictures_of_two_classes_are_counted(tmp_path, capsys):
+    fill(tmp_path, "happy", "sad", count=6)
+    shutil.copy(tmp_path / "happy/0.png", tmp_path / "sad/same.png")
+    data = read(tmp_path)
+    assert "warning: pictures that stand in two classes or more: 1\n" in capsys.readouterr().err
+    assert sum(sizes(data).values()) == 13
+
+
+def test_class_that_test_lacks_is_a_warning(tmp_path, capsys):
+    fill(tmp_path / "train", "happy", "sad", count=12)
+    fill(tmp_path / "test", "happy")
+    assert sizes(read(tmp_path)) == {"train": 22, "val": 2, "test": 4}
+    assert capsys.readouterr().err == "warning: test has no face of sad\n"
+
+
+def test_other_files_are_counted(tmp_path, capsys):
+    fill(tmp_path, "happy", "sad")
+    (tmp_path / "happy/notes.txt").write_text("words")
+    (tmp_path / "happy/.DS_Store").write_text("")
+    read(tmp_path)
+    said = "warning: files that are no pictures, and are not read: 1, such as happy/notes.txt\n"
+    assert capsys.readouterr().err == said
+
+
+# -- splits ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given_", "cut"),
+    [
+        (("train", "test"), {"val": 4}),
+        (("train", "val"), {"test": 4}),
+        (("train",), {"val": 4, "test": 4}),
+    ],
+)
+def test_missing_splits_are_cut_from_train_alone(tmp_path, given_, cut):
+    for split in given_:
+        fill(tmp_path / split, "happy", "sad", count=20)
+    data = read(tmp_path)
+    assert {split: len(data.splits[split]) for split in cut} == cut
+    for split in set(given_) - {"train"}:
+        assert len(data.splits[split]) == 40
+        assert all(source.startswith(f"{split}/") for source in data.sources[split])
+    assert len(data.splits["train"]) == 40 - sum(cut.values())
+
+
+def test_split_depends_on_the_seed_and_on_nothing_else(tmp_path):
+    fill(tmp_path, "happy", "sad", count=30)
+    first, again, other = (read(tmp_path, seed=seed).sources for seed in (0, 0, 1))
+    assert first == again
+    assert first["test"] != other["test"]
+    assert sorted(chain(*first.values())) == sorted(chain(*other.values()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=st.lists(st.integers(2, 40), min_size=2, max_size=5),
+    repeats=st.integers(1, 3),
+    shares=st.sampled_from([{"val": 0.1, "test": 0.1}, {"val": 0.3}, {"test": 0.45, "val": 0.45}]),
+)
+def test_cut_is_stratified_and_keeps_identical_faces_together(seed, sizes, repeats, shares):
+    labels = np.repeat(np.arange(len(sizes), dtype=np.uint8), sizes)
+    images = np.random.default_rng(seed).integers(0, 256, (len(labels), 48, 48), dtype=np.uint8)
+    order = np.random.default_rng(seed).permutation(len(labels) * repeats)
+    rows = np.tile(np.arange(len(labels)), repeats)[order]
+    faces = Faces(images[rows], labels[rows], tuple(map(str, range(len(sizes)))))
+    sides = splitting.cut(faces, shares, seed)
+    assert (sides == splitting.cut(faces, shares, seed)).all()
+    where = {}
+    for digest, side in zip(digests(faces), sides, strict=True):
+        assert where.setdefault(digest, side) == side
+    for label, count in enumerate(sizes):
+        own = {split: (sides[faces.labels == label] == split).sum() for split in ("train", *shares)}
+        assert own["train"] > 0
+        for split, share in shares.items():
+            assert own[split] <= max(repeats, np.ceil(share * count) * repeats)
+            if count > len(shares):
+                assert own[split] > 0
+
+
+# -- tables ----------------------------------------------------------------------------------------
+
+
+def table(folder, *lines, header="path,label", name="labels.csv"):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([header, *lines, ""]), encoding="utf-8")
+    return folder
+
+
+def listed(folder, count=6):
+    fill(folder, "all", count=count)
+    return [f"all/{n}.png,{('happy', 'sad')[n % 2]}" for n in range(count)]
+
+
+def test_table_of_files(tmp_path):
+    lines = listed(tmp_path, 12)
+    data = read(table(tmp_path, *lines))
+    assert data.format == "a table of files"
+    assert data.classes == ("happy", "sad")
+    pairs = {
+        f"{source},{data.classes[label]}"
+        for split, faces in data.splits.items()
+        for source, label in zip(data.sources[split], faces.labels, strict=True)
+    }
+    assert pairs == set(lines)
+
+
+def test_table_with_splits_relative_to_its_own_folder(tmp_path):
+    lines = [f"{line.removeprefix('all/')},{s}" for line in listed(tmp_path) for s in ("train",)]
+    lines[-2:] = [line.replace(",train", ",Valid") for line in lines[-2:]]
+    table(tmp_path, *lines, header="Path, Label, split", name="all/labels.txt")
+    data = read(tmp_path)
+    assert len(data.splits["val"]) == 2
+    assert data.sources["val"] == ["all/4.png", "all/5.png"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("all/9.png,sad", "labels.csv: line 8: there is no picture 'all/9.png'"),
+        ("all/0.png,sad", "labels.csv: line 8: lists 'all/0.png' again, as line 2 does"),
+        ("all/0.png", "labels.csv: line 8: has 1 columns, not 2"),
+        ("all/6.png,", "labels.csv: line 8: has no label"),
+    ],
+)
+def test_line_of_a_table_that_is_wrong(tmp_path, line, said):
+    lines = listed(tmp_path)
+    noise(tmp_path / "all/6.png")
+    assert said in refusal(table(tmp_path, *lines, line))
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        (("train", "train", "dev-test"), "line 4: split is 'dev-test', not train, val or test"),
+        (("train", "", "train"), "line 3: has no split, but other lines have"),
+        (("test", "test", "test"), "has test, but no train"),
+    ],
+)
+def test_splits_of_a_table(tmp_path, splits, said):
+    lines = [f"{line},{split}" for line, split in zip(listed(tmp_path, 3), splits, strict=True)]
+    assert said in refusal(table(tmp_path, *lines, header="path,label,split"))
+
+
+def test_rafdb(tmp_path):
+    layouts.rafdb(tmp_path)
+    data = read(tmp_path)
+    assert data.format == "RAF-DB"
+    assert data.classes[3] == "Happiness"
+    assert len(data.splits["test"]) == 14
+    assert set(data.splits["test"].labels.tolist()) == set(range(7))
+    rows = dict(zip(data.sources["test"], data.splits["test"].labels.tolist(), strict=True))
+    assert rows["Image/aligned/test_00003_aligned.jpg"] == 3  # line `test_00003.jpg 4`
+    original = tmp_path / "Image/original/train_00000.jpg"
+    noise(original)
+    (tmp_path / "Image/aligned/train_00000_aligned.jpg").unlink()
+    assert "Image/original/train_00000.jpg" in read(tmp_path).sources["train"]
+    original.unlink()
+    said = refusal(tmp_path)
+    assert "line 1: there is no picture train_00000_aligned.jpg or train_00000.jpg" in said
+
+
+# -- FER+ ------------------------------------------------------------------------------------------
+
+
+def votes(**counts):
+    columns = (*ferplus.CLASSES, "unknown", "NF")
+    return np.array([counts.get(name, 0) for name in columns])
+
+
+@pytest.mark.parametrize(
+    ("cast", "majority", "shares"),
+    [
+        ({"anger": 10}, "anger", {"anger": 1.0}),
+        ({"anger": 6, "fear": 4}, "anger", {"anger": 0.6, "fear": 0.4}),
+        ({"anger": 5, "fear": 5}, "unknown", {"anger": 0.5, "fear": 0.5}),
+        ({"anger": 9, "fear": 1}, "anger", {"anger": 1.0}),  # one vote does not count
+        ({"NF": 10}, "NF", {"NF": 1.0}),
+        ({"unknown": 6, "fear": 4}, "unknown", {"unknown": 1.0}),
+        ({"fear": 6, "unknown": 4}, "fear", {"fear": 1.0}),
+        ({}, "unknown", {"unknown": 1.0}),
+        ({"anger": 3, "fear": 3, "neutral": 2, "sadness": 2}, "unknown", {"unknown": 1.0}),
+    ],
+)
+def test_votes_become_labels_as_in_the_paper(cast, majority, shares):
+    np.testing.assert_allclose(ferplus.majority(votes(**cast)), votes(**{majority: 1}))
+    np.testing.assert_allclose(ferplus.shares(votes(**cast)), votes(**shares))
+
+
+def test_ferplus_by_majority_and_soft(tmp_path):
+    layouts.ferplus(tmp_path)
+    hard, soft = (read(tmp_path, votes=name) for name in ("majority", "soft"))
+    assert hard.classes == ferplus.CLASSES
+    assert {one.reason for one in hard.dropped} == {"no face"}
+    assert len(hard.dropped) + sum(sizes(hard).values()) == 84
+    assert hard.splits["train"].shares is None
+    shares = soft.splits["train"].shares
+    np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-6)
+    np.testing.assert_allclose(np.unique(shares.round(3)), [0, 0.3, 0.7], rtol=1e-6)
+    assert (shares.argmax(1) == soft.splits["train"].labels).all()
+    assert soft.splits["val"].shares is None
+    np.testing.assert_array_equal(soft.splits["test"].labels, hard.splits["test"].labels)
+
+
+def test_ferplus_whose_rows_are_not_those_of_the_csv(tmp_path):
+    layouts.ferplus(tmp_path)
+    path = tmp_path / "fer2013new.csv"
+    header, first, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *rows]))
+    assert "fer2013.csv has 84 rows, and fer2013new.csv 83" in refusal(tmp_path)
+    path.write_text("\n".join([header, first.replace("Training", "PublicTest"), *rows]))
+    assert "line 2: Usage is Training, but PublicTest in fer2013new.csv" in refusal(tmp_path)
+    path.write_text("\n".join([header, first + ",1", *rows]))
+    assert "fer2013new.csv: line 2: has not 10 numbers of votes" in refusal(tmp_path)
+    (tmp_path / "fer2013.csv").unlink()
+    assert "needs FER2013's CSV and one file of votes" in refusal(tmp_path)
+
+
+# -- all of them -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (layouts.two_classes, "folders of pictures"),
+        (layouts.nine_classes, "folders of pictures"),
+        (layouts.rafdb, "RAF-DB"),
+        (layouts.ferplus, "FER+"),
+    ],
+)
+def test_reading_leaves_the_folder_as_it_is(tmp_path, write, name):
+    write(tmp_path)
+    before = layouts.contents(tmp_path)
+    data = read(tmp_path)
+    assert layouts.contents(tmp_path) == before
+    assert data.format == name
+    assert list(data.splits) == list(data.sources) == ["train", "val", "test"]
+    for split, faces in data.splits.items():
+        assert len(faces) == len(data.sources[split]) > 0
+
+
+def test_adding_a_format_takes_one_entry(tmp_path, monkeypatch):
+    class Toy:
+        NAME = "a toy"
+
+        @staticmethod
+        def recognizes(raw):
+            return "toy" in raw.names
+
+        @staticmethod
+        def read(raw, prepare):
+            return read(tmp_path / "other")
+
+    layouts.two_classes(tmp_path / "other")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/toy").write_text("")
+    monkeypatch.setattr(formats, "FORMATS", (Toy, *FORMATS))
+    assert read(tmp_path / "mine").format == "a toy"
+
+
+def test_nothing_that_is_known_names_what_was_found(tmp_path):
+    (tmp_path / "table.csv").write_text("a,b,c\n1,2,3\n")
+    said = refusal(tmp_path)
+    assert said.startswith(f"{tmp_path} holds no data that is recognized (found table.csv): put a")
+    assert "https://www.kaggle.com/" in said
+    assert "`dataset: sample` in params.yaml" in said
+
+
+def as_folders(rows, folder, names):
+    """Write faces as Kaggle's folders of FER2013 have them; val and test are one split there."""
+    for number, (image, label, usage) in enumerate(rows):
+        split = "train" if usage == 0 else "test"
+        path = folder / split / names[label] / f"{usage}_{number:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+
+
+@pytest.mark.skipif(not (SHARED / "fer2013.xz").exists(), reason="needs the real FER2013")
+@pytest.mark.slow
+def test_fer2013_of_folders_has_the_faces_of_the_csv(tmp_path):
+    subprocess.run(
+        [sys.executable, SHARED / "write_csv.py", tmp_path / "csv/fer2013.csv"], check=True
+    )
+    whole = read(tmp_path / "csv").splits
+    names = [name.lower() for name in pixels.CLASSES]
+    rows = [
+        (image, label, usage)
+        for usage, split in enumerate(("train", "val", "test"))
+        for image, label in zip(whole[split].images, whole[split].labels, strict=True)
+    ]
+    as_folders(rows, tmp_path / "folders", names)
+    (tmp_path / "zip").mkdir()
+    with zipfile.ZipFile(tmp_path / "zip/archive.zip", "w") as archive:
+        for path in sorted((tmp_path / "folders").rglob("*.png")):
+            archive.write(path, path.relative_to(tmp_path / "folders"))
+    for place in ("folders", "zip"):
+        data = read(tmp_path / place)
+        assert data.classes == tuple(sorted(names))
+        assert sizes(data)["test"] == 7178
+        numbers = {
+            source: int(source[-9:-4]) for split in data.sources.values() for source in split
+        }
+        for split, faces in data.splits.items():
+            for source, image, label in zip(
+                data.sources[split], faces.images, faces.labels, strict=True
+            ):
+                own, expected, _ = rows[numbers[source]]
+                assert data.classes[label] == names[expected]
+                assert (image == own).all()
+        assert len(data.splits["train"]) + len(data.splits["val"]) == 28709
