@@ -101,10 +101,16 @@ def cut(pixels: np.ndarray, box: Box) -> np.ndarray:
     """The face uint8 [48, 48] in `box` of uint8 [H, W]; beyond the edge, the edge repeats."""
     height, width = pixels.shape
     left, top, right, bottom = box
-    rows = np.arange(top, bottom).clip(0, height - 1)
-    columns = np.arange(left, right).clip(0, width - 1)
-    face = Image.fromarray(pixels[np.ix_(rows, columns)])
-    return np.asarray(face.resize((FACE_SIZE, FACE_SIZE), Image.Resampling.BICUBIC))
+    if left >= 0 and top >= 0 and right <= width and bottom <= height:
+        face = pixels[top:bottom, left:right]
+    else:
+        rows = np.arange(top, bottom).clip(0, height - 1)
+        columns = np.arange(left, right).clip(0, width - 1)
+        face = pixels[np.ix_(rows, columns)]
+    if face.shape == (FACE_SIZE, FACE_SIZE):
+        return face
+    resized = Image.fromarray(face).resize((FACE_SIZE, FACE_SIZE), Image.Resampling.BICUBIC)
+    return np.asarray(resized)
 
 
 def _best(faces: np.ndarray) -> list[np.ndarray]:

@@ -52,7 +52,9 @@ def read(path: Path | BinaryIO, name: str | None = None) -> Image.Image:
     if isinstance(path, Path) and _is_special(path):
         raise FerError(f"{name}: is no regular file; what comes from a pipe is given as -")
     with _told(name), Image.open(path) as image:
-        return ImageOps.exif_transpose(image)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)  # without it, each image would be copied
+        return image
 
 
 @contextmanager
