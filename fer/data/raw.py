@@ -153,7 +153,9 @@ class RawFolder:
                 yield stack.enter_context(io.BufferedReader(archive.open(member), 1 << 20))
             elif file.kind == "tar":
                 archive = stack.enter_context(tarfile.open(file.path))
-                yield stack.enter_context(archive.extractfile(file.member))
+                # By its name, tarfile would read the whole archive first.
+                member = next(member for member in archive if member.name == file.member)
+                yield stack.enter_context(archive.extractfile(member))
             elif file.kind == "packed":
                 yield stack.enter_context(_unpacker(_first_bytes(file.path))(file.path))
             else:
