@@ -354,6 +354,11 @@ class Params(Section):
     evaluate: Evaluate
     budget: dict[str, AutoBudget]
 
+    @field_validator("dataset", mode="before")
+    @classmethod
+    def _dataset_may_be_a_number(cls, dataset: object) -> object:
+        return str(dataset) if type(dataset) is int else dataset  # of a folder such as 2024
+
     @field_validator("dataset")
     @classmethod
     def _dataset_is_a_name(cls, dataset: str) -> str:

@@ -90,11 +90,14 @@ def test_published_checkpoint_is_read_for_mini_xception(tmp_path):
         ({"net": 3}, "is not a checkpoint of the base project"),
         ({"net": {"a": 3}}, "is not a checkpoint of the base project"),
         ({"weights": {}}, "is not a model file of this version"),
+        (b"an ONNX file", "is no file of weights, or damaged; name a model file such as"),
     ],
 )
 def test_file_without_weights_is_refused(tmp_path, content, said):
     path = tmp_path / "model.pt"
-    if content is not None:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
         torch.save(content, path)
     with pytest.raises(FerError, match=said) as error:
         initial.load(starting_from(path), ("a", "b"))

@@ -25,6 +25,10 @@ def test_committed_params_are_right():
     assert params.load(PATH).budget_for(1000).epochs > 0
 
 
+def test_data_set_may_have_a_number_for_a_name(tmp_path):
+    assert params.load(change(tmp_path, "dataset", 2024)).dataset == "2024"
+
+
 def test_numbers_are_read_as_dvc_reads_them(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(PATH.read_text().replace("lr: 0.15 ", "lr: 1e-3 "))

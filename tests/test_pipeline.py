@@ -266,7 +266,7 @@ def test_only_evaluate_reads_the_test_split(project):
         ),
         (
             {"dataset": "fer2013"},
-            "error: data/raw/fer2013 holds no data: put Kaggle's fer2013.csv",
+            "error: data/raw/fer2013 holds no data: put a folder of pictures",
         ),
     ],
 )

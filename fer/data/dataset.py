@@ -10,6 +10,9 @@ import numpy as np
 from fer.errors import FerError
 from fer.faces import MOST_CLASSES, Faces, digests
 
+_FEW = 100
+"""Faces of val or test under which accuracies are hardly more than guesses."""
+
 UNSPLIT = "unsplit"
 """Name of the one split that a format gives where a data set has none."""
 
@@ -77,7 +80,7 @@ def check_classes(classes: tuple[str, ...], place: str) -> None:
 def check(data: DataSet, place: str) -> None:
     """Check that a data set with all its splits can be trained on.
 
-    Prints a warning for each class that val or test lacks.
+    Prints a warning for each class that val or test lacks, and where one of them is small.
 
     Raises:
         FerError: Where a split is empty, or a class has no training face or a single face.
@@ -105,6 +108,9 @@ def check(data: DataSet, place: str) -> None:
         missing = [n for n, count in zip(data.classes, counts[split], strict=True) if not count]
         if missing:
             warn(f"{split} has no face of {', '.join(missing)}")
+        size = len(data.splits[split])
+        if size < _FEW:
+            warn(f"{split} has {size} faces: a single one changes its accuracy by {1 / size:.0%}")
 
 
 def warn_of_contradictions(data: DataSet) -> None:

@@ -63,7 +63,13 @@ def _read(path: Path, recipe: Recipe) -> tuple[Weights, list[str] | None]:
             f"train.init: {path}: no model here; name a file such as models/fer2013/baseline.pt, "
             f"or {SCRATCH}"
         )
-    content = checkpoint.read(path)
+    try:
+        content = checkpoint.read(path)
+    except FerError as error:  # whose advice is for the pipeline's own files
+        raise FerError(
+            f"train.init: {path}: is no file of weights, or damaged; name a model file such as "
+            "models/fer2013/baseline.pt"
+        ) from error
     if "net" in content:
         return _from_base_project(path, content["net"]), None
     network, about = checkpoint.load(path)

@@ -306,7 +306,7 @@ VALUES = [
     ("dataset", "../mine"),
     ("dataset", ""),
     ("dataset", "raw"),
-    ("dataset", 3),
+    ("dataset", 3.5),
     ("settings.device", "gpu"),
     ("settings.device", "cuda:x"),
     ("settings.wandb", "sometimes"),
