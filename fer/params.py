@@ -41,7 +41,7 @@ CountOrAuto = Annotated[Any, PlainValidator(_count_or_auto)]
 SCRATCH = "models/scratch"
 """`train.init` for random weights: a file that is always there, as DVC needs one."""
 
-RESERVED = ("raw", "headlines", "speeds", "default")
+RESERVED = ("raw", "headlines", "speeds", "default", "scratch")
 """Names that no data set can have, because folders or sections have them."""
 
 
@@ -385,6 +385,15 @@ class Params(Section):
             raise ValueError("teach.train.distill: the teacher learns from the labels alone")
         if self.teach.train.init != SCRATCH:
             raise ValueError("teach.train.init: the teacher starts from random weights")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_from_another_data_set(self) -> "Params":
+        if Path(self.train.init).parts[:2] == ("models", self.dataset):
+            raise ValueError(
+                f"train.init is {self.train.init}, which this data set's training replaces; copy "
+                "the file to another place"
+            )
         return self
 
     @model_validator(mode="after")

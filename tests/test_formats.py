@@ -2,6 +2,7 @@
 
 import runpy
 import shutil
+import tarfile
 import unicodedata
 import zipfile
 from itertools import chain
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fer import Recognizer, params
-from fer.data import formats, splitting
+from fer.data import formats, pictures, splitting
 from fer.data.formats import FORMATS, ferplus, pixels
 from fer.errors import FerError
 from fer.faces import Faces, digests
@@ -76,6 +77,24 @@ def test_folders_of_splits(tmp_path, names, root):
         assert f"/{data.classes[label]}/" in f"/{source}"
 
 
+def test_folder_of_a_split_in_itself(tmp_path):
+    fill(tmp_path / "train/train", "happy", "sad", count=10)
+    assert read(tmp_path).classes == ("happy", "sad")
+
+
+def test_link_to_a_folder_above_is_not_followed(tmp_path):
+    fill(tmp_path, "happy", "sad", count=6)
+    (tmp_path / "happy/loop").symlink_to(tmp_path)
+    assert sum(sizes(read(tmp_path)).values()) == 12
+
+
+def test_nothing_left_says_what_was_left_out(tmp_path):
+    fill(tmp_path, "happy", "sad")
+    detect = PREPARE.model_copy(update={"face": "detect"})
+    said = refusal(tmp_path, detect)
+    assert "no face is left to train on; left out: 8 no face found" in said
+
+
 @pytest.mark.parametrize("pack", ["zip", "gztar", "tar", "xztar"])
 def test_archives_give_what_the_folder_gives(tmp_path, pack):
     layouts.two_classes(tmp_path / "in/root")
@@ -99,6 +118,18 @@ def test_pictures_are_what_the_recognizer_sees(tmp_path):
         for source, image in zip(data.sources[split], faces.images, strict=True):
             (face,) = recognizer.predict(tmp_path / source, face=True)
             np.testing.assert_array_equal(image, face.pixels)
+
+
+def test_processes_read_what_one_reads(tmp_path, monkeypatch):
+    layouts.two_classes(tmp_path)
+    (tmp_path / "sad/bad.png").write_bytes(b"no picture")
+    one = read(tmp_path, on_bad_row="skip")
+    monkeypatch.setattr(pictures, "_FEW", 1)
+    several = read(tmp_path, on_bad_row="skip")
+    assert several.sources == one.sources
+    assert several.dropped == one.dropped
+    for split, faces in one.splits.items():
+        np.testing.assert_array_equal(several.splits[split].images, faces.images)
 
 
 def test_detected_faces_are_those_of_the_recognizer(tmp_path, capsys):
@@ -220,6 +251,63 @@ def test_other_files_are_counted(tmp_path, capsys):
     assert said in capsys.readouterr().err
 
 
+def test_hard_links_in_a_tar_are_pictures(tmp_path):
+    fill(tmp_path / "in", "happy", "sad", count=6)
+    (tmp_path / "in/happy/again.png").hardlink_to(tmp_path / "in/happy/0.png")
+    (tmp_path / "out").mkdir()
+    with tarfile.open(tmp_path / "out/faces", "w") as archive:
+        archive.add(tmp_path / "in", "in")
+    assert sum(sizes(read(tmp_path / "out")).values()) == 13
+
+
+def test_damaged_picture_in_a_zip_can_be_skipped(tmp_path):
+    fill(tmp_path / "in", "happy", "sad", count=6)
+    made = Path(shutil.make_archive(str(tmp_path / "faces"), "zip", tmp_path / "in"))
+    content = bytearray(made.read_bytes())
+    with zipfile.ZipFile(made) as archive:
+        place = archive.getinfo("happy/3.png").header_offset + 60
+    content[place] ^= 255
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/faces.zip").write_bytes(content)
+    assert "faces.zip/happy/3.png: cannot be read" in refusal(tmp_path / "out")
+    (dropped,) = read(tmp_path / "out", on_bad_row="skip").dropped
+    assert (dropped.source, dropped.reason) == ("faces.zip/happy/3.png", "unreadable")
+
+
+def test_archives_in_a_folder_are_no_classes(tmp_path):
+    for name in ("a", "b"):
+        fill(tmp_path / "in" / name, "happy", "sad")
+        shutil.make_archive(str(tmp_path / "out/dl" / name), "zip", tmp_path / "in" / name)
+    assert "pictures lie in dl/a.zip and dl/b.zip; leave one" in refusal(tmp_path / "out")
+
+
+def test_numbers_that_are_written_twice(tmp_path):
+    fill(tmp_path, "1", "01", "2")
+    assert "the classes 01 and 1 are one number; join them" in refusal(tmp_path)
+
+
+def test_file_name_that_is_not_utf8(tmp_path):
+    fill(tmp_path, "happy", "sad")
+    shutil.copy(tmp_path / "happy/0.png", bytes(tmp_path / "happy") + b"/\xff.png")
+    assert "is not in UTF-8; rename it" in refusal(tmp_path)
+
+
+def test_val_that_is_in_train_as_a_whole(tmp_path):
+    fill(tmp_path, "train/happy", "train/sad", "val/happy")
+    shutil.copytree(tmp_path / "train", tmp_path / "test")
+    assert "every face of test is in train too; add some others" in refusal(tmp_path)
+
+
+def test_val_is_cut_without_faces_of_the_given_test(tmp_path):
+    fill(tmp_path / "train", "happy", "sad", count=20)
+    fill(tmp_path / "test", "happy", "sad", count=3)
+    for number in range(10):
+        shutil.copy(tmp_path / f"train/sad/{number}.png", tmp_path / f"test/sad/of{number}.png")
+    splits = read(tmp_path, split=params.Split(val=0.4, test=0.1)).splits
+    assert not set(digests(splits["val"])) & set(digests(splits["test"]))
+    assert len(splits["val"]) == 8 + 4
+
+
 # -- splits ----------------------------------------------------------------------------------------
 
 
@@ -330,6 +418,34 @@ def test_line_of_a_table_that_is_wrong(tmp_path, line, said):
 
 
 @pytest.mark.parametrize(
+    ("header", "mark", "said"),
+    [
+        ("path,label", ";", "columns are not separated by commas; separate them so"),
+        ("path,label", "\t", "columns are not separated by commas"),
+        ("path,label,Usage", ",", "has a column usage; call it split"),
+    ],
+)
+def test_table_that_is_written_otherwise(tmp_path, header, mark, said):
+    lines = [line + ",train" * (header.count(",") - 1) for line in listed(tmp_path)]
+    table(tmp_path, *(line.replace(",", mark) for line in lines), header=header.replace(",", mark))
+    assert said in refusal(tmp_path)
+
+
+def test_blanks_and_quotes_of_a_table(tmp_path):
+    lines = [line.replace(",", ', "') + '"' for line in listed(tmp_path, 12)]
+    assert read(table(tmp_path, *lines, header='path, "label"')).classes == ("happy", "sad")
+    assert "labels.csv: is not a CSV" in refusal(table(tmp_path, *lines, 'all/0.png,"happy'))
+
+
+def test_pictures_that_a_table_does_not_list_are_counted(tmp_path, capsys):
+    lines = listed(tmp_path, 12)
+    noise(tmp_path / "all/more.png")
+    read(table(tmp_path, *lines))
+    said = "warning: pictures without a label, which are not read: 1, such as all/more.png\n"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("splits", "said"),
     [
         (("train", "train", "dev-test"), "line 4: split is 'dev-test', not train, val or test"),
@@ -351,6 +467,11 @@ def test_rafdb(tmp_path):
     assert set(data.splits["test"].labels.tolist()) == set(range(7))
     rows = dict(zip(data.sources["test"], data.splits["test"].labels.tolist(), strict=True))
     assert rows["Image/aligned/test_00003_aligned.jpg"] == 3  # line `test_00003.jpg 4`
+    with (tmp_path / "EmoLabel/list_patition_label.txt").open("a") as file:
+        file.write("train_00001.jpg 2\n")
+    assert "line 57: lists train_00001.jpg again, as line 2 does" in refusal(tmp_path)
+    path = tmp_path / "EmoLabel/list_patition_label.txt"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     original = tmp_path / "Image/original/train_00000.jpg"
     noise(original)
     (tmp_path / "Image/aligned/train_00000_aligned.jpg").unlink()
@@ -400,6 +521,25 @@ def test_ferplus_by_majority_and_soft(tmp_path):
     assert (shares.argmax(1) == soft.splits["train"].labels).all()
     assert soft.splits["val"].shares is None
     np.testing.assert_array_equal(soft.splits["test"].labels, hard.splits["test"].labels)
+
+
+def test_ferplus_whose_rows_are_shifted(tmp_path):
+    rows = layouts.kaggle_rows(40, np.random.default_rng(0))
+    of_class = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+    lines = [
+        f"{row.rpartition(',')[2]},x,{','.join(map(str, votes(**{of_class[int(row[0])]: 10})))}"
+        for row in rows
+    ]
+    contempt = f"x,{','.join(map(str, votes(contempt=10)))}"
+    lines[::10] = [f"{line.partition(',')[0]},{contempt}" for line in lines[::10]]
+    header = f"Usage,Image name,{','.join(ferplus.CLASSES)},unknown,NF"
+    (tmp_path / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]))
+    (tmp_path / "votes.csv").write_bytes(b"\xef\xbb\xbf" + "\n".join([header, *lines]).encode())
+    assert read(tmp_path).format == "FER+"
+    training = lines[:280]
+    shifted = [*training[60:], *training[:60], *lines[280:]]
+    (tmp_path / "votes.csv").write_text("\n".join([header, *shifted]))
+    assert "are not of the same faces from row 1 on" in refusal(tmp_path)
 
 
 def test_ferplus_whose_rows_are_not_those_of_the_csv(tmp_path):

@@ -2,13 +2,13 @@
 
 import sys
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fer.errors import FerError
-from fer.faces import MOST_CLASSES, Faces, digests
+from fer.faces import MOST_CLASSES, Faces, digests, is_in
 
 _FEW = 100
 """Faces of val or test under which accuracies are hardly more than guesses."""
@@ -54,6 +54,11 @@ class DataSet:
         """Names of the classes."""
         return next(iter(self.splits.values())).classes
 
+    def reasons(self) -> str:
+        """Why faces were left out, and how many for each reason."""
+        counts = Counter(one.reason for one in self.dropped)
+        return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+
     def named(self, name: str) -> "DataSet":
         """The same with the name of its format."""
         return replace(self, format=name)
@@ -70,6 +75,8 @@ def check_classes(classes: tuple[str, ...], place: str) -> None:
         raise FerError(f"{place}: has {len(classes)} classes, and at most {MOST_CLASSES} are read")
     alike = defaultdict(list)
     for name in classes:
+        if not name.isprintable():
+            raise FerError(f"{place}: the class {name!r} has a character that cannot be printed")
         alike["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
     for names in alike.values():
         if len(names) > 1:
@@ -87,7 +94,9 @@ def check(data: DataSet, place: str) -> None:
     """
     for split, faces in data.splits.items():
         if not len(faces):
-            raise FerError(f"{place}: no face is left for {split}")
+            raise FerError(f"{place}: no face is left for {split}; add some different ones")
+        if split != "train" and is_in(faces, data.splits["train"]).all():
+            raise FerError(f"{place}: every face of {split} is in train too; add some others")
     counts = {
         split: np.bincount(faces.labels, minlength=len(data.classes))
         for split, faces in data.splits.items()

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable
+from itertools import pairwise
 
 from fer.data.raw import RawFolder
 from fer.errors import FerError
@@ -23,6 +24,9 @@ def class_names(raw: RawFolder, labels: Iterable[str]) -> dict[str, str]:
     if not all(label.isascii() and label.isdigit() for label in labels):
         return {label: unicodedata.normalize("NFC", label) for label in sorted(labels)}
     ordered = sorted(labels, key=lambda label: (int(label), label))
+    for one, other in pairwise(ordered):
+        if int(one) == int(other):
+            raise FerError(f"{raw.path}: the classes {one} and {other} are one number; join them")
     given = read_names(raw)
     if given is None:
         return {label: label for label in ordered}

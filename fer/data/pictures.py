@@ -1,7 +1,10 @@
 """Read pictures as `fer.predict.Recognizer` does, so that training sees what it will see."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 
@@ -14,17 +17,20 @@ from fer.errors import FerError
 from fer.faces import FACE_SIZE
 from fer.params import Prepare
 from fer.predict import images
-from fer.predict.detection import Detector, cut, middle
+from fer.predict.detection import Box, Detector, cut, middle
 from fer.predict.threads import cores, in_order
 
 _CHUNK = 64
-"""Pictures that a thread reads in one go ..."""
+"""Pictures that a process reads in one go ..."""
 
 _BYTES = 4 << 20
 """... or as many as have so many bytes in an archive."""
 
-Source = tuple[int, Path | bytes]
-"""The place of a picture in the result, and its file or content."""
+_FEW = 500
+"""Pictures that are read here, as starting processes would take longer."""
+
+Source = tuple[int, str, Path | bytes | FerError]
+"""A picture's place in the result, its name, and its file, its content or why there is none."""
 
 
 def read(
@@ -48,10 +54,13 @@ def read(
     faces = np.empty((len(names), FACE_SIZE, FACE_SIZE), np.uint8)
     dropped: dict[int, Dropped] = {}
     places = {name: place for place, name in enumerate(names)}
-    sources = ((places[name], source) for name, source in raw.contents(names))
-    work = partial(_read_chunk, _find_box(prepare.face), names, str(raw.path))
-    with tqdm(total=len(names), desc="reading", unit="picture", disable=None) as bar:
-        for results in in_order(work, _chunks(sources), cores()):
+    sources = ((places[name], name, source) for name, source in raw.contents(names))
+    work = partial(_read_chunk, prepare.face, str(raw.path))
+    with (
+        _workers_told_in_a_line(raw),
+        tqdm(total=len(names), desc="reading", unit="picture", disable=None) as bar,
+    ):
+        for results in _spread(work, _chunks(sources), len(names)):
             for place, result in results:
                 if isinstance(result, Dropped):
                     _refuse(raw, result, prepare)
@@ -72,6 +81,24 @@ def keep_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return array[: len(rows)]
 
 
+def _spread(work: Callable, chunks: Iterator[list[Source]], count: int) -> Iterator[list]:
+    """As `map`, by all cores; small pictures are mostly Python, which threads do not share."""
+    if count < _FEW:
+        return map(work, chunks)
+    return in_order(work, chunks, cores(), ProcessPoolExecutor)
+
+
+@contextmanager
+def _workers_told_in_a_line(raw: RawFolder) -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise FerError(
+            f"{raw.path}: a process that reads pictures was killed, maybe for lack of memory; free "
+            "some, and give the same command again"
+        ) from error
+
+
 def _refuse(raw: RawFolder, dropped: Dropped, prepare: Prepare) -> None:
     if dropped.reason == "unreadable" and prepare.on_bad_row == "fail":
         raise FerError(
@@ -82,8 +109,8 @@ def _refuse(raw: RawFolder, dropped: Dropped, prepare: Prepare) -> None:
 def _chunks(sources: Iterable[Source]) -> Iterator[list[Source]]:
     chunk: list[Source] = []
     size = 0
-    for place, source in sources:
-        chunk.append((place, source))
+    for place, name, source in sources:
+        chunk.append((place, name, source))
         size += len(source) if isinstance(source, bytes) else 0
         if len(chunk) == _CHUNK or size >= _BYTES:
             yield chunk
@@ -92,37 +119,35 @@ def _chunks(sources: Iterable[Source]) -> Iterator[list[Source]]:
         yield chunk
 
 
-FindBox = Callable[[np.ndarray], Sequence[int] | None]
-
-
-def _find_box(face: str) -> FindBox:
-    """What finds the face in grey pixels: the middle, or the detector's largest box."""
-    if face == "crop":
-        return middle
-    detector = Detector()
-
-    def largest(pixels: np.ndarray) -> Sequence[int] | None:
-        return max(detector(pixels), key=lambda box: box[2] - box[0], default=None)
-
-    return largest
-
-
 def _read_chunk(
-    find_box: FindBox, names: Sequence[str], folder: str, chunk: list[Source]
+    face: str, folder: str, chunk: list[Source]
 ) -> list[tuple[int, np.ndarray | Dropped]]:
-    return [(place, _read_one(find_box, names[place], folder, source)) for place, source in chunk]
+    return [(place, _read_one(face, name, folder, source)) for place, name, source in chunk]
 
 
 def _read_one(
-    find_box: FindBox, name: str, folder: str, source: Path | bytes
+    face: str, name: str, folder: str, source: Path | bytes | FerError
 ) -> np.ndarray | Dropped:
     shown = f"{folder}/{name}"
     try:
+        if isinstance(source, FerError):
+            raise source
         file = BytesIO(source) if isinstance(source, bytes) else source
         pixels = images.grey(images.read(file, shown))
     except FerError as error:
         message = str(error)
         detail = message if message.startswith(shown) else f"{shown}: {message}"
         return Dropped(name, "unreadable", detail)
-    box = find_box(pixels)
+    box = middle(pixels) if face == "crop" else _largest(pixels)
     return Dropped(name, "no face found") if box is None else cut(pixels, box)
+
+
+def _largest(pixels: np.ndarray) -> Box | None:
+    """The largest face that the detector finds in uint8 [H, W]."""
+    return max(_detector()(pixels), key=lambda box: box[2] - box[0], default=None)
+
+
+@cache
+def _detector() -> Detector:
+    """One for each process."""
+    return Detector()

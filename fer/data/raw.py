@@ -60,12 +60,14 @@ class _File:
         kind: "plain", "packed" (a single file), "zip" or "tar".
         member: Its name in the archive; empty where it is none.
         head: Its first bytes, unpacked; empty for a picture.
+        entry: What tarfile knows of it, where it is no picture of a tar.
     """
 
     path: Path
     kind: str
     member: str = ""
     head: bytes = b""
+    entry: tarfile.TarInfo | None = None
 
 
 class RawFolder:
@@ -127,10 +129,11 @@ class RawFolder:
                 _limit(shown, unpacked)
                 yield line
 
-    def contents(self, names: Iterable[str]) -> Iterator[tuple[str, Path | bytes]]:
+    def contents(self, names: Iterable[str]) -> Iterator[tuple[str, Path | bytes | FerError]]:
         """Each of the files `names`: its path, or its content where it lies in an archive.
 
-        Archive by archive, each read once, from its beginning to its end.
+        Archive by archive, each read once, from its beginning to its end. A damaged file of a zip
+        is given as the error.
         """
         archives: dict[tuple[Path, str], dict[str, str]] = defaultdict(dict)
         for name in names:
@@ -153,9 +156,7 @@ class RawFolder:
                 yield stack.enter_context(io.BufferedReader(archive.open(member), 1 << 20))
             elif file.kind == "tar":
                 archive = stack.enter_context(tarfile.open(file.path))
-                # By its name, tarfile would read the whole archive first.
-                member = next(member for member in archive if member.name == file.member)
-                yield stack.enter_context(archive.extractfile(member))
+                yield stack.enter_context(archive.extractfile(file.entry))
             elif file.kind == "packed":
                 yield stack.enter_context(_unpacker(_first_bytes(file.path))(file.path))
             else:
@@ -170,10 +171,14 @@ def is_picture(name: str) -> bool:
 def list_files(folder: Path) -> list[str]:
     """Names of the files in `folder` and below, relative to it, sorted; links are followed."""
     found = []
-    for where, _, names in os.walk(folder, followlinks=True):
+    for where, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+        folders[:] = [name for name in folders if not _is_loop(where, name)]
         below = Path(where).relative_to(folder).as_posix()
         prefix = "" if below == "." else f"{below}/"
         found += [prefix + name for name in names if os.path.isfile(os.path.join(where, name))]
+    for name in found:
+        if not _is_text(name):
+            raise FerError(f"{folder}: the name of the file {name!a} is not in UTF-8; rename it")
     return sorted(name for name in found if _is_visible(name))
 
 
@@ -194,6 +199,27 @@ def link(source: Path, folder: Path) -> None:
             target.symlink_to(Path(source, name).resolve())
         except OSError as error:
             raise FerError(f"{target}: cannot be linked: {error.strerror}") from error
+
+
+def _refuse_folder(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # as of the data set's folder itself
+        raise FerError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_loop(where: str, name: str) -> bool:
+    """Whether a folder in the folder `where` is a link to it or to a folder above it."""
+    path = os.path.join(where, name)
+    return os.path.islink(path) and Path(os.path.realpath(where)).is_relative_to(
+        os.path.realpath(path)
+    )
 
 
 def _is_visible(name: str) -> bool:
@@ -238,31 +264,43 @@ def _list_zip(path: Path) -> dict[str, _File]:
 
 
 def _list_tar(path: Path) -> dict[str, _File]:
-    found = {}
+    found, end = {}, 0
     with tarfile.open(path) as archive:
         for member in archive:
             _limit(path, member.size)  # before what is large is read, to find the next
-            if not member.isfile():
+            end = member.offset_data + member.size * member.isreg()
+            if not _is_file(member):
                 continue
-            head = b""
+            file = _File(path, "tar", member.name)
             if not is_picture(member.name):
                 head = archive.extractfile(member).read(_HEAD)
-            found[member.name.removeprefix("./")] = _File(path, "tar", member.name, head)
+                file = _File(path, "tar", member.name, head, member)
+            found[member.name.removeprefix("./")] = file
         while archive.fileobj.read(1 << 20):  # to the checksum at the end
             pass
+        if archive.fileobj.tell() < end + tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("unexpected end of data")
     return found
 
 
-def _read_zip(path: Path, wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+def _is_file(member: tarfile.TarInfo) -> bool:
+    """Whether it is a file or a hard link to one before it."""
+    return member.isfile() or member.islnk()
+
+
+def _read_zip(path: Path, wanted: Iterable[str]) -> Iterator[tuple[str, bytes | FerError]]:
     with zipfile.ZipFile(path) as archive:
         for member in wanted:
-            yield member, archive.read(member)
+            try:
+                yield member, archive.read(member)
+            except _BROKEN as error:
+                yield member, FerError(f"{path}/{member}: cannot be read: {error}")
 
 
 def _read_tar(path: Path, wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(path) as archive:
         for member in archive:
-            if member.isfile() and member.name in wanted:
+            if _is_file(member) and member.name in wanted:
                 yield member.name, archive.extractfile(member).read()
 
 

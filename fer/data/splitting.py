@@ -1,5 +1,7 @@
 """Cut the splits that a data set lacks from those that it has."""
 
+from collections.abc import Set
+
 import numpy as np
 
 from fer.data.dataset import UNSPLIT, DataSet
@@ -27,13 +29,16 @@ def complete(data: DataSet, prepare: Prepare, place: str) -> DataSet:
     """
     splits, sources = dict(data.splits), dict(data.sources)
     whole = UNSPLIT if UNSPLIT in splits else "train"
-    if whole not in splits or not len(splits[whole]):
+    if whole not in splits:
         raise FerError(f"{place}: has no face for train; its splits are {', '.join(splits)}")
+    if not len(splits[whole]):
+        raise FerError(f"{place}: no face is left to train on; left out: {data.reasons()}")
     wanted = {split: getattr(prepare.split, split) for split in ("val", "test")}
     shares = {split: share for split, share in wanted.items() if split not in splits}
     if shares:
         faces, names = splits.pop(whole), sources.pop(whole)
-        sides = cut(faces, shares, prepare.seed)
+        given = {digest for own in splits.values() for digest in digests(own)}
+        sides = cut(faces, shares, prepare.seed, given)
         rows = {split: np.flatnonzero(sides == split) for split in ("train", *shares)}
         for split in shares:
             splits[split] = faces[rows[split]]
@@ -51,7 +56,9 @@ def complete(data: DataSet, prepare: Prepare, place: str) -> DataSet:
     )
 
 
-def cut(faces: Faces, shares: dict[str, float], seed: int) -> np.ndarray:
+def cut(
+    faces: Faces, shares: dict[str, float], seed: int, given: Set[bytes] = frozenset()
+) -> np.ndarray:
     """The split of each face, str [N]: "train", or one of `shares`.
 
     Each class is split by the shares. Identical faces stay together, in the class of the first of
@@ -62,13 +69,16 @@ def cut(faces: Faces, shares: dict[str, float], seed: int) -> np.ndarray:
         faces: The faces to split.
         shares: Of each split that is cut, 0 to 1.
         seed: Decides who is where, with the faces and their order.
+        given: Digests of faces in a val or test that is there. These stay in train, so that no
+            split that is cut has faces of one that was given.
     """
     groups: dict[bytes, list[int]] = {}
     for row, digest in enumerate(digests(faces)):
         groups.setdefault(digest, []).append(row)
     by_class: dict[int, list[list[int]]] = {label: [] for label in range(len(faces.classes))}
-    for rows in groups.values():
-        by_class[int(faces.labels[rows[0]])].append(rows)
+    for digest, rows in groups.items():
+        if digest not in given:
+            by_class[int(faces.labels[rows[0]])].append(rows)
     sides = np.full(len(faces), "train", dtype="<U5")
     generator = np.random.default_rng(seed)
     for own in by_class.values():

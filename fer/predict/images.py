@@ -2,6 +2,7 @@
 
 import os
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -57,6 +58,10 @@ def read(path: Path | BinaryIO, name: str | None = None) -> Image.Image:
         return image
 
 
+_BROKEN = (SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error)
+"""What Pillow raises for broken files, and for broken EXIF in them."""
+
+
 @contextmanager
 def _told(name: str) -> Iterator[None]:
     """Pillow's errors in a line."""
@@ -68,7 +73,7 @@ def _told(name: str) -> Iterator[None]:
         raise FerError(f"{name}: is too large: {error}") from error
     except OSError as error:
         raise FerError(f"{name}: cannot be read: {error.strerror or error}") from error
-    except (SyntaxError, ValueError) as error:  # Pillow's, of broken files
+    except _BROKEN as error:
         raise FerError(f"{name}: is a broken image: {error}") from error
 
 

@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
@@ -18,18 +18,21 @@ def cores() -> int:
 
 
 def in_order(
-    do: Callable[[_Item], _Result], items: Iterable[_Item], threads: int
+    do: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    workers: int,
+    kind: Callable[[int], Executor] = ThreadPoolExecutor,
 ) -> Iterator[_Result]:
-    """As `map`, by several threads, which are at most twice their number ahead.
+    """As `map`, by several threads or processes, which are at most twice their number ahead.
 
-    The threads are made anew, as those of a pool do not live on in a forked process.
+    They are made anew, as the threads of a pool do not live on in a forked process.
     """
     waiting: deque[Future[_Result]] = deque()
-    pool = ThreadPoolExecutor(threads)
+    pool = kind(workers)
     try:
         for item in items:
             waiting.append(pool.submit(do, item))
-            if len(waiting) > 2 * threads:
+            if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

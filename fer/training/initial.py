@@ -18,8 +18,8 @@ Weights = dict[str, torch.Tensor]
 def load(recipe: Recipe, classes: Sequence[str]) -> Weights | None:
     """Read the weights that `recipe.train.init` names, and print what is taken over.
 
-    The head, whose shape depends on the number of classes, is left out where the classes differ:
-    the network keeps its random one.
+    The head, whose shape depends on the number of classes, is left out where the classes differ,
+    or the file does not name them: the network keeps its random one.
 
     Args:
         recipe: Its `train.init` is a model file of stage `train` or `tune`, the folder of one
@@ -42,7 +42,7 @@ def load(recipe: Recipe, classes: Sequence[str]) -> Weights | None:
     expected = build(recipe.model, len(classes)).state_dict()
     other = build(recipe.model, len(classes) + 1).state_dict()
     head = {name for name in expected if expected[name].shape != other[name].shape}
-    keeps_head = _has_shapes(weights, expected) if own is None else list(own) == list(classes)
+    keeps_head = own == list(classes)
     body = {name: tensor for name, tensor in expected.items() if name not in head}
     taken = {name: weights[name] for name in (expected if keeps_head else body) if name in weights}
     if not _has_shapes(taken, expected if keeps_head else body):

@@ -118,7 +118,13 @@ def csv(*rows, header=HEADER):
     return "\n".join([header, *rows, ""]).encode()
 
 
-GOOD = csv(*(f"{label},{PIXELS},{usage}" for usage in USAGES for label in (0, 1)))
+GOOD = csv(
+    *(
+        f"{label},{PIXELS[:-1]}{number},{usage}"
+        for number, usage in enumerate(USAGES)
+        for label in (0, 1)
+    )
+)
 ROWS = {
     "a label of 7": (f"7,{PIXELS},Training", "faces.csv: line 2 has label 7; number the classes"),
     "a label below 0": (f"-1,{PIXELS},Training", "line 2: emotion is '-1', not a number"),

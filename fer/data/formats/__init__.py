@@ -7,7 +7,7 @@ content, and reads them by `read(raw, prepare)` into a `DataSet`.
 from pathlib import Path
 from typing import Protocol
 
-from fer.data.dataset import DataSet, check
+from fer.data.dataset import DataSet, check, warn, warn_of_contradictions
 from fer.data.formats import ferplus, folders, pixels, rafdb, table
 from fer.data.raw import RawFolder
 from fer.data.splitting import complete
@@ -49,7 +49,12 @@ def read(folder: Path, prepare: Prepare) -> DataSet:
     for form in FORMATS:
         if form.recognizes(raw):
             print(f"reading {folder}: {form.NAME}", flush=True)
-            data = complete(form.read(raw, prepare), prepare, str(folder)).named(form.NAME)
+            data = form.read(raw, prepare)
+            _warn_of_unread_pictures(raw, data)
+            data = complete(data, prepare, str(folder)).named(form.NAME)
+            if data.dropped:
+                print(f"left out: {data.reasons()}; listed in dropped.csv", flush=True)
+            warn_of_contradictions(data)
             check(data, str(folder))
             return data
     found = ", ".join(raw.names[:3]) + (", ..." if len(raw.names) > 3 else "")
@@ -59,3 +64,11 @@ def read(folder: Path, prepare: Prepare) -> DataSet:
         f"fer2013.tar.gz, from {_COMPETITION} ; or go back to the built-in faces, which need "
         "nothing, with `dataset: sample` in params.yaml"
     )
+
+
+def _warn_of_unread_pictures(raw: RawFolder, data: DataSet) -> None:
+    read_ones = {source for split in data.sources.values() for source in split}
+    read_ones |= {one.source for one in data.dropped}
+    unread = [name for name in raw.pictures if name not in read_ones]
+    if unread:
+        warn(f"pictures without a label, which are not read: {len(unread)}, such as {unread[0]}")

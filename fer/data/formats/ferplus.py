@@ -22,6 +22,12 @@ CLASSES = (
 )
 """The classes, in the order of the votes."""
 
+_OF_FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+"""The names here of FER2013's classes, in the order of its labels."""
+
+_CHECKED = 100
+"""Rows whose labels are compared with the votes at a time."""
+
 _COLUMNS = (*CLASSES, "unknown", "NF")
 _UNKNOWN, _NO_FACE = (_COLUMNS.index(name) for name in ("unknown", "NF"))
 
@@ -55,6 +61,8 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     splits = np.concatenate([usage for _, _, usage, _ in blocks])
     lines = np.concatenate([line for *_, line in blocks])
     _check_rows(raw, file, faces[0], usages, splits, lines)
+    own = np.concatenate([codes for _, codes, *_ in blocks])
+    _check_labels(raw, file, faces[0], own, votes.argmax(1))
     soft = np.array([shares(row) for row in votes], np.float32)
     hard = np.array([majority(row) for row in votes], np.float32)
     found, sources, dropped = {}, {}, []
@@ -130,7 +138,11 @@ def _reason(votes: np.ndarray) -> str:
 
 
 def _vote_files(raw: RawFolder) -> list[str]:
-    return [name for name, head in raw.others().items() if head.startswith(_HEADER)]
+    return [
+        name
+        for name, head in raw.others().items()
+        if head.removeprefix(b"\xef\xbb\xbf").lower().startswith(_HEADER.lower())
+    ]
 
 
 def _read_votes(raw: RawFolder, file: str) -> tuple[list[str], np.ndarray]:
@@ -139,8 +151,10 @@ def _read_votes(raw: RawFolder, file: str) -> tuple[list[str], np.ndarray]:
     rows = csv.reader(line.decode(errors="replace") for line in raw.lines(file))
     next(rows)
     for row in rows:
+        if not row:
+            continue
         numbers = row[2:]
-        if len(numbers) != len(_COLUMNS) or not all(n.isascii() and n.isdigit() for n in numbers):
+        if len(numbers) != len(_COLUMNS) or not all(_is_count(number) for number in numbers):
             raise FerError(
                 f"{raw.path}/{file}: line {rows.line_num}: has not {len(_COLUMNS)} numbers of "
                 "votes; download it anew"
@@ -148,6 +162,37 @@ def _read_votes(raw: RawFolder, file: str) -> tuple[list[str], np.ndarray]:
         usages.append(row[0])
         votes.append([int(number) for number in numbers])
     return usages, np.array(votes, np.int64).reshape(-1, len(_COLUMNS))
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 4
+
+
+def _check_labels(
+    raw: RawFolder, votes: str, faces: str, labels: np.ndarray, most: np.ndarray
+) -> None:
+    """Raise FerError where rows are shifted: FER2013's labels then differ from most voters'.
+
+    They agree in two thirds of the rows, and in a fifth of shifted ones.
+
+    Args:
+        raw: The files of the data set.
+        votes: Name of the file of votes.
+        faces: Name of the CSV.
+        labels: FER2013's label of each row, uint8 [N].
+        most: Index of the class with most votes, int64 [N].
+    """
+    if labels.max() >= len(_OF_FER2013):
+        raise FerError(
+            f"{raw.path}/{faces}: has other labels than 0 to 6; FER+ needs FER2013's CSV"
+        )
+    agree = np.array([CLASSES.index(name) for name in _OF_FER2013])[labels] == most
+    for start in range(0, len(agree) - _CHECKED + 1, _CHECKED):
+        if agree[start : start + _CHECKED].mean() < 0.4:
+            raise FerError(
+                f"{raw.path}: {faces} and {votes} are not of the same faces from row {start + 1} "
+                "on; FER+ needs all rows of FER2013, in its order"
+            )
 
 
 def _check_rows(

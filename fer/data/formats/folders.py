@@ -54,6 +54,8 @@ def _split_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
             outside.append(name)
             continue
         split = SPLITS[folders[depth].lower()]
+        while len(folders) > depth + 2 and SPLITS.get(folders[depth + 1].lower()) == split:
+            depth += 1  # train/train/happy, as some archives unpack
         if depth + 1 == len(folders):
             raise FerError(
                 f"{raw.path}: {name} lies in no class's folder; the layout is "
@@ -94,9 +96,9 @@ def _class_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
         )
     if shallow:
         raise FerError(f"{raw.path}: {shallow[0]} lies in no class's folder; move it into one")
-    tops = {own[0] for own in parts.values()}
-    if len(tops) > 1 and tops & raw.archives:
-        shown = " and ".join(sorted(tops)[:3])
+    places = {"/".join(own[: root + 1]) for own in parts.values()}
+    if places & raw.archives:
+        shown = " and ".join(sorted(places)[:3])
         raise FerError(f"{raw.path}: pictures lie in {shown}; leave one of them")
     return {name: ("", unicodedata.normalize("NFC", own[root])) for name, own in parts.items()}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer.data import pictures
-from fer.data.dataset import UNSPLIT, DataSet, Dropped, check_classes, warn_of_contradictions
+from fer.data.dataset import UNSPLIT, DataSet, Dropped, check_classes
 from fer.data.raw import RawFolder
 from fer.errors import FerError
 from fer.faces import Faces
@@ -53,9 +53,7 @@ def read_pictures(
         splits[split] = Faces(images, labels, tuple(classes))
         sources[split] = [own[row].file for row in rows]
         dropped += left_out
-    data = DataSet(splits, sources, dropped)
-    warn_of_contradictions(data)
-    return data
+    return DataSet(splits, sources, dropped)
 
 
 def _check_train(raw: RawFolder, by_split: dict[str, list[Picture]]) -> None:

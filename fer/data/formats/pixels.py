@@ -80,10 +80,12 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
 
 
 def find(raw: RawFolder) -> list[str]:
-    """Files with a column of pixels: of several, those with Kaggle's names, then those unpacked."""
+    """Files with a column of pixels: of several, those with Kaggle's name; none twice, packed."""
     found = [name for name, head in raw.others().items() if _has_pixels(head)]
-    first = min((_rank(raw, name) for name in found), default=None)
-    return [name for name in found if _rank(raw, name) == first]
+    first = min(map(_rank, found), default=None)
+    best = [name for name in found if _rank(name) == first]
+    plain = {_stem(name) for name in best if not raw.is_packed(name)}
+    return [name for name in best if not raw.is_packed(name) or _stem(name) not in plain]
 
 
 def _has_pixels(head: bytes) -> bool:
@@ -101,10 +103,9 @@ def _is_row(line: bytes) -> bool:
     return re.search(rb"(\d{1,3} ){100}", line) is not None
 
 
-def _rank(raw: RawFolder, name: str) -> tuple[int, bool]:
+def _rank(name: str) -> int:
     stem = _stem(name)
-    named = _KAGGLE_NAMES.index(stem) if stem in _KAGGLE_NAMES else len(_KAGGLE_NAMES)
-    return named, raw.is_packed(name)
+    return _KAGGLE_NAMES.index(stem) if stem in _KAGGLE_NAMES else len(_KAGGLE_NAMES)
 
 
 def _stem(name: str) -> str:
@@ -129,7 +130,7 @@ class Labels:
     def code(self, label: bytes, column: str, place: str) -> int:
         """The number of a label that was not seen before."""
         if not label or len(label) > _LONGEST_LABEL:
-            raise BadRowError(f"{column} is {_show(label)}, not a class", may_skip=bool(label))
+            raise BadRowError(f"{column} is {_show(label)}, not a class")
         if self.numeric and not (label.isdigit() and str(int(label[:9])).encode() == label):
             raise BadRowError(
                 f"{column} is {_show(label)}, not a number from 0 on as in the other rows",
@@ -225,7 +226,7 @@ def read_table(
     path, dropped = raw.path / name, []
 
     def on_bad(line: int, reason: BadRowError) -> None:
-        if on_bad_row == "fail":
+        if on_bad_row == "fail" or not reason.may_skip:
             hint = ", or skip bad rows with prepare.on_bad_row" if reason.may_skip else ""
             raise FerError(f"{path}: line {line}: {reason}; mend it{hint}")
         dropped.append(Dropped(f"{name}:{line}", "bad row", str(reason)))
@@ -319,6 +320,12 @@ class _Columns:
             )
         if label is None:
             raise FerError(f"{path}: line 1: no column emotion, label or class in {names}")
+        other = next((name for name in ("split", "set", "subset") if name in names), None)
+        if other and "usage" not in names and not is_split:
+            raise FerError(
+                f"{path}: line 1: has a column {other}; call it Usage, with {', '.join(USAGES)} "
+                "for train, val and test"
+            )
         usage = None if is_split or "usage" not in names else names.index("usage")
         return cls(path, len(names), names.index(label), label, names.index("pixels"), usage)
 
@@ -370,7 +377,8 @@ def _fields(line: int, text: bytes, columns: _Columns, labels: Labels) -> tuple[
     """Number of the label, pixels as text, and index into `_SPLITS` of one line."""
     fields = text.split(b",")
     if len(fields) != columns.count:
-        raise BadRowError(f"has {len(fields)} columns, not {columns.count}")
+        quoted = b'"' in text  # maybe a comma inside quotes, in every such row
+        raise BadRowError(f"has {len(fields)} columns, not {columns.count}", may_skip=not quoted)
     usage = len(USAGES)
     if columns.usage is not None:
         name = fields[columns.usage].strip(b' "\r\n')

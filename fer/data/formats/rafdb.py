@@ -18,7 +18,7 @@ NAME = "RAF-DB"
 CLASSES = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral")
 """The classes, in the order of the labels 1 to 7."""
 
-_LINE = re.compile(rb"((train|test)_\d+)\.jpg +([1-7])\s*")
+_LINE = re.compile(rb"(?:\xef\xbb\xbf)?((train|test)_\d+)\.jpg +([1-7])\s*")
 
 
 def recognizes(raw: RawFolder) -> bool:
@@ -40,7 +40,7 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
         stem = PurePosixPath(name).stem
         if stem.endswith("_aligned") or stem not in by_stem:
             by_stem[stem.removesuffix("_aligned")] = name
-    listed = []
+    listed, lines = [], {}
     for number, line in enumerate(raw.lines(file), start=1):
         if line.isspace():
             continue
@@ -51,6 +51,9 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
         stem, split, label = (part.decode() for part in match.groups())
         if stem not in by_stem:
             raise FerError(f"{place}: there is no picture {stem}_aligned.jpg or {stem}.jpg")
+        if stem in lines:
+            raise FerError(f"{place}: lists {stem}.jpg again, as line {lines[stem]} does")
+        lines[stem] = number
         listed.append(Picture(by_stem[stem], CLASSES[int(label) - 1], split))
     return read_pictures(raw, listed, prepare, CLASSES)
 

@@ -29,6 +29,10 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     if len(tables) > 1:
         raise FerError(f"{raw.path}: has {' and '.join(tables)}; leave one table of files")
     (table,) = tables
+    if _mark(raw.others()[table]) != ",":
+        raise FerError(
+            f"{raw.path}/{table}: line 1: columns are not separated by commas; separate them so"
+        )
     rows: dict[str, tuple[int, str, str]] = {}
     known = set(raw.pictures)
     for line, row in _rows(raw, table):
@@ -55,19 +59,31 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
 
 
 def _tables(raw: RawFolder) -> list[str]:
-    return [name for name, head in raw.others().items() if {"path", "label"} <= set(_header(head))]
+    return [name for name, head in raw.others().items() if _mark(head)]
 
 
-def _header(head: bytes) -> list[str]:
-    line = head.decode("utf-8-sig", errors="replace").partition("\n")[0]
-    return [name.strip(' "\r').lower() for name in line.split(",")]
+def _mark(head: bytes) -> str | None:
+    """What separates the columns of a table of files; None where a file is none."""
+    encoding = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    line = head.decode(encoding, errors="replace").partition("\n")[0]
+    for mark in (",", ";", "\t"):
+        if {"path", "label"} <= {name.strip(' "\r').lower() for name in line.split(mark)}:
+            return mark
+    return None
 
 
 def _rows(raw: RawFolder, table: str) -> Iterator[tuple[int, dict[str, str]]]:
     """The lines of the table, with their numbers, as columns by their names."""
     try:
-        lines = csv.reader(line.decode("utf-8-sig") for line in raw.lines(table))
+        text = (line.decode("utf-8-sig") for line in raw.lines(table))
+        lines = csv.reader(text, skipinitialspace=True, strict=True)
         names = [name.strip().lower() for name in next(lines)]
+        for name in {"usage", "set", "subset"} - ({"usage"} if "split" in names else set()):
+            if name in names and "split" not in names:
+                raise FerError(
+                    f"{raw.path}/{table}: line 1: has a column {name}; call it split, with train, "
+                    "val and test"
+                )
         for values in lines:
             if not any(value.strip() for value in values):
                 continue
