@@ -246,6 +246,7 @@ def test_numbers_are_kept_or_refused_but_never_shifted(tmp_path_factory, labels)
         ("\n".join([HEADER, *ROWS]).encode("utf-16"), "faces.csv: is in UTF-16; save it as UTF-8"),
         ("\n".join(ROWS).encode(), "line 1: is a row of pixels; add a first line"),
         (b"pixels,Usage\n", "line 1: no column emotion, label or class in"),
+        (b"emotion,pixels;Usage\n", "line 1: no column pixels in"),
     ],
 )
 def test_file_that_is_written_otherwise_is_refused(tmp_path, content, reason, prepare):

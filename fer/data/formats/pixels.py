@@ -312,6 +312,8 @@ class _Columns:
                 raise FerError(
                     f"{path}: line 1: columns are separated by {shown}; separate them by commas"
                 )
+        if "pixels" not in names:
+            raise FerError(f"{path}: line 1: no column pixels in {names}")
         label = next((name for name in _LABEL_COLUMNS if name in names), None)
         if label is None and _stem(path) == "test":
             raise FerError(
