@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,11 @@ class Faces:
 
     def save(self, folder: Path) -> None:
         """Write `faces.npz` into `folder`."""
-        arrays = {"images": self.images, "labels": self.labels, "classes": np.array(self.classes)}
+        arrays: dict[str, Any] = {
+            "images": self.images,
+            "labels": self.labels,
+            "classes": np.array(self.classes),
+        }
         if self.shares is not None:
             arrays["shares"] = self.shares
         with atomic_path(Path(folder) / _FILE) as path:
