@@ -69,6 +69,9 @@ def test_train_rows(faces):
     assert count(balance="cap", cap={"Happy": 3}) == 43
     with pytest.raises(FerError, match=r"prepare\.cap names Joy, but the classes are Angry"):
         count(balance="cap", cap={"Joy": 3})
+    splits["val"] = splits["train"][splits["train"].labels == 2]
+    with pytest.raises(FerError, match="leave no training face of Fear"):
+        count(drop_leaks=True)
     splits["val"] = splits["train"]
     with pytest.raises(FerError, match="leave no training face"):
         count(drop_leaks=True)

@@ -308,6 +308,50 @@ def test_val_is_cut_without_faces_of_the_given_test(tmp_path):
     assert len(splits["val"]) == 8 + 4
 
 
+def test_folders_that_are_linked_into_each_other(tmp_path):
+    fill(tmp_path, "happy", "sad", count=6)
+    (tmp_path / "happy/l").symlink_to("../sad")
+    (tmp_path / "sad/l").symlink_to("../happy")
+    assert sum(sizes(read(tmp_path)).values()) <= 24  # each link is followed once
+
+
+def tar_of_links(folder, *links):
+    fill(folder / "in", "happy", "sad")
+    (folder / "out").mkdir()
+    with tarfile.open(folder / "out/faces", "w") as archive:
+        archive.add(folder / "in", ".")
+        for name, target in links:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.LNKTYPE, target
+            archive.addfile(member)
+    return folder / "out"
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "said"),
+    [
+        ("happy/x.png", "nothing", "cannot be read"),
+        ("notes.txt", "nothing", "faces: cannot be read"),
+        ("happy/x.png", "./happy", "link to no file"),
+        ("happy/0.png", "./sad/0.png", "holds two files called 'happy/0.png'"),
+        (b"happy/\xff.png".decode(errors="surrogateescape"), "./sad/0.png", "is not in UTF-8"),
+    ],
+)
+def test_link_in_a_tar_that_is_wrong(tmp_path, name, target, said):
+    assert said in refusal(tar_of_links(tmp_path, (name, target)))
+
+
+def test_two_files_of_one_name_in_a_zip(tmp_path):
+    fill(tmp_path / "in", "happy", "sad")
+    (tmp_path / "out").mkdir()
+    with zipfile.ZipFile(tmp_path / "out/faces.zip", "w") as archive:
+        for file in sorted((tmp_path / "in").rglob("*.png")):
+            archive.write(file, file.relative_to(tmp_path / "in"))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.write(tmp_path / "in/sad/0.png", "happy/0.png")
+    assert "holds two files called 'happy/0.png'" in refusal(tmp_path / "out")
+
+
 # -- splits ----------------------------------------------------------------------------------------
 
 
@@ -423,6 +467,8 @@ def test_line_of_a_table_that_is_wrong(tmp_path, line, said):
         ("path,label", ";", "columns are not separated by commas; separate them so"),
         ("path,label", "\t", "columns are not separated by commas"),
         ("path,label,Usage", ",", "has a column usage; call it split"),
+        ("path,label,partition", ",", "has a column partition; call it split"),
+        ("path,label,label", ",", "has two columns label; leave one of them"),
     ],
 )
 def test_table_that_is_written_otherwise(tmp_path, header, mark, said):
@@ -435,6 +481,13 @@ def test_blanks_and_quotes_of_a_table(tmp_path):
     lines = [line.replace(",", ', "') + '"' for line in listed(tmp_path, 12)]
     assert read(table(tmp_path, *lines, header='path, "label"')).classes == ("happy", "sad")
     assert "labels.csv: is not a CSV" in refusal(table(tmp_path, *lines, 'all/0.png,"happy'))
+
+
+def test_label_that_is_no_name(tmp_path):
+    said = refusal(table(tmp_path, *listed(tmp_path), "all/0.png," + "7" * 5000))
+    assert "lists 'all/0.png' again" in said
+    lines = [line.replace("sad", "7" * 5000) for line in listed(tmp_path)]
+    assert "has 5000 characters, and at most 100 are read" in refusal(table(tmp_path, *lines))
 
 
 def test_pictures_that_a_table_does_not_list_are_counted(tmp_path, capsys):

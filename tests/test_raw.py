@@ -147,14 +147,3 @@ def test_tar_cut_between_two_files(tmp_path):
     (tmp_path / "faces").write_bytes(content[: 2 * 1024])  # a file each: header and content
     with pytest.raises(FerError, match="faces: cannot be read: unexpected end of data"):
         raw.RawFolder(tmp_path)
-
-
-def test_last_of_two_files_of_one_name_in_a_tar_counts(tmp_path):
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for content in (b"old\n", b"new\n"):
-            member = tarfile.TarInfo("a.csv")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    (tmp_path / "f").write_bytes(stream.getvalue())
-    assert list(raw.RawFolder(tmp_path).lines("f/a.csv")) == [b"new\n"]

@@ -17,7 +17,7 @@ def train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarray | No
         Indices int64 [M] into the split "train", ascending; None for all faces as they are.
 
     Raises:
-        FerError: Where no face is left, or `prepare.cap` names no class.
+        FerError: Where no face of a class is left, or `prepare.cap` names no class.
     """
     train = splits["train"]
     kept = np.ones(len(train), bool)
@@ -27,6 +27,13 @@ def train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarray | No
         kept &= ~is_in(train, splits["val"], splits["test"])
     if not kept.any():
         raise FerError("prepare.drop_blank and prepare.drop_leaks leave no training face")
+    before = np.bincount(train.labels, minlength=len(train.classes))
+    after = np.bincount(train.labels[kept], minlength=len(train.classes))
+    lost = [train.classes[label] for label in np.flatnonzero((before > 0) & (after == 0))]
+    if lost:
+        raise FerError(
+            f"prepare.drop_blank and prepare.drop_leaks leave no training face of {', '.join(lost)}"
+        )
     if prepare.balance == "none":
         return None if kept.all() else np.flatnonzero(kept)
     if prepare.balance == "cap":

@@ -7,6 +7,9 @@ from itertools import pairwise
 from fer.data.raw import RawFolder
 from fer.errors import FerError
 
+LONGEST = 100
+"""Characters of a class's name."""
+
 FILE = "classes.txt"
 """A file in the data set's folder that names numbered classes, a line each."""
 
@@ -21,6 +24,11 @@ def class_names(raw: RawFolder, labels: Iterable[str]) -> dict[str, str]:
         FerError: Where classes.txt does not have a name for each number.
     """
     labels = set(labels)
+    if long := next((label for label in labels if len(label) > LONGEST), None):
+        raise FerError(
+            f"{raw.path}: the class {long[:20]!r}... has {len(long)} characters, and at most "
+            f"{LONGEST} are read"
+        )
     if not all(label.isascii() and label.isdigit() for label in labels):
         return {label: unicodedata.normalize("NFC", label) for label in sorted(labels)}
     ordered = sorted(labels, key=lambda label: (int(label), label))

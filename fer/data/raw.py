@@ -4,6 +4,7 @@ import bz2
 import contextlib
 import gzip
 import io
+import itertools
 import lzma
 import os
 import struct
@@ -14,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from fer.errors import FerError
 from fer.predict import images
@@ -41,6 +42,7 @@ _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
 
 _BROKEN = (
     EOFError,
+    KeyError,  # of a hard link to nothing
     RuntimeError,  # of an encrypted zip, or one packed in an unknown way
     ValueError,  # of names that do not decode
     struct.error,
@@ -172,7 +174,7 @@ def list_files(folder: Path) -> list[str]:
     """Names of the files in `folder` and below, relative to it, sorted; links are followed."""
     found = []
     for where, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
-        folders[:] = [name for name in folders if not _is_loop(where, name)]
+        folders[:] = [name for name in folders if not _is_loop(folder, where, name)]
         below = Path(where).relative_to(folder).as_posix()
         prefix = "" if below == "." else f"{below}/"
         found += [prefix + name for name in names if os.path.isfile(os.path.join(where, name))]
@@ -214,11 +216,15 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _is_loop(where: str, name: str) -> bool:
-    """Whether a folder in the folder `where` is a link to it or to a folder above it."""
+def _is_loop(top: Path, where: str, name: str) -> bool:
+    """Whether a folder in `where` is a link to it, or to a folder above it or on the way to it."""
     path = os.path.join(where, name)
-    return os.path.islink(path) and Path(os.path.realpath(where)).is_relative_to(
-        os.path.realpath(path)
+    if not os.path.islink(path):
+        return False
+    real, passed = os.path.realpath(path), Path(where)
+    way = [passed, *itertools.takewhile(lambda folder: folder != Path(top), passed.parents), top]
+    return Path(os.path.realpath(where)).is_relative_to(real) or any(
+        os.path.realpath(folder) == real for folder in way
     )
 
 
@@ -255,6 +261,7 @@ def _list_zip(path: Path) -> dict[str, _File]:
             if member.is_dir() or not _is_visible(member.filename):
                 continue
             _limit(path, member.file_size)
+            _refuse_again(path, member.filename, found)
             head = b""
             if not is_picture(member.filename):
                 with archive.open(member) as file:
@@ -271,16 +278,33 @@ def _list_tar(path: Path) -> dict[str, _File]:
             end = member.offset_data + member.size * member.isreg()
             if not _is_file(member):
                 continue
+            name = member.name.removeprefix("./")
+            _refuse_again(path, name, found)
             file = _File(path, "tar", member.name)
             if not is_picture(member.name):
-                head = archive.extractfile(member).read(_HEAD)
+                head = _extract(archive, member).read(_HEAD)
                 file = _File(path, "tar", member.name, head, member)
-            found[member.name.removeprefix("./")] = file
+            found[name] = file
         while archive.fileobj.read(1 << 20):  # to the checksum at the end
             pass
         if archive.fileobj.tell() < end + tarfile.BLOCKSIZE:
             raise tarfile.ReadError("unexpected end of data")
     return found
+
+
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    """The content of a file; raises ReadError for a hard link to what is none."""
+    file = archive.extractfile(member)
+    if file is None:
+        raise tarfile.ReadError(f"{member.name!a} is a link to no file")
+    return file
+
+
+def _refuse_again(path: Path, name: str, found: dict[str, _File]) -> None:
+    if not _is_text(name):
+        raise FerError(f"{path}: the name of the file {name!a} is not in UTF-8; rename it")
+    if name in found:
+        raise FerError(f"{path}: holds two files called {name!a}; pack it anew without one")
 
 
 def _is_file(member: tarfile.TarInfo) -> bool:
@@ -293,7 +317,7 @@ def _read_zip(path: Path, wanted: Iterable[str]) -> Iterator[tuple[str, bytes | 
         for member in wanted:
             try:
                 yield member, archive.read(member)
-            except _BROKEN as error:
+            except (*_BROKEN, OSError) as error:
                 yield member, FerError(f"{path}/{member}: cannot be read: {error}")
 
 
@@ -301,7 +325,7 @@ def _read_tar(path: Path, wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(path) as archive:
         for member in archive:
             if _is_file(member) and member.name in wanted:
-                yield member.name, archive.extractfile(member).read()
+                yield member.name, _extract(archive, member).read()
 
 
 _READERS = {"zip": _read_zip, "tar": _read_tar}

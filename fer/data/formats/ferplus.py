@@ -148,7 +148,8 @@ def _vote_files(raw: RawFolder) -> list[str]:
 def _read_votes(raw: RawFolder, file: str) -> tuple[list[str], np.ndarray]:
     """Usage of each row, and its votes, int64 [N, 10]."""
     usages, votes = [], []
-    rows = csv.reader(line.decode(errors="replace") for line in raw.lines(file))
+    text = (line.decode(errors="replace") for line in raw.lines(file))
+    rows = csv.reader(text, quoting=csv.QUOTE_NONE)
     next(rows)
     for row in rows:
         if not row:

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from tqdm import tqdm
 
-from fer.data.dataset import UNSPLIT, DataSet, Dropped, check_classes
+from fer.data.dataset import UNSPLIT, DataSet, Dropped, check_classes, warn
 from fer.data.labels import FILE, read_names
 from fer.data.raw import RawFolder
 from fer.errors import FerError
@@ -70,6 +70,10 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     pair = len(names) == 2 and files.keys() == {"train", "test"}
     if len(names) > 1 and not pair:
         raise FerError(f"{raw.path}: needs one file of faces inside, found {names}")
+    others = [name for name, head in raw.others().items() if _has_pixels(head)]
+    others = [name for name in others if name not in names]
+    if others:
+        warn(f"other files of faces, which are not read: {', '.join(others)}")
     labels, tables = Labels(), {}
     for stem, name in files.items():
         print(f"reading {raw.path / name}", flush=True)
@@ -322,7 +326,9 @@ class _Columns:
             )
         if label is None:
             raise FerError(f"{path}: line 1: no column emotion, label or class in {names}")
-        other = next((name for name in ("split", "set", "subset") if name in names), None)
+        other = next(
+            (name for name in ("split", "set", "subset", "partition") if name in names), None
+        )
         if other and "usage" not in names and not is_split:
             raise FerError(
                 f"{path}: line 1: has a column {other}; call it Usage, with {', '.join(USAGES)} "

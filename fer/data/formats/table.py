@@ -78,7 +78,14 @@ def _rows(raw: RawFolder, table: str) -> Iterator[tuple[int, dict[str, str]]]:
         text = (line.decode("utf-8-sig") for line in raw.lines(table))
         lines = csv.reader(text, skipinitialspace=True, strict=True)
         names = [name.strip().lower() for name in next(lines)]
-        for name in {"usage", "set", "subset"} - ({"usage"} if "split" in names else set()):
+        twice = {name for name in ("path", "label", "split") if names.count(name) > 1}
+        if twice:
+            raise FerError(
+                f"{raw.path}/{table}: line 1: has two columns {twice.pop()}; leave one of them"
+            )
+        for name in {"usage", "partition", "set", "subset"} - (
+            {"usage"} if "split" in names else set()
+        ):
             if name in names and "split" not in names:
                 raise FerError(
                     f"{raw.path}/{table}: line 1: has a column {name}; call it split, with train, "
