@@ -4,15 +4,20 @@ BIN := .venv/bin
 # The stages call `python`: the one of the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test test-fast reliability lint
+.PHONY: repro test test-fast reliability lint release
 
 repro: .venv/train  ## set up, and run every stage on the data set that params.yaml names
 	$(BIN)/dvc repro --force
+	@echo
+	@echo "The report: plots/<dataset>/report.html, for the sample plots/sample/report.html"
+	@echo "git status lists $$(git status --porcelain | wc -l) files: the results as measured on this machine."
+	@echo "Keep them:    git commit -m 'Rerun the sample' dvc.lock data metrics models plots"
+	@echo "Discard them: git checkout dvc.lock data metrics models plots"
 
 test: .venv/test  ## set up, and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-test-fast: .venv/test  ## the same without what takes more than a few seconds
+test-fast: .venv/test  ## the same without the slow tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m 'not qemu and not slow and not reliability'
 
 reliability: .venv/test  ## kills, faults, bad input and fuzzing, for half an hour
@@ -21,12 +26,15 @@ reliability: .venv/test  ## kills, faults, bad input and fuzzing, for half an ho
 	$(BIN)/pip install --quiet --editable '.[train,test,fuzz]'
 	$(BIN)/python tests/reliability/fuzz_csv.py -runs=1000000 -max_total_time=180
 
-lint: .venv/test  ## check style, imports, types and the tables of the README
+lint: .venv/test  ## check style, imports, types and the tables of README and docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m scripts.tables --check
+
+release: .venv/test  ## check version, changelog, lint, tests, wheel, models; upload nothing
+	$(BIN)/python -m scripts.release
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: needs Python 3.11 or newer; name one with make PYTHON=...")'

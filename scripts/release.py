@@ -1,0 +1,88 @@
+"""Check a release and print the commands that publish it; nothing is uploaded.
+
+Checks: the git tree is clean, CHANGELOG.md has a section for the version of pyproject.toml, the
+version has no tag yet, lint and tests pass, the models in the wheel are those of models/fer2013,
+and the wheel installs and predicts in a clean environment.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+from fer.errors import FerError, exit_on_error
+
+MODELS = Path("models", "fer2013")
+NAMES = ("fer.onnx", "fer.int8.onnx")
+PREDICT = """
+import numpy as np
+from fer import Recognizer
+for model in ("int8", "float32"):
+    (face,) = Recognizer(model).predict(np.zeros((48, 48), np.uint8), face=True)
+    print(f"{model}: predicts {face.emotion} for a black image")
+"""
+
+
+def main() -> None:
+    version = tomllib.loads(Path("pyproject.toml").read_text())["project"]["version"]
+    if changed := run("git", "status", "--porcelain"):
+        raise FerError(f"git: {len(changed.splitlines())} changed files; commit or restore them")
+    if f"\n## [{version}] - " not in Path("CHANGELOG.md").read_text(encoding="utf-8"):
+        raise FerError(
+            f"CHANGELOG.md: has no section `## [{version}] - <date>`; move the entries of "
+            "Unreleased there, or raise the version in pyproject.toml"
+        )
+    if run("git", "tag", "--list", f"v{version}"):
+        raise FerError(f"git: the tag v{version} exists; raise the version in pyproject.toml")
+    if subprocess.run(["make", "lint", "test"]).returncode:
+        raise FerError("make: lint or tests fail, see above; mend them")
+    shutil.rmtree("dist", ignore_errors=True)
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", "dist", ".")
+    (wheel,) = Path("dist").glob("*.whl")
+    check_models(wheel)
+    check_installation(wheel, version)
+    print(f"{wheel} is ready. To publish it:")
+    print(f"  git tag v{version} && git push origin v{version}")
+    print(f"  python -m twine upload {wheel}")
+
+
+def check_models(wheel: Path) -> None:
+    """Raise FerError if the models in the wheel are not those of the repository."""
+    with zipfile.ZipFile(wheel) as archive:
+        for name in NAMES:
+            expected = hashlib.sha256(Path(MODELS, name).read_bytes()).hexdigest()
+            packed = hashlib.sha256(archive.read(f"fer/weights/{name}")).hexdigest()
+            if packed != expected:
+                raise FerError(f"{wheel}: fer/weights/{name} is not {MODELS}/{name}; remove build/")
+            print(f"{name}: sha256 {expected}")
+
+
+def check_installation(wheel: Path, version: str) -> None:
+    """Raise FerError if the wheel does not install and predict in a clean environment."""
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        binaries = Path(folder, "Scripts" if sys.platform == "win32" else "bin")
+        python = str(binaries / "python")
+        run(python, "-m", "pip", "install", "--quiet", str(wheel.absolute()), cwd=folder)
+        print(run(python, "-c", PREDICT, cwd=folder))
+        installed = run(str(binaries / "fer"), "--version", cwd=folder)
+        if installed != version:
+            raise FerError(f"{wheel}: `fer --version` prints {installed}, not {version}")
+
+
+def run(*command: str, cwd: str | None = None) -> str:
+    """Return what a command prints; raise FerError with its last line if it fails."""
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    if result.returncode:
+        lines = (result.stderr.strip() or result.stdout.strip() or "no message").splitlines()
+        raise FerError(f"`{' '.join(command)}` failed: {lines[-1]}")
+    return result.stdout.strip()
+
+
+if __name__ == "__main__":
+    exit_on_error(main)
