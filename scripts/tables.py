@@ -1,6 +1,6 @@
-"""Write the tables of the README and the model card from the committed metrics.
+"""Write the tables of README.md, MODEL_CARD.md and docs/ from the committed metrics.
 
-A table stands between `<!-- table: name -->` and `<!-- end -->`.
+A table is between `<!-- table: name -->` and `<!-- end -->`; its name is that of a function here.
 """
 
 import argparse
@@ -8,135 +8,241 @@ import csv
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import mean, stdev
 
 from fer.errors import FerError, exit_on_error
 from fer.report.read import read_json
 
-FILES = ("README.md", "MODEL_CARD.md", "docs/processors.md")
+FILES = ("README.md", "MODEL_CARD.md", "docs/results.md", "docs/processors.md", "docs/search.md")
 DATASET = "fer2013"
 
+Table = Iterable[list[str]]
+"""Rows of cells; the first row is the header."""
 
-def results() -> Iterable[list[str]]:
-    found, train, tune = read("evaluate"), read("train"), read("tune")
-    quantize, teach = read("quantize"), read("teach")  # without a teacher, its row is left out
-    yield ["", "parameters", "val", "test", "test, flip-averaged", "test, faces in no other split"]
+
+def results() -> Table:
+    """The released models: accuracy with its spread over seeds, size and latency."""
+    test, runtimes = read("evaluate"), read_runtimes()
+    yield [
+        "model",
+        "kB",
+        "test accuracy, released (%)",
+        "test accuracy, 4 seeds (%)",
+        "ms per face, 1 thread",
+    ]
+    views = (
+        ("averaged with mirror image", "flip_averaged", "_flip", "Recognizer"),
+        ("one view", "single_view", "", "ONNX Runtime"),
+    )
+    for model in ("int8", "float32"):
+        for label, view, suffix, engine in views:
+            runtime = runtimes[f"{engine}, {model}"]
+            column = "test" + ("_int8" if model == "int8" else "") + suffix
+            yield [
+                f"{model}, {label}",
+                kilobytes(runtime),
+                percent(test[model][view]["accuracy"]),
+                spread(column),
+                f"{float(runtime['latency_ms_1_thread']):.2f}",
+            ]
+
+
+def models() -> Table:
+    """Each model of the pipeline on val and test."""
+    test, train, tune = read("evaluate"), read("train"), read("tune")
+    quantize, teach, runtimes = read("quantize"), read("teach"), read_runtimes()
+    yield [
+        "model",
+        "parameters",
+        "val (%)",
+        "test (%)",
+        "test, averaged with mirror image (%)",
+        "test, unique faces (%)",
+    ]
     val = {
         "teacher": teach.get("val_accuracy"),
         "baseline": train["val_accuracy"],
         "tuned": tune["after"]["val_accuracy"],
-        "float32": ways()["ONNX Runtime"]["val_accuracy"],
-        "int8": ways()["ONNX Runtime, our int8"]["val_accuracy"],
+        "float32": float(runtimes["ONNX Runtime, float32"]["val_accuracy"]),
+        "int8": float(runtimes["ONNX Runtime, int8"]["val_accuracy"]),
     }
+    kept = tune["winner"]["trial"] == 0
     names = {
-        "teacher": f"the teacher, {teach['epochs']} epochs",
-        "baseline": f"the recipe, {train['epochs']} epochs",
-        "tuned": "the search's winner, as long",
-        "float32": f"ships: {quantize['model']} in float32",
-        "int8": f"ships: {quantize['model']} in int8",
+        "teacher": f"teacher, {teach['epochs']} epochs",
+        "baseline": f"baseline, {train['epochs']} epochs",
+        "tuned": "tuned: " + ("the search kept the baseline" if kept else "winner of the search"),
+        "float32": f"released: {quantize['model']} in float32",
+        "int8": f"released: {quantize['model']} in int8",
     }
     for model, name in names.items():
-        if model not in found:
+        if model not in test:  # without a teacher
             continue
-        plain, flipped = found[model]["plain"], found[model]["flip_averaged"]
-        accuracies = (val[model], plain["accuracy"], flipped["accuracy"], plain["accuracy_new"])
-        parameters = found["parameters"].get(model, found["parameters"][quantize["model"]])
-        yield [name, f"{parameters:,}", *map(percent, map(float, accuracies))]
+        single, averaged = test[model]["single_view"], test[model]["flip_averaged"]
+        accuracies = (
+            val[model],
+            single["accuracy"],
+            averaged["accuracy"],
+            single["accuracy_unique"],
+        )
+        parameters = test["parameters"].get(model, test["parameters"][quantize["model"]])
+        yield [name, f"{parameters:,}", *map(percent, accuracies)]
 
 
-def finals() -> Iterable[list[str]]:
+def seeds() -> Table:
+    """The same configuration with other seeds."""
+    yield [
+        "seed",
+        "val (%)",
+        "test (%)",
+        "test, averaged (%)",
+        "int8: val (%)",
+        "int8: test (%)",
+        "int8: test, averaged (%)",
+    ]
+    columns = ("val", "test", "test_flip", "val_int8", "test_int8", "test_int8_flip")
+    for row in read_csv(Path("docs", "seeds.csv")):
+        yield [row["seed"], *(percent(float(row[column])) for column in columns)]
+    yield ["mean ± standard deviation", *(spread(column) for column in columns)]
+
+
+def finals() -> Table:
+    """The finals of the search."""
     tune = read("tune")
-    seeds = ", ".join(map(str, tune["seeds"]))
-    yield [f"{tune['epochs']['final']} epochs, seeds {seeds}", "val, faces not in training", "lead"]
+    listed = ", ".join(map(str, tune["seeds"]))
+    yield [
+        f"{tune['epochs']['final']} epochs, seeds {listed}",
+        "val without duplicates (%)",
+        "gain ± two standard errors (points)",
+    ]
     for final in tune["finals"]:
-        name = f"trial {final['trial']}" if "lead" in final else "the recipe"
-        lead = f"{final['lead']:+.2%} ± {final['noise']:.2%}" if "lead" in final else ""
-        yield [name, percent(final["mean"]), lead]
+        is_trial = "gain" in final
+        gain = (
+            f"{100 * final['gain']:+.2f} ± {100 * final['two_standard_errors']:.2f}"
+            if is_trial
+            else ""
+        )
+        yield [
+            f"trial {final['trial']}" if is_trial else "baseline",
+            percent(final["mean"]),
+            gain,
+        ]
 
 
-def curve() -> Iterable[list[str]]:
-    yield ["network, float32", "parameters", "kB", "val", "test", "ms for a face, 1 thread"]
-    for row in table("curve"):
+def curve() -> Table:
+    """Networks by number of parameters."""
+    yield [
+        "network, float32",
+        "parameters",
+        "kB",
+        "val (%)",
+        "test (%)",
+        "ms per face, 1 thread",
+    ]
+    for row in read_plot("curve"):
         yield [
             row["network"],
             f"{int(row['parameters']):,}",
-            f"{int(row['bytes']) / 1000:.0f}",
+            kilobytes(row),
             *(percent(float(row[key])) for key in ("val_accuracy", "test_accuracy")),
             f"{float(row['latency_ms_1_thread']):.3f}",
         ]
 
 
-def runtimes() -> Iterable[list[str]]:
-    yield ["", "kB", "val", "ms for a face, 1 thread", "faces a second, 1 thread", "all threads"]
-    for name, row in ways().items():
+def runtimes() -> Table:
+    """Size, accuracy and speed of each runtime."""
+    yield [
+        "runtime",
+        "kB",
+        "val (%)",
+        "ms per face, 1 thread",
+        "faces per second, 1 thread",
+        "faces per second, all threads",
+    ]
+    for name, row in read_runtimes().items():
         speeds = (f"{int(row[f'faces_per_second_{n}']):,}" for n in ("1_thread", "all_threads"))
-        yield [
-            name,
-            f"{int(row['bytes']) / 1000:.0f}",
-            percent(float(row["val_accuracy"])),
-            f"{float(row['latency_ms_1_thread']):.3f}",
-            *speeds,
-        ]
+        latency = f"{float(row['latency_ms_1_thread']):.3f}"
+        yield [name, kilobytes(row), percent(float(row["val_accuracy"])), latency, *speeds]
 
 
-def processors() -> Iterable[list[str]]:
-    """Of each way to run the models, its speeds on each kind of processor."""
-    with Path("docs", "processors.csv").open(encoding="utf-8") as file:
-        rows = {(row["kernels"], row["way"]): row for row in csv.DictReader(file)}
-    kinds, ways = (list(dict.fromkeys(names)) for names in zip(*rows, strict=True))
-    titles = ("ms for a face", "faces a second")
+def processors() -> Table:
+    """The speed of each runtime on each kind of processor."""
+    rows = {
+        (row["kernels"], row["runtime"]): row for row in read_csv(Path("docs", "processors.csv"))
+    }
+    kinds, names = (list(dict.fromkeys(keys)) for keys in zip(*rows, strict=True))
+    titles = ("ms per face", "faces per second")
     yield ["1 thread", *(f"{title}, {kind}" for title in titles for kind in kinds)]
-    for way in ways:
-        found = [rows[kind, way] for kind in kinds]
-        latencies = (f"{float(row['latency_ms']):.3f}" for row in found)
-        yield [way, *latencies, *(f"{int(row['faces_per_second']):,}" for row in found)]
+    for name in names:
+        measured = [rows[kind, name] for kind in kinds]
+        latencies = (f"{float(row['latency_ms']):.3f}" for row in measured)
+        yield [name, *latencies, *(f"{int(row['faces_per_second']):,}" for row in measured)]
 
 
-def loading() -> Iterable[list[str]]:
+def loading() -> Table:
+    """Seconds per epoch of each data loader, and how many times those of the fastest."""
     rows = {row["workers"]: row for row in read("timings/benchmark")["seconds_per_epoch"]}
-    best = min(min(row["per_batch"], row["per_batch_kept"]) for row in rows.values())
-    yield ["workers", "a face at a time", "workers kept", "a batch at a time", "workers kept"]
+    best = min(min(row["per_batch"], row["per_batch_persistent"]) for row in rows.values())
+    yield [
+        "workers",
+        "one face at a time (s)",
+        "one face at a time, persistent workers (s)",
+        "one batch at a time (s)",
+        "one batch at a time, persistent workers (s)",
+    ]
+    columns = ("per_face", "per_face_persistent", "per_batch", "per_batch_persistent")
     for count, row in rows.items():
-        ways = ("per_face", "per_face_kept", "per_batch", "per_batch_kept")
-        yield [str(count), *(f"{row[way]:.2f} s ({row[way] / best:.1f}x)" for way in ways)]
+        seconds = (row[column] for column in columns)
+        yield [str(count), *(f"{value:.2f} ({value / best:.1f}x)" for value in seconds)]
 
 
-def shipped() -> Iterable[list[str]]:
-    found = read("evaluate")
-    yield ["", "accuracy", "flip-averaged", "balanced", "macro F1", "calibration error"]
+def scores() -> Table:
+    """Scores of the released models on test."""
+    test = read("evaluate")
+    yield [
+        "",
+        "accuracy (%)",
+        "accuracy, averaged with mirror image (%)",
+        "balanced accuracy (%)",
+        "macro F1",
+        "calibration error",
+    ]
     for model in ("float32", "int8"):
-        plain = found[model]["plain"]
-        accuracies = (plain["accuracy"], found[model]["flip_averaged"]["accuracy"])
-        balanced = percent(plain["balanced_accuracy"])
-        others = (f"{plain[key]:.3f}" for key in ("macro_f1", "calibration_error"))
-        yield [model, *map(percent, accuracies), balanced, *others]
+        single, averaged = test[model]["single_view"], test[model]["flip_averaged"]
+        accuracies = (single["accuracy"], averaged["accuracy"], single["balanced_accuracy"])
+        others = (f"{single[key]:.3f}" for key in ("macro_f1", "calibration_error"))
+        yield [model, *map(percent, accuracies), *others]
 
 
-def classes() -> Iterable[list[str]]:
-    yield ["class", "faces", "precision", "recall", "F1"]
-    for row in table("per_class"):
-        if row["model"] == "int8":  # the default
-            shares = (f"{float(row[key]):.0%}" for key in ("precision", "recall"))
+def classes() -> Table:
+    """Scores per class of int8, the default model."""
+    yield ["class", "faces", "precision (%)", "recall (%)", "F1"]
+    for row in read_plot("per_class"):
+        if row["model"] == "int8":
+            shares = (f"{100 * float(row[key]):.0f}" for key in ("precision", "recall"))
             yield [row["class"], row["support"], *shares, f"{float(row['f1']):.2f}"]
 
 
-def machine() -> Iterable[list[str]]:
-    found = read("timings/quantize")["machine"]
-    yield ["loading and ways to run, measured on", ""]
-    yield ["processor", f"{found['cpu']}, {found['cores']} cores; {' '.join(found['features'])}"]
+def machine() -> Table:
+    """The machine on which loading and runtimes were measured."""
+    info = read("timings/quantize")["machine"]
+    yield ["measured on", ""]
+    yield ["processor", f"{info['cpu']}, {info['cores']} cores; {' '.join(info['features'])}"]
     versions = (("PyTorch", "torch"), ("ONNX Runtime", "onnxruntime"), ("OpenVINO", "openvino"))
-    yield ["versions", ", ".join(f"{name} {found[key]}" for name, key in versions)]
+    yield ["versions", ", ".join(f"{name} {info[key]}" for name, key in versions)]
 
 
-TABLES: dict[str, Callable[[], Iterable[list[str]]]] = {
+TABLES: dict[str, Callable[[], Table]] = {
     function.__name__: function
     for function in (
         results,
+        models,
+        seeds,
         finals,
         curve,
         runtimes,
         processors,
         loading,
-        shipped,
+        scores,
         classes,
         machine,
     )
@@ -145,7 +251,7 @@ TABLES: dict[str, Callable[[], Iterable[list[str]]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail where one differs")
+    parser.add_argument("--check", action="store_true", help="fail if a table is out of date")
     check = parser.parse_args().check
     for file in map(Path, FILES):
         text = file.read_text(encoding="utf-8")
@@ -153,32 +259,45 @@ def main() -> None:
         if filled == text:
             continue
         if check:
-            raise FerError(f"{file}: a table is not that of metrics/: python -m scripts.tables")
+            raise FerError(f"{file}: a table is not that of metrics/; run python -m scripts.tables")
         file.write_text(filled, encoding="utf-8")
 
 
-def fill(found: re.Match[str]) -> str:
-    head, *rows = TABLES[found[2]]()
-    lines = [head, ["---"] * len(head), *rows]
-    return found[1] + "".join(f"| {' | '.join(line)} |\n" for line in lines) + found[3]
+def fill(match: re.Match[str]) -> str:
+    header, *rows = TABLES[match[2]]()
+    lines = [header, ["---"] * len(header), *rows]
+    return match[1] + "".join(f"| {' | '.join(line)} |\n" for line in lines) + match[3]
 
 
 def read(stage: str) -> dict:
     return read_json(Path("metrics", DATASET, f"{stage}.json"))
 
 
-def table(name: str) -> list[dict[str, str]]:
-    with Path("plots", DATASET, f"{name}.csv").open(encoding="utf-8") as file:
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def ways() -> dict[str, dict[str, str]]:
-    pairs = zip(table("quantize"), table("runtimes"), strict=True)  # of the same ways
-    return {results["way"]: results | speeds for results, speeds in pairs}
+def read_plot(name: str) -> list[dict[str, str]]:
+    return read_csv(Path("plots", DATASET, f"{name}.csv"))
+
+
+def read_runtimes() -> dict[str, dict[str, str]]:
+    pairs = zip(read_plot("quantize"), read_plot("runtimes"), strict=True)  # of the same runtimes
+    return {accuracies["runtime"]: accuracies | speeds for accuracies, speeds in pairs}
+
+
+def kilobytes(row: dict[str, str]) -> str:
+    return f"{int(row['bytes']) / 1000:.0f}"
 
 
 def percent(share: float) -> str:
-    return f"{share:.2%}"
+    return f"{100 * share:.2f}"
+
+
+def spread(column: str) -> str:
+    values = [100 * float(row[column]) for row in read_csv(Path("docs", "seeds.csv"))]
+    return f"{mean(values):.2f} ± {stdev(values):.2f}"
 
 
 if __name__ == "__main__":
