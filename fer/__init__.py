@@ -1,15 +1,15 @@
-"""Facial emotion recognition: `Recognizer` for use, and the library behind the pipeline."""
+"""Facial emotion recognition: `Recognizer` predicts; the subpackages are the pipeline's library."""
 
 import os
 
-# Before ONNX Runtime is loaded, which else writes a device's id and calls home.
+# Set before ONNX Runtime is loaded, which would otherwise store a device id and send telemetry.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __all__ = ["Recognizer", "__version__"]
 
 
 def __getattr__(name: str) -> object:
-    # Not at import, so that the stages need no detector, nor the predictions torch.
+    # Imported lazily: the stages need no detector, and most users no version.
     if name == "Recognizer":
         from fer.predict.recognizer import Recognizer
 

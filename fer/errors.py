@@ -1,4 +1,4 @@
-"""Mistakes of the user and stops, told in one line."""
+"""End a command in one line after a mistake of the user, Ctrl-C or SIGTERM."""
 
 import multiprocessing
 import os
@@ -9,62 +9,66 @@ from types import FrameType
 
 _Handler = Callable[[int, FrameType | None], None]
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-_LINE = b"stopped; give the same command again, and it goes on from here\n"
+_STOP_MESSAGE = b"stopped; give the same command again, and it goes on from here\n"
 
-_PATIENCE = 1.0
-"""Seconds that what runs when a stop comes has to put things in order."""
+_CLEANUP_SECONDS = 1.0
+"""Time for cleaning up after a stop signal."""
 
 
 class FerError(Exception):
-    """Something the user can put right: its message says what, where and what to do."""
+    """A mistake that the user can correct; the message says what, where and what to do."""
 
 
 def exit_on_error(main: Callable[[], None]) -> None:
-    """Run `main`; a FerError becomes one line on stderr and exit status 1, without a traceback.
+    """Run a program; turn a FerError or OSError into one line on stderr and exit status 1.
 
-    So does an OSError: a full disk, a folder that may only be read.
+    An OSError is a full disk or a read-only folder, for example.
+
+    Args:
+        main: The program.
     """
-    _change_handlers(_leave, _stop)
+    _change_handlers(_exit_at_once, _interrupt)
     try:
         main()
-        if signal.getitimer(signal.ITIMER_REAL)[0]:  # of a stop, whose exception something dropped
+        # Some libraries drop the KeyboardInterrupt of a stop signal; its timer is still running.
+        if signal.getitimer(signal.ITIMER_REAL)[0]:
             raise KeyboardInterrupt
-    except BrokenPipeError:  # of standard output: whoever read it has enough
+    except BrokenPipeError:  # the reader of standard output has closed it
         raise
     except (FerError, OSError) as error:
         sys.exit(f"error: {error}")
     finally:
-        _change_handlers(_stop, signal.SIG_IGN)  # what clears up at the end drops an exception
+        _change_handlers(_interrupt, signal.SIG_IGN)  # code that runs at exit drops exceptions
 
 
 def stop_in_one_line() -> None:
-    """From now on, Ctrl-C and SIGTERM end this process within two seconds, with one line."""
-    for number in _STOPS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as of `nohup`
-            signal.signal(number, _leave)
+    """Make Ctrl-C and SIGTERM end this process within two seconds, with one line."""
+    for number in _STOP_SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # ignored under `nohup`
+            signal.signal(number, _exit_at_once)
 
 
 def _change_handlers(old: _Handler, new: _Handler | signal.Handlers) -> None:
-    for number in _STOPS:
+    for number in _STOP_SIGNALS:
         if signal.getsignal(number) is old:
             signal.signal(number, new)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    """While a stage imports: nothing is to be put in order, and imports may drop an exception."""
-    if not multiprocessing.parent_process():  # of a DataLoader worker, which says it
-        os.write(2, _LINE)
+def _exit_at_once(number: int, frame: FrameType | None) -> None:
+    """Exit while a stage imports: there is nothing to clean up, and imports drop exceptions."""
+    if not multiprocessing.parent_process():  # the parent of a DataLoader worker prints the line
+        os.write(2, _STOP_MESSAGE)
     os._exit(128 + number)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     if multiprocessing.parent_process():
-        _leave(number, frame)
-    _change_handlers(_stop, signal.SIG_IGN)
-    os.write(2, _LINE)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what says so too: imports, workers, libraries
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, whatever it is in
-    signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+        _exit_at_once(number, frame)
+    _change_handlers(_interrupt, signal.SIG_IGN)
+    os.write(2, _STOP_MESSAGE)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # workers and libraries would print tracebacks
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process if cleaning up takes too long
+    signal.setitimer(signal.ITIMER_REAL, _CLEANUP_SECONDS)
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The face set: images, labels and class names, which the stages hand to each other."""
+"""The face set that stages pass on: images, labels and class names."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fer import deprecated
 from fer.errors import FerError
 from fer.files import atomic_path
 
@@ -14,17 +15,17 @@ FACE_SIZE = 48
 """Height and width of a face in pixels."""
 
 INPUT_SIZE = 44
-"""Height and width of the middle of it that a network sees."""
+"""Height and width of a network's input in pixels, the center of a face."""
 
 MARGIN = (FACE_SIZE - INPUT_SIZE) // 2
-"""Pixels on each side of a face that it does not see."""
+"""Pixels on each side of a face outside a network's input."""
 
+MAX_CLASSES = 256
+"""Largest number of classes, because labels are bytes."""
 
 _FILE = "faces.npz"
 
-
-MOST_CLASSES = 256
-"""Number of classes that a label of one byte can tell apart."""
+__getattr__ = deprecated.renamed(__name__, {"MOST_CLASSES": "MAX_CLASSES"})
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,17 @@ class Faces:
         images: uint8 [N, 48, 48], 0 black to 255 white.
         labels: uint8 [N], indices into `classes`.
         classes: Names of the C classes, 2 to 256 of them.
-        shares: float32 [N, C], rows that sum to 1: each class's share of a face's votes. None
-            where each face has one label. Training learns from them; scores count `labels`.
+        soft_labels: float32 [N, C], each class's share of the votes for a face; rows sum to 1.
+            None if each face has one label. Training uses them, scores use `labels`.
 
     Raises:
-        ValueError: Where a shape, a dtype or a label does not fit the others.
+        ValueError: If a shape, a dtype or a label does not fit.
     """
 
     images: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...]
-    shares: np.ndarray | None = None
+    soft_labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.shape[1:] != (FACE_SIZE, FACE_SIZE):
@@ -57,66 +58,97 @@ class Faces:
         if (self.labels >= len(self.classes)).any():
             raise ValueError(f"labels: {self.labels.max()} is none of {len(self.classes)} classes")
         shape = (len(self.labels), len(self.classes))
-        if self.shares is not None and (
-            self.shares.dtype != np.float32 or self.shares.shape != shape
+        if self.soft_labels is not None and (
+            self.soft_labels.dtype != np.float32 or self.soft_labels.shape != shape
         ):
-            raise ValueError(
-                f"shares: {self.shares.dtype} {self.shares.shape}, not float32 {shape}"
-            )
+            kind = f"{self.soft_labels.dtype} {self.soft_labels.shape}"
+            raise ValueError(f"soft_labels: {kind}, not float32 {shape}")
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, rows: np.ndarray) -> "Faces":
-        """The faces at `rows`: indices [M] or a mask [N]."""
-        shares = None if self.shares is None else self.shares[rows]
-        return Faces(self.images[rows], self.labels[rows], self.classes, shares)
+        """Return some of the faces.
+
+        Args:
+            rows: Indices [M], or a mask [N].
+        """
+        soft_labels = None if self.soft_labels is None else self.soft_labels[rows]
+        return Faces(self.images[rows], self.labels[rows], self.classes, soft_labels)
 
     def targets(self) -> np.ndarray:
-        """What a loss takes: `shares`, float32 [N, C], or the labels as int64 [N]."""
-        return self.labels.astype(np.int64) if self.shares is None else self.shares
+        """Return the targets of a loss: `soft_labels`, or labels as int64 [N]."""
+        return self.labels.astype(np.int64) if self.soft_labels is None else self.soft_labels
+
+    @property
+    def shares(self) -> np.ndarray | None:
+        """The old name of `soft_labels`."""
+        deprecated.warn("Faces.shares", "Faces.soft_labels")
+        return self.soft_labels
 
     def counts(self) -> dict[str, int]:
-        """Number of faces of each class."""
+        """Return the number of faces per class."""
         numbers = np.bincount(self.labels, minlength=len(self.classes))
         return dict(zip(self.classes, numbers.tolist(), strict=True))
 
     def save(self, folder: Path) -> None:
-        """Write `faces.npz` into `folder`."""
+        """Write `faces.npz`.
+
+        Args:
+            folder: The folder to write it into.
+
+        Raises:
+            FerError: If the file cannot be written.
+        """
         arrays: dict[str, Any] = {
             "images": self.images,
             "labels": self.labels,
             "classes": np.array(self.classes),
         }
-        if self.shares is not None:
-            arrays["shares"] = self.shares
+        if self.soft_labels is not None:
+            arrays["soft_labels"] = self.soft_labels
         with atomic_path(Path(folder) / _FILE) as path:
             np.savez(path, **arrays)
 
 
 def load(folder: Path) -> Faces:
-    """Read the face set in `folder`. Its format is zip, which has checksums.
+    """Read the face set in a folder.
+
+    Args:
+        folder: The folder.
 
     Raises:
-        FerError: Where there is no face set, or it is damaged.
+        FerError: If there is no face set, or it is damaged.
     """
     path = Path(folder, _FILE)
     try:
         with np.load(path) as arrays:
             classes = tuple(arrays["classes"].tolist())
-            return Faces(arrays["images"], arrays["labels"], classes, arrays.get("shares"))
+            return Faces(arrays["images"], arrays["labels"], classes, arrays.get("soft_labels"))
     except FileNotFoundError as error:
         raise FerError(f"{path}: no face set here; run `dvc repro prepare`") from error
-    except Exception as error:  # NumPy and zip have no common error for a damaged file
+    except Exception as error:  # NumPy and zipfile have no common error for a damaged file
         raise FerError(f"{path}: is damaged ({error}); delete it and run `dvc repro`") from error
 
 
 def digests(faces: Faces) -> list[bytes]:
-    """A digest of the pixels of each face: faces with the same pixels have the same."""
+    """Return a digest of each face; faces with the same pixels have the same digest.
+
+    Args:
+        faces: N faces.
+    """
     return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in faces.images]
 
 
 def is_in(faces: Faces, *others: Faces) -> np.ndarray:
-    """Mask bool [N] of the faces whose pixels stand in one of `others`."""
-    known = {digest for other in others for digest in digests(other)}
-    return np.array([digest in known for digest in digests(faces)], bool)
+    """Tell which faces have the same pixels as a face of another set.
+
+    Args:
+        faces: N faces.
+        *others: The other sets.
+
+    Returns:
+        Mask bool [N].
+    """
+    other_digests = {digest for other in others for digest in digests(other)}
+    return np.array([digest in other_digests for digest in digests(faces)], bool)

@@ -1,4 +1,4 @@
-"""params.yaml as frozen models: an unknown key or a value that is not allowed is an error."""
+"""The schema of params.yaml: frozen pydantic models that refuse unknown keys and bad values."""
 
 import os
 import re
@@ -33,7 +33,7 @@ Value = int | float | str
 def _count_or_auto(value: object) -> int | str:
     if value == "auto" or (type(value) is int and 1 <= value <= 1_000_000):
         return value
-    raise ValueError(f"is {_show(value)}: a number from 1 to 1,000,000, or auto")
+    raise ValueError(f"is {_shorten(value)}: a number from 1 to 1,000,000, or auto")
 
 
 CountOrAuto = Annotated[Any, PlainValidator(_count_or_auto)]
@@ -41,18 +41,40 @@ CountOrAuto = Annotated[Any, PlainValidator(_count_or_auto)]
 SCRATCH = "models/scratch"
 """`train.init` for random weights: a file that is always there, as DVC needs one."""
 
+_RENAMED = {
+    "train.refine": "train.qat_epochs",
+    "train.sizes": "train.input_sizes",
+    "teach.train.refine": "teach.train.qat_epochs",
+    "teach.train.sizes": "teach.train.input_sizes",
+    "quantize.calibration": "quantize.calibration_method",
+    "quantize.faces": "quantize.calibration_faces",
+    "quantize.max_loss": "quantize.max_accuracy_drop",
+    "evaluate.shown_seed": "evaluate.examples_seed",
+    "timings.loaders": "timings.loader_epochs",
+    "timings.runtimes": "timings.runtime_rounds",
+}
+"""Names of parameters up to version 0.2 and their names now; those of `timings` in any budget."""
+
 RESERVED = ("raw", "headlines", "speeds", "default", "scratch")
-"""Names that no data set can have, because folders or sections have them."""
+"""Names that no data set can have, because folders or sections of params.yaml use them."""
 
 
 class Section(BaseModel):
-    """What all sections have in common."""
+    """Base class of all sections: frozen, strict types, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Sample(Section):
-    """The built-in faces: how many of them, and how hard."""
+    """Size and difficulty of the built-in sample.
+
+    Attributes:
+        train: Number of training faces.
+        val: Number of validation faces.
+        test: Number of test faces.
+        label_noise: Share of labels that are wrong on purpose, 0 to 1.
+        seed: Seed of the drawing.
+    """
 
     train: Annotated[Count, Field(ge=7)]
     val: Annotated[Count, Field(ge=7)]
@@ -62,7 +84,12 @@ class Sample(Section):
 
 
 class Split(Section):
-    """Shares of the faces for splits that a data set does not have, each 0 to 1."""
+    """Shares of the faces that go to splits that a data set lacks.
+
+    Attributes:
+        val: Share of val, between 0 and 1.
+        test: Share of test, between 0 and 1.
+    """
 
     val: Annotated[float, Field(gt=0, lt=1)]
     test: Annotated[float, Field(gt=0, lt=1)]
@@ -70,12 +97,26 @@ class Split(Section):
     @model_validator(mode="after")
     def _leaves_some_to_train(self) -> "Split":
         if self.val + self.test >= 1:
-            raise ValueError(f"has val {self.val} and test {self.test}: nothing is left to train")
+            raise ValueError(
+                f"has val {self.val} and test {self.test}: nothing is left for train; lower them"
+            )
         return self
 
 
 class Prepare(Section):
-    """From a data set as the user has it to arrays of faces."""
+    """How a data set becomes arrays of faces.
+
+    Attributes:
+        on_bad_row: "fail" stops at a bad row or picture; "skip" leaves it out and lists it.
+        face: "crop" takes each picture as one face; "detect" finds the largest face in it.
+        votes: "majority" trains on one label per face; "soft" on each class's share of the votes.
+        split: Shares for missing splits.
+        drop_blank: Whether training faces of a single grey value are left out.
+        drop_leaks: Whether training faces that also stand in val or test are left out.
+        balance: How the classes of the training split are balanced.
+        cap: With balance "cap", the number of faces per class name.
+        seed: Seed of splitting and balancing.
+    """
 
     on_bad_row: Literal["fail", "skip"]
     face: Literal["crop", "detect"]
@@ -95,7 +136,12 @@ class Prepare(Section):
 
 
 class Benchmark(Section):
-    """Which ways of loading to time."""
+    """Which data loaders to time.
+
+    Attributes:
+        workers: Numbers of DataLoader workers, each once; 0 loads in the main process.
+        batch_size: Faces per batch.
+    """
 
     workers: Annotated[list[Annotated[int, Field(ge=0, le=256)]], Field(min_length=1)]
     batch_size: Count
@@ -103,12 +149,20 @@ class Benchmark(Section):
     @model_validator(mode="after")
     def _workers_differ(self) -> "Benchmark":
         if len(set(self.workers)) < len(self.workers):
-            raise ValueError(f"has workers {self.workers}: each number once")
+            raise ValueError(f"has workers {self.workers}; list each number once")
         return self
 
 
 class Settings(Section):
-    """Where and how to run: no result changes but by roundings, and no stage depends on them."""
+    """Where and how to run. No stage depends on these values.
+
+    They change results by rounding errors at most.
+
+    Attributes:
+        device: "auto", "cpu", "mps", "cuda" or "cuda:<number>".
+        wandb: Mode of Weights & Biases.
+        storage: SQLAlchemy URL of the database that keeps the search.
+    """
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")]
     wandb: Literal["offline", "online", "disabled"]
@@ -116,14 +170,27 @@ class Settings(Section):
 
 
 class Model(Section):
-    """The network: its name in `fer.training.networks`, and a factor on its channels."""
+    """The network.
+
+    Attributes:
+        name: Its name in `fer.training.networks`.
+        width: Factor on its channels, above 0.
+    """
 
     name: Literal["compact", "deep", "mini-xception"]
     width: Annotated[float, Field(gt=0, le=32)]
 
 
 class Augment(Section):
-    """Strengths of the random changes, each drawn anew for each face."""
+    """Strengths of the augmentation, which is drawn anew for each face.
+
+    Attributes:
+        flip: Probability of a horizontal flip.
+        shift: Largest shift in pixels, in each direction.
+        rotation: Largest rotation in degrees, in each direction.
+        scale: Largest relative change of size; 0.08 is 92 % to 108 %.
+        contrast: Largest relative change of contrast; 0.2 is 80 % to 120 %.
+    """
 
     flip: Fraction = 0.0
     shift: Annotated[int, Field(ge=0, le=24)] = 0
@@ -133,7 +200,13 @@ class Augment(Section):
 
 
 class Distill(Section):
-    """How to learn from a teacher: its share of the loss, and how many views it is asked about."""
+    """Knowledge distillation from a teacher (Hinton et al. 2015, arXiv:1503.02531).
+
+    Attributes:
+        weight: Share of the distillation loss in the whole loss, 0 to 1.
+        temperature: Temperature of both softmaxes.
+        views: Number of augmented views per face for which the teacher's logits are computed.
+    """
 
     weight: Fraction = 0.0
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
@@ -141,7 +214,31 @@ class Distill(Section):
 
 
 class Train(Section):
-    """The recipe."""
+    """How a network is trained. params.yaml explains each value.
+
+    Attributes:
+        batch_size: Faces per step, over all processes.
+        optimizer: "sgd" (with Nesterov momentum) or "adamw".
+        lr: Highest learning rate of the schedule.
+        momentum: Momentum of SGD.
+        weight_decay: L2 penalty on convolution weights.
+        schedule: "one-cycle", "cosine" or "step".
+        warmup: Share of the steps in which the learning rate of one-cycle rises.
+        decay_start: Epoch from which "step" lowers the learning rate.
+        decay_every: Epochs between two such steps.
+        decay_rate: Factor of each such step.
+        label_smoothing: Share of the target that is spread over all classes.
+        input_sizes: Heights and widths of the faces in pixels, for equal shares of the epochs
+            (progressive resizing); the last one is 44.
+        augment: Strengths of the augmentation.
+        distill: Distillation, where there is a teacher.
+        qat_epochs: Epochs of quantization-aware fine-tuning at the end.
+        seed: Seed of weights, order and augmentation.
+        num_workers: DataLoader workers; 0 keeps all faces on the device.
+        precision: "auto", "bfloat16" or "float32".
+        deterministic: Whether a GPU gives the same bits in each run.
+        init: Random weights (`SCRATCH`), a model file, or the folder of a data set's models.
+    """
 
     batch_size: Annotated[Count, Field(ge=2)]
     optimizer: Literal["sgd", "adamw"]
@@ -155,63 +252,85 @@ class Train(Section):
     decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.9
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     # From 24 pixels on, the smallest maps of the networks have more than one.
-    sizes: Annotated[list[Annotated[int, Field(ge=24, le=INPUT_SIZE)]], Field(min_length=1)]
+    input_sizes: Annotated[list[Annotated[int, Field(ge=24, le=INPUT_SIZE)]], Field(min_length=1)]
     augment: Augment
     distill: Distill = Distill()
-    refine: Annotated[int, Field(ge=0)] = 0
+    qat_epochs: Annotated[int, Field(ge=0)] = 0
     seed: Seed = 0
     num_workers: Annotated[int, Field(ge=0, le=256)] = 0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     deterministic: bool = False
     init: Annotated[str, Field(min_length=1)] = SCRATCH
 
-    @field_validator("sizes")
+    @field_validator("input_sizes")
     @classmethod
     def _ends_at_full_size(cls, sizes: list[int]) -> list[int]:
         if sizes[-1] != INPUT_SIZE:
-            raise ValueError(f"ends with {sizes[-1]}: the last size is {INPUT_SIZE}, as in use")
+            raise ValueError(
+                f"ends with {sizes[-1]}; the last size must be {INPUT_SIZE}, as in prediction"
+            )
         return sizes
 
 
-class Recipe(Section):
-    """All that decides what a training run results in: the network, and how it is trained."""
+class TrainingConfig(Section):
+    """All that decides the result of a training run.
+
+    Attributes:
+        model: The network.
+        train: How it is trained.
+    """
 
     model: Model
     train: Train
 
     def get(self, name: str) -> Value:
-        """The parameter called `name`, such as "train.lr" or "model.width"."""
+        """Return the value of a parameter.
+
+        Args:
+            name: Its path, such as "train.lr" or "model.width".
+        """
         return reduce(getattr, name.split("."), self)
 
-    def changed(self, values: Mapping[str, Value]) -> "Recipe":
-        """The recipe with other values of the parameters named, which are checked.
+    def with_values(self, values: Mapping[str, Value]) -> "TrainingConfig":
+        """Return a copy with other values for some parameters.
 
-        >>> recipe.changed({"train.lr": 0.1, "train.augment.flip": 0.0})
+        Args:
+            values: New values by path, such as {"train.lr": 0.1, "train.augment.flip": 0.0}.
+
+        Raises:
+            pydantic.ValidationError: If a value is not allowed.
         """
         data = self.model_dump()
         for name, value in values.items():
             *section, last = name.split(".")
             reduce(getitem, section, data)[last] = value
-        return Recipe.model_validate(data)
+        return TrainingConfig.model_validate(data)
 
-    def names(self) -> list[str]:
-        """The parameters that a search may vary, as `get` takes them: all of a single value."""
+    def searchable(self) -> list[str]:
+        """Return the paths of the parameters that a search may vary: those of a single value."""
         sections = {
             **{"model": Model, "train": Train},
             **{"train.augment": Augment, "train.distill": Distill},
         }
-        every = [f"{path}.{name}" for path, one in sections.items() for name in one.model_fields]
-        # Trials have no teacher and are not refined, finals have seeds of their own, and the others
-        # change time, and no more than roundings.
-        without = (
-            *("train.distill.", "train.refine", "train.seed", "train.init"),
+        paths = [f"{path}.{name}" for path, part in sections.items() for name in part.model_fields]
+        # Trials have no teacher and no quantization-aware fine-tuning. The finals set the seed. The
+        # other parameters change the time, and results by rounding errors at most.
+        excluded = (
+            *("train.distill.", "train.qat_epochs", "train.seed", "train.init"),
             *("train.num_workers", "train.deterministic"),
         )
-        return [n for n in every if isinstance(self.get(n), Value) and not n.startswith(without)]
+        return [n for n in paths if isinstance(self.get(n), Value) and not n.startswith(excluded)]
 
 
 class Dimension(Section):
-    """Where the search looks for one parameter: between low and high, or among choices."""
+    """The values of one parameter that the search may draw.
+
+    Attributes:
+        low: Lower end of a range.
+        high: Upper end of a range.
+        log: Whether the range is drawn from on a logarithmic scale.
+        choices: Allowed values, in place of a range.
+    """
 
     low: int | float | None = None
     high: int | float | None = None
@@ -222,19 +341,23 @@ class Dimension(Section):
     def _range_or_choices(self) -> "Dimension":
         if self.choices is not None:
             if self.low is not None or self.high is not None or self.log:
-                raise ValueError("has choices, and so can have no low, high or log")
+                raise ValueError("has choices; remove low, high and log")
             if not self.choices:
                 raise ValueError("has no choices")
         elif self.low is None or self.high is None:
-            raise ValueError("takes low and high, or choices")
+            raise ValueError("needs low and high, or choices")
         elif self.low > self.high:
-            raise ValueError(f"has a low of {self.low}, above its high of {self.high}")
+            raise ValueError(f"has low {self.low} above high {self.high}; swap them")
         elif self.log and self.low <= 0:
-            raise ValueError(f"has a low of {self.low}: with log, it must be above 0")
+            raise ValueError(f"has low {self.low}; with log, it must be above 0")
         return self
 
     def including(self, value: Value) -> "Dimension":
-        """The same with `value` in it."""
+        """Return a copy that also contains a value.
+
+        Args:
+            value: The value of the baseline configuration.
+        """
         if self.choices is None:
             ends = {"low": min(self.low, value), "high": max(self.high, value)}
             return self.model_copy(update=ends)
@@ -244,7 +367,12 @@ class Dimension(Section):
 
 
 class Tune(Section):
-    """The search."""
+    """The hyperparameter search.
+
+    Attributes:
+        seed: Seed of the trials.
+        space: What each searched parameter may be, by path such as "train.lr".
+    """
 
     seed: Seed
     space: dict[str, Dimension]
@@ -258,19 +386,31 @@ class Tune(Section):
 
 
 class Quantize(Section):
-    """From float32 to int8, by the ranges that so many training faces show."""
+    """Static quantization to int8.
 
-    calibration: Literal["minmax", "entropy", "percentile"]
-    faces: Count
-    max_loss: Fraction
+    Attributes:
+        calibration_method: How ranges of activations follow from the calibration faces.
+        calibration_faces: Number of training faces that show these ranges.
+        max_accuracy_drop: Drop of val accuracy, 0 to 1, above which int8 gets a warning.
+        seed: Seed of the choice of calibration faces.
+    """
+
+    calibration_method: Literal["minmax", "entropy", "percentile"]
+    calibration_faces: Count
+    max_accuracy_drop: Fraction
     seed: Seed
 
 
 class Evaluate(Section):
-    """What to show of the test split."""
+    """How the test split is evaluated.
+
+    Attributes:
+        calibration_bins: Number of bins of the expected calibration error.
+        examples_seed: Seed of the choice of faces in the figure of explanations.
+    """
 
     calibration_bins: Count
-    shown_seed: Seed
+    examples_seed: Seed
 
 
 class Search(Section):
@@ -294,14 +434,26 @@ class Search(Section):
 
 
 class Timings(Section):
-    """How often to time each way to load faces, and each to run the models."""
+    """How often speeds are measured.
 
-    loaders: Count
-    runtimes: Count
+    Attributes:
+        loader_epochs: Epochs that are timed per data loader.
+        runtime_rounds: Rounds that are timed per runtime.
+    """
+
+    loader_epochs: Count
+    runtime_rounds: Count
 
 
 class Budget(Section):
-    """How long to train and search on a data set, and how often to time."""
+    """How long a data set is trained, searched and timed.
+
+    Attributes:
+        epochs: Epochs of the full training.
+        teacher_epochs: Epochs of the teacher; 0 trains without a teacher.
+        timings: How often speeds are measured.
+        search: How long the search is.
+    """
 
     epochs: Count
     teacher_epochs: Annotated[int, Field(ge=0)]
@@ -310,23 +462,26 @@ class Budget(Section):
 
 
 class AutoSearch(Search):
-    """A search whose epochs may follow from those of the training."""
+    """A search of params.yaml, whose epochs may be "auto"."""
 
     epochs: CountOrAuto
     final_epochs: CountOrAuto
 
 
 class AutoBudget(Budget):
-    """A budget of params.yaml, in which "auto" stands for what fits the size of the data set."""
+    """A budget of params.yaml, whose epochs may be "auto"."""
 
     epochs: CountOrAuto
     search: AutoSearch
 
     def resolve(self, faces: int) -> Budget:
-        """The budget for a training split of so many `faces`, with a number for each "auto".
+        """Return the budget with a number in place of each "auto".
 
-        Epochs: as many as pass 600,000 faces, but 20 to 100. A trial has a sixth of them, a
-        finalist a third.
+        Training gets as many epochs as pass 600,000 faces, but 20 to 100. A trial gets a sixth of
+        these epochs, a finalist a third.
+
+        Args:
+            faces: Number of training faces.
         """
         epochs = self.epochs
         if epochs == "auto":
@@ -348,7 +503,7 @@ class Params(Section):
     benchmark: Benchmark
     model: Model
     train: Train
-    teach: Recipe
+    teach: TrainingConfig
     tune: Tune
     quantize: Quantize
     evaluate: Evaluate
@@ -368,23 +523,25 @@ class Params(Section):
                 "and -; rename the folder"
             )
         if dataset in RESERVED:
-            raise ValueError(f"is {dataset!r}, which no data set can be called; rename the folder")
+            raise ValueError(f"is {dataset!r}, a reserved name; rename the folder")
         return dataset
 
     @field_validator("budget", mode="before")
     @classmethod
     def _sections_have_defaults(cls, budget: object) -> object:
         if not isinstance(budget, dict) or not isinstance(budget.get("default"), dict):
-            raise ValueError("has no section default, which holds for every data set")
+            raise ValueError("has no section default; add one with values for every data set")
         default = budget["default"]
         return {name: _merged(default, section) for name, section in budget.items()}
 
     @model_validator(mode="after")
     def _teacher_has_no_teacher(self) -> "Params":
         if self.teach.train.distill != Distill():
-            raise ValueError("teach.train.distill: the teacher learns from the labels alone")
+            raise ValueError("teach.train.distill: a teacher has no teacher; remove this section")
         if self.teach.train.init != SCRATCH:
-            raise ValueError("teach.train.init: the teacher starts from random weights")
+            raise ValueError(
+                "teach.train.init: the teacher starts from random weights; remove this line"
+            )
         return self
 
     @model_validator(mode="after")
@@ -406,40 +563,51 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _space_fits_recipe(self) -> "Params":
-        recipe = self.recipe
+    def _space_fits_baseline(self) -> "Params":
+        config = self.config
         for name, dimension in self.tune.space.items():
-            if name not in recipe.names():
-                known = ", ".join(recipe.names())
-                raise ValueError(f"tune.space.{name}: no such parameter to search; known: {known}")
-            own = recipe.get(name)
-            if dimension.choices is None and isinstance(own, str | bool):
-                raise ValueError(f"tune.space.{name} takes choices")
-            if dimension.log and not own > 0:
+            if name not in config.searchable():
+                names = ", ".join(config.searchable())
+                raise ValueError(f"tune.space.{name}: cannot be searched; choose among {names}")
+            baseline = config.get(name)
+            if dimension.choices is None and isinstance(baseline, str | bool):
+                raise ValueError(f"tune.space.{name}: needs choices, as {name} is no number")
+            if dimension.log and not baseline > 0:
                 raise ValueError(
-                    f"tune.space.{name} has log, but {name}, where the search starts, is {own}"
+                    f"tune.space.{name}: has log, but {name} is {baseline}; set {name} above 0"
                 )
             for value in dimension.choices or (dimension.low, dimension.high):
                 try:
-                    recipe.changed({name: value})
+                    config.with_values({name: value})
                 except ValidationError as error:
-                    raise ValueError(f"tune.space.{name}: {_say(error.errors()[0])}") from error
+                    raise ValueError(
+                        f"tune.space.{name}: {_format_error(error.errors()[0])}"
+                    ) from error
         return self
 
     @property
-    def recipe(self) -> Recipe:
-        """What the search starts from, and `train` trains."""
-        return Recipe(model=self.model, train=self.train)
+    def config(self) -> TrainingConfig:
+        """The baseline configuration: what stage train trains and the search starts from."""
+        return TrainingConfig(model=self.model, train=self.train)
 
     def budget_for(self, faces: int) -> Budget:
-        """The budget of the data set, for a training split of so many `faces`."""
+        """Return the budget of the data set that `dataset` names.
+
+        Args:
+            faces: Number of its training faces.
+        """
         return self.budget.get(self.dataset, self.budget["default"]).resolve(faces)
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
     """Read and check params.yaml.
 
-    Raises FerError naming each wrong key, its value and what is allowed.
+    Args:
+        path: The file.
+
+    Raises:
+        FerError: If the file cannot be read or a value is wrong. The message names each wrong key,
+            its value and what is allowed; for a key of an older version, its new name.
     """
     try:
         # YAML 1.2, as DVC reads it: for PyYAML, 1e-3 would be a string.
@@ -449,22 +617,40 @@ def load(path: Path = Path("params.yaml")) -> Params:
     try:
         return Params.model_validate(data)
     except ValidationError as error:
-        lines = dict.fromkeys(_say(one) for one in error.errors() if not _is_of_default(one, data))
+        errors = [one for one in error.errors() if not _is_inherited(one, data)]
+        renamed = {_new_name(one) for one in errors if one["type"] == "extra_forbidden"}
+        # A renamed parameter is missing under its new name, which is the same mistake.
+        lines = dict.fromkeys(
+            _format_error(one)
+            for one in errors
+            if not (one["type"] == "missing" and _path(one) in renamed)
+        )
         raise FerError(f"{path}: " + "; ".join(lines)) from error
 
 
 def save_budget(path: Path, budget: Budget) -> None:
-    """Write a budget as YAML, for DVC and for `load_budget`."""
+    """Write a budget as YAML, for DVC and for `load_budget`.
+
+    Args:
+        path: The file to write.
+        budget: The budget, with a number in place of each "auto".
+
+    Raises:
+        FerError: If the file cannot be written.
+    """
     yaml = YAML()
     with atomic_path(path) as temporary:
         yaml.dump(budget.model_dump(), temporary)
 
 
 def load_budget(dataset: str) -> Budget:
-    """Read the budget that stage `budget` wrote for a data set.
+    """Read the budget that stage `budget` wrote.
+
+    Args:
+        dataset: Name of the data set.
 
     Raises:
-        FerError: Where it is missing or damaged.
+        FerError: If the file is missing or damaged.
     """
     path = Path("metrics", dataset, "budget.yaml")
     try:
@@ -474,19 +660,27 @@ def load_budget(dataset: str) -> Budget:
         raise FerError(f"{path}: cannot be read ({reason}); run `dvc repro budget`") from error
 
 
-def home() -> Path:
-    """The repository: of an experiment in a temporary folder, the one that it was started from.
+def repository_root() -> Path:
+    """Return the folder of the repository.
 
-    What outlives a run (checkpoints, studies, W&B's files) belongs there.
+    An experiment in a temporary folder gets the repository that it was started from. Files that
+    outlive a run belong there: checkpoints, studies, the runs of W&B.
     """
     return Path(os.environ.get("DVC_ROOT", "."))  # set by DVC
 
 
-def update(path: Path, values: Mapping[str, Value]) -> list[str]:
-    """Write `values` (by names such as "train.augment.flip") into the file at `path`.
+def update_file(path: Path, values: Mapping[str, Value]) -> list[str]:
+    """Change some values in params.yaml and keep its comments and order.
 
-    Comments, order and all else stay as they are. Returns a line for each value that is another
-    than before.
+    Args:
+        path: The file.
+        values: New values by path, such as {"train.augment.flip": 0.0}.
+
+    Returns:
+        A line such as "train.lr: 0.1 -> 0.2" per value that differs from before.
+
+    Raises:
+        FerError: If the file cannot be written.
     """
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -505,8 +699,8 @@ def update(path: Path, values: Mapping[str, Value]) -> list[str]:
     return lines
 
 
-def _is_of_default(error: dict, data: dict) -> bool:
-    """Whether a data set's budget has the error only because it takes the value from default."""
+def _is_inherited(error: dict, data: dict) -> bool:
+    """Tell whether a data set's budget only inherits the error from `budget.default`."""
     top, name, *keys = (*error["loc"], None, None)[: max(2, len(error["loc"]))]
     if top != "budget" or name in (None, "default"):
         return False
@@ -519,14 +713,14 @@ def _is_of_default(error: dict, data: dict) -> bool:
 
 
 def _merged(default: object, section: object) -> object:
-    """`section` with what only `default` has, at every depth."""
+    """Fill `section` with the values that only `default` has, at every depth."""
     if not (isinstance(default, dict) and isinstance(section, dict)):
         return section
     return default | {key: _merged(default.get(key), value) for key, value in section.items()}
 
 
 def _fields(path: tuple) -> list[str]:
-    """Names of the parameters in the section at `path`."""
+    """Return the names of the parameters in the section at `path`."""
     section = Params
     for part in path:
         inner = get_args(section)  # of a dict: its values are the sections
@@ -534,22 +728,37 @@ def _fields(path: tuple) -> list[str]:
     return list(section.model_fields)
 
 
-def _say(error: dict) -> str:
-    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
+def _path(error: dict) -> str:
+    """Return the path of the parameter that an error is about, such as "train.lr"."""
+    return ".".join(str(part) for part in error["loc"] if part != "[key]")
+
+
+def _new_name(error: dict) -> str | None:
+    """Return the path that a parameter of an older version has now; None for other errors."""
+    key = _path(error)
+    budget = re.fullmatch(r"(budget\.[^.]+\.)(timings\..+)", key)
+    prefix, name = budget.groups() if budget else ("", key)
+    return prefix + _RENAMED[name] if name in _RENAMED else None
+
+
+def _format_error(error: dict) -> str:
+    key = _path(error)
     if error["type"] == "missing":
         return f"{key} is missing"
     if error["type"] == "extra_forbidden":
+        if new_name := _new_name(error):
+            return f"{key} is now called {new_name}; rename it"
         section = ".".join(map(str, error["loc"][:-1])) or "the file"
         known = ", ".join(_fields(error["loc"][:-1]))
-        return f"{key} is {_show(error['input'])}: no such parameter; {section} has {known}"
+        return f"{key} is {_shorten(error['input'])}: no such parameter; {section} has {known}"
     allowed = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{key} {allowed}" if key else allowed
-    return f"{key or 'the file'} is {_show(error['input'])}: {allowed[0].lower()}{allowed[1:]}"
+    return f"{key or 'the file'} is {_shorten(error['input'])}: {allowed[0].lower()}{allowed[1:]}"
 
 
-def _show(value: object) -> str:
-    """`value` in a few words: a file of a few lines can name one that has millions."""
+def _shorten(value: object) -> str:
+    """Return a short `repr`; YAML anchors can build a value of millions of items."""
     short = reprlib.Repr()
     short.maxlevel, short.maxother = 1, 60
     return short.repr(value)

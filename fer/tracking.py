@@ -1,4 +1,4 @@
-"""Weights & Biases: every run is logged, and no run fails because of it."""
+"""Log runs to Weights & Biases; its failures never end a run."""
 
 import logging
 import sys
@@ -9,27 +9,41 @@ from typing import Any
 
 import wandb
 
-from fer.params import home
+from fer.params import repository_root
 
-logging.raiseExceptions = False  # of W&B's own log, where the disk is full: a page for each line
+logging.raiseExceptions = False  # on a full disk, W&B's own log would print a traceback per line
 
 
 class Run:
-    """A run that is logged until the first failure, which is told in a line."""
+    """A run that is logged until the first failure, which gives a warning of one line."""
 
     def __init__(self) -> None:
         self._works = True
 
-    def log(self, figures: Mapping[str, float]) -> None:
-        """Log the figures of one step."""
-        self._attempt(lambda: wandb.log(dict(figures)))
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Log the metrics of one step.
+
+        Args:
+            metrics: Values by name.
+        """
+        self._attempt(lambda: wandb.log(dict(metrics)))
 
     def add_images(self, paths: Sequence[Path]) -> None:
-        """Show pictures with the run."""
+        """Log images, named by their files.
+
+        Args:
+            paths: The image files.
+        """
         self._attempt(lambda: wandb.log({p.stem: wandb.Image(str(p)) for p in paths}))
 
     def add_files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
-        """Keep files with the run, as an artifact such as ("fer2013", "model")."""
+        """Log files as an artifact.
+
+        Args:
+            name: Name of the artifact, such as "fer2013".
+            kind: Its type, such as "model".
+            paths: The files.
+        """
 
         def add() -> None:
             artifact = wandb.Artifact(name, kind)
@@ -47,26 +61,29 @@ class Run:
         except Exception as error:  # whatever it is, it must not end a training run
             self._works = False
             reason = str(error).strip().partition("\n")[0]
-            print(f"warning: not tracked by W&B: {reason}", file=sys.stderr)
+            print(f"warning: W&B logs no more of this run: {reason}", file=sys.stderr)
 
 
 @contextmanager
 def run(mode: str, name: str, config: Mapping[str, Any], group: str | None = None) -> Iterator[Run]:
-    """A W&B run for the block.
+    """Log the block as a run of W&B.
 
-    mode: "offline" (kept in `wandb/` of the repository, uploaded by `wandb sync`), "online" or
-        "disabled"
-    group: what W&B shows the run together with
+    Args:
+        mode: "offline" (kept in `wandb/` of the repository, uploaded by `wandb sync`), "online" or
+            "disabled".
+        name: Name of the run.
+        config: Its configuration.
+        group: Name of the group in which W&B shows it.
     """
-    tracked = Run()
-    tracked._attempt(
+    logged = Run()
+    logged._attempt(
         lambda: wandb.init(
             project="fer-pipeline",
             name=name,
             group=group,
             config=dict(config),
             mode=mode,
-            dir=home(),
+            dir=repository_root(),
             settings=wandb.Settings(
                 silent=True,
                 console="off",
@@ -77,8 +94,8 @@ def run(mode: str, name: str, config: Mapping[str, Any], group: str | None = Non
         )
     )
     try:
-        yield tracked
-    except Exception:  # not a stop by Ctrl-C: W&B notes by itself that the run broke off
-        tracked._attempt(lambda: wandb.finish(exit_code=1))
+        yield logged
+    except Exception:  # not KeyboardInterrupt: W&B marks an interrupted run by itself
+        logged._attempt(lambda: wandb.finish(exit_code=1))
         raise
-    tracked._attempt(wandb.finish)
+    logged._attempt(wandb.finish)

@@ -1,4 +1,4 @@
-"""Write what `tune` found to be better than the recipe into params.yaml."""
+"""Write the winner of the search into params.yaml, if it is better than the baseline."""
 
 from pathlib import Path
 
@@ -10,25 +10,25 @@ from fer.report.read import read_json
 def main() -> None:
     p = params.load()
     path = Path("metrics", p.dataset, "tune.json")
-    found = read_json(path)
-    winner = found["winner"]
+    results = read_json(path)
+    winner = results["winner"]
     if winner["trial"] == 0:
-        recipe, *others = found["finals"]
-        leads = (
-            ", ".join(f"{f['lead']:+.2%} (noise {f['noise']:.2%})" for f in others)
-            or "none was tried"
+        baseline, *trials = results["finals"]
+        gains = ", ".join(
+            f"{trial['gain']:+.2%} (two standard errors: {trial['two_standard_errors']:.2%})"
+            for trial in trials
         )
         raise FerError(
-            f"{path}: in the finals, no trial was better on val than the recipe's "
-            f"{recipe['mean']:.2%} by more than the noise: {leads}; params.yaml stays as it is"
+            f"{path}: no trial won the finals against the baseline's {baseline['mean']:.2%} on "
+            f"val: {gains or 'none took part'}; params.yaml stays as it is"
         )
-    before, after = (found[when]["val_new_accuracy"] for when in ("before", "after"))
+    before, after = (results[name]["val_unique_accuracy"] for name in ("before", "after"))
     if after < before:
         raise FerError(
-            f"{path}: trained in full, trial {winner['trial']} was not better on val ({after:.2%}, "
-            f"the recipe {before:.2%}); params.yaml stays as it is"
+            f"{path}: trained in full, trial {winner['trial']} is not better on val ({after:.2%}, "
+            f"the baseline {before:.2%}); params.yaml stays as it is"
         )
-    changed = params.update(Path("params.yaml"), winner["params"])
+    changed = params.update_file(Path("params.yaml"), winner["params"])
     print("\n".join(changed) or "params.yaml has the best parameters already")
 
 

@@ -1,11 +1,11 @@
-"""Compare with other packages whose weights come with them: one harness, each in its own process.
+"""Compare packages that bring their weights, in one harness with a process for each.
 
     python -m venv FER && FER/bin/pip install fer
     npm install --prefix JS @vladmandic/face-api @tensorflow/tfjs @tensorflow/tfjs-backend-wasm
     python -m scripts.compare --fer FER/bin/python --face-api JS
 
 prints the first columns of docs/comparison.md, from FER2013's test faces in data/fer2013/test. Each
-gets them as they are, 48 x 48 pixels, one after the other, with one thread.
+package gets the faces of 48 x 48 pixels one after the other, with one thread.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import numpy as np
 images = np.load(sys.argv[1])
 from fer import Recognizer
 recognizer = Recognizer(*sys.argv[2:], threads=1)
-def tell(image):
+def predict(image):
     return recognizer.predict(image, face=True)[0].probabilities
 """
 
@@ -38,21 +38,21 @@ import numpy as np
 images = np.load(sys.argv[1])
 from fer.fer import FER
 recognizer = FER()
-def tell(image):
+def predict(image):
     middle = (10, 10, len(image) - 20, len(image) - 20)  # to which it adds 10 pixels on each side
-    (found,) = recognizer.detect_emotions(np.dstack([image] * 3), [middle])
-    return found["emotions"]
+    (face,) = recognizer.detect_emotions(np.dstack([image] * 3), [middle])
+    return face["emotions"]
 """
 
 RUN = """
-tell(images[0])
+predict(images[0])
 print(json.dumps("first"), flush=True)
-found, seconds = [], []
+predictions, seconds = [], []
 for image in images:
     start = time.perf_counter()
-    found.append(tell(image))
+    predictions.append(predict(image))
     seconds.append(time.perf_counter() - start)
-print(json.dumps({"found": found, "ms": 1000 * float(np.median(seconds))}))
+print(json.dumps({"predictions": predictions, "ms": 1000 * float(np.median(seconds))}))
 """
 
 FACE_API = """
@@ -64,22 +64,23 @@ await tf.setBackend('wasm'); await tf.ready();
 const home = require.resolve('@vladmandic/face-api/package.json');
 await api.nets.faceExpressionNet.loadFromDisk(home.replace('package.json', 'model'));
 const bytes = fs.readFileSync(process.argv[2]); const side = 48;
-async function tell(at) {
+async function predict(at) {
   const grey = tf.tensor3d(new Uint8Array(bytes.buffer, bytes.byteOffset + at, side * side),
     [side, side, 1], 'int32');
   const image = tf.tile(grey, [1, 1, 3]);
-  const found = await api.nets.faceExpressionNet.predictExpressions(image);
+  const result = await api.nets.faceExpressionNet.predictExpressions(image);
   tf.dispose([grey, image]);
-  return Object.fromEntries(found.asSortedArray().map((e) => [e.expression, e.probability]));
+  return Object.fromEntries(result.asSortedArray().map((e) => [e.expression, e.probability]));
 }
 const start = bytes.length % (side * side);  // the header of NumPy's file
-await tell(start); console.log(JSON.stringify('first'));
-const found = [], ms = [];
+await predict(start); console.log(JSON.stringify('first'));
+const predictions = [], ms = [];
 for (let at = start; at < bytes.length; at += side * side) {
-  const begin = performance.now(); found.push(await tell(at)); ms.push(performance.now() - begin);
+  const begin = performance.now();
+  predictions.push(await predict(at)); ms.push(performance.now() - begin);
 }
 ms.sort((a, b) => a - b);
-console.log(JSON.stringify({ found, ms: ms[Math.floor(ms.length / 2)] }));
+console.log(JSON.stringify({ predictions, ms: ms[Math.floor(ms.length / 2)] }));
 """
 
 SIZE = """
@@ -105,19 +106,19 @@ print(sum(sizes.values()))
 """
 
 STEMS = ("ang", "disg", "fear", "hap", "sad", "surp", "neut")
-"""How the emotions begin in every package, in the order of FER2013's labels."""
+"""First letters of the emotions in every package, in the order of FER2013's labels."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--fer", type=Path, help="the Python of an environment with PyPI's fer")
     parser.add_argument("--face-api", type=Path, help="the folder of npm's packages")
-    parser.add_argument("--faces", type=int, help="as many only")
+    parser.add_argument("--faces", type=int, help="number of faces; all by default")
     arguments = parser.parse_args()
     test = faces.load(Path("data/fer2013/test"))
     count = arguments.faces or len(test)
     images, labels = np.asarray(test.images[:count]), np.asarray(test.labels[:count])
-    print("| | right | ms a face | seconds to the first answer | MB installed |")
+    print("| | accuracy | ms per face | seconds to the first prediction | MB installed |")
     print("| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         file, script = Path(folder) / "faces.npy", Path(folder) / "run.mjs"
@@ -131,25 +132,25 @@ def main() -> None:
             sizes["PyPI's fer"] = python_size(arguments.fer, "fer")
         if arguments.face_api:
             commands["@vladmandic/face-api"] = ["node", script, file, arguments.face_api.absolute()]
-            found = arguments.face_api.rglob("*")
+            files = arguments.face_api.rglob("*")
             sizes["@vladmandic/face-api"] = sum(
-                one.stat().st_size for one in found if one.is_file()
+                file.stat().st_size for file in files if file.is_file()
             )
         for name, command in commands.items():
-            answers, ms, first = run(command, folder)
-            right = np.mean([label_of(one) for one in answers] == labels)
-            row = (f"{right:.2%}", f"{ms:.2f}", f"{first:.1f}", f"{sizes[name] / 1e6:.0f}")
+            predictions, ms, first = run(command, folder)
+            accuracy = np.mean([label_of(emotions) for emotions in predictions] == labels)
+            row = (f"{accuracy:.2%}", f"{ms:.2f}", f"{first:.1f}", f"{sizes[name] / 1e6:.0f}")
             print(f"| {name} | {' | '.join(row)} |", flush=True)
 
 
 def python_size(python: str | Path, package: str) -> int:
-    """Bytes of a package and of all that it needs."""
+    """Return the bytes of a package and of its dependencies."""
     command = [str(python), "-c", SIZE, package]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def run(command: list, folder: str) -> tuple[list[dict[str, float]], float, float]:
-    """The emotions of each face, milliseconds a face, seconds from the start to the first."""
+    """Return the predictions, the ms per face, and the seconds to the first prediction."""
     start = time.perf_counter()
     errors = Path(folder) / "errors.txt"
     with errors.open("w") as file:
@@ -165,11 +166,11 @@ def run(command: list, folder: str) -> tuple[list[dict[str, float]], float, floa
     for line in process.stdout or ():
         if line.startswith('"first"'):
             first = time.perf_counter() - start
-        elif line.startswith('{"found"'):
+        elif line.startswith('{"predictions"'):
             result = json.loads(line)
     if process.wait() or result is None:
         raise FerError(f"{command[0]}: {errors.read_text().strip().splitlines()[-1]}")
-    return result["found"], result["ms"], first
+    return result["predictions"], result["ms"], first
 
 
 def label_of(emotions: dict[str, float]) -> int:

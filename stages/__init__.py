@@ -1,4 +1,7 @@
-"""The scripts of dvc.yaml; this runs before what they import, which takes seconds."""
+"""The scripts of dvc.yaml, one per stage.
+
+This file handles signals before the scripts import their libraries, which takes seconds.
+"""
 
 from fer.errors import stop_in_one_line
 

@@ -1,4 +1,4 @@
-"""Time the ways to load and augment the training split: seconds an epoch, for each worker count."""
+"""Measure the seconds per epoch of loading and augmenting, per number of DataLoader workers."""
 
 from pathlib import Path
 
@@ -13,21 +13,22 @@ def main() -> None:
     p = params.load()
     device = pick_device(p.settings.device)
     train, budget = faces.load(Path("data", p.dataset, "train")), params.load_budget(p.dataset)
-    rows = time_loaders(train, p.benchmark, budget.timings.loaders, device)
+    rows = time_loaders(train, p.benchmark, budget.timings.loader_epochs, device)
     table = tabulate(rows, p.benchmark.workers)
 
     best = fastest(rows, "per_batch")
-    speedup = {"over_per_face_at_its_best": round(fastest(rows, "per_face") / best, 1)}
+    speedup = {"over_fastest_per_face": round(fastest(rows, "per_face") / best, 1)}
     if 1 in p.benchmark.workers:
-        usual = fastest(rows, "per_face", workers=1)
-        speedup["over_per_face_at_1_worker"] = round(usual / best, 1)
+        single = fastest(rows, "per_face", workers=1)
+        speedup["over_per_face_with_1_worker"] = round(single / best, 1)
     report = {
         "dataset": p.dataset,
         "faces": len(train),
         "batch_size": p.benchmark.batch_size,
         "seconds_per_epoch": table,
         "faces_per_second": {
-            way: round(len(train) / fastest(rows, way)) for way in ("per_face", "per_batch")
+            method: round(len(train) / fastest(rows, method))
+            for method in ("per_face", "per_batch")
         },
         "speedup_of_per_batch": speedup,
         "machine": machine(device),

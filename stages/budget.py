@@ -1,4 +1,4 @@
-"""Settle how long to train and search on the data set, by params.yaml and its number of faces."""
+"""Compute how long to train and search, from params.yaml and the number of training faces."""
 
 from pathlib import Path
 

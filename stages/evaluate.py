@@ -1,4 +1,4 @@
-"""Judge each model on the test split, which no other stage reads."""
+"""Evaluate each model on the test split, which no other stage reads."""
 
 import sys
 from functools import partial
@@ -20,9 +20,9 @@ def main() -> None:
     p = params.load()
     data, models, plots = (Path(top, p.dataset) for top in ("data", "models", "plots"))
     train, val, test = (faces.load(data / split) for split in ("train", "val", "test"))
-    new = ~faces.is_in(test, train, val)
-    if not new.any():
-        raise FerError(f"{data}: every test face stands in the training split or in val too")
+    unique = ~faces.is_in(test, train, val)
+    if not unique.any():
+        raise FerError(f"{data}: every test face is also in train or val; add other test faces")
     networks = {
         name: checkpoint.load(models / f"{name}.pt", test.classes)[0]
         for name in ("baseline", "tuned")
@@ -31,47 +31,53 @@ def main() -> None:
         networks["teacher"], _ = checkpoint.load(models / "teacher" / "teacher.pt", test.classes)
     recognizers = {name: Recognizer(models / file, flip=False) for name, file in EXPORTED.items()}
     classifiers = {
-        name: partial(evaluation.probabilities, network) for name, network in networks.items()
+        name: partial(evaluation.predict_probabilities, network)
+        for name, network in networks.items()
     } | {name: recognizer.classify for name, recognizer in recognizers.items()}
 
     mirrored = np.ascontiguousarray(test.images[..., ::-1])
-    judged, class_rows, right = {}, [], {}
+    results, class_rows, predictions = {}, [], {}
     for name, classify in classifiers.items():
-        plain, flipped = classify(test.images), classify(mirrored)
-        predicted = plain.argmax(1)
-        right[name] = predicted == test.labels
-        judged[name] = {
-            way: scores.scores(found, test.labels, new, p.evaluate.calibration_bins)
-            for way, found in (("plain", plain), ("flip_averaged", (plain + flipped) / 2))
+        single_view, flipped = classify(test.images), classify(mirrored)
+        views = {"single_view": single_view, "flip_averaged": (single_view + flipped) / 2}
+        predictions[name] = single_view.argmax(1)
+        results[name] = {
+            view: scores.scores(output, test.labels, unique, p.evaluate.calibration_bins)
+            for view, output in views.items()
         }
-        print(f"{name}: {right[name].mean():.2%} of {len(test)} test faces", flush=True)
-        if name == "teacher":  # only there to compare with
+        accuracy = results[name]["single_view"]["accuracy"]
+        print(f"{name}: accuracy {accuracy:.2%} on {len(test)} test faces", flush=True)
+        if name not in EXPORTED:
             continue
-        rows = scores.per_class(predicted, test.labels, test.classes)
+        rows = scores.per_class(predictions[name], test.labels, test.classes)
         class_rows += [{"model": name} | row for row in rows]
-        pairs = scores.confusions(predicted, test.labels, test.classes)
+        pairs = scores.confusions(predictions[name], test.labels, test.classes)
         files.write_csv(plots / f"confusion_{name}.csv", pairs)
 
-    warning = recognizers["int8"].about["warning"]  # of stage quantize
+    warning = recognizers["int8"].metadata["warning"]  # of stage quantize
+    correct = {name: predicted == test.labels for name, predicted in predictions.items()}
     report = {
         "dataset": p.dataset,
-        "faces": {"test": len(test), "test_new": int(new.sum())},
+        "faces": {"test": len(test), "test_unique": int(unique.sum())},
         "parameters": {name: parameter_count(network) for name, network in networks.items()},
-        **judged,
+        **results,
         "warning": warning,
-        "int8_against_float32": scores.mcnemar(right["int8"], right["float32"]),
+        "int8_against_float32": {
+            "same_prediction": float((predictions["int8"] == predictions["float32"]).mean()),
+            **scores.mcnemar(correct["int8"], correct["float32"]),
+        },
     }
     files.write_json(Path("metrics", p.dataset, "evaluate.json"), report)
     files.write_csv(plots / "per_class.csv", class_rows)
-    shown = scores.examples(test, right["float32"], p.evaluate.shown_seed)
-    seen = recognizers["float32"].predict(list(test.images[shown]), face=True)
-    # Drawn here, as no other stage may read test faces.
+    examples = scores.examples(test, correct["float32"], p.evaluate.examples_seed)
+    predicted = recognizers["float32"].predict(list(test.images[examples]), face=True)
+    # Drawn here, because no other stage may read test faces.
     figures.explained(
         plots / "explained.png",
-        test[shown],
-        np.array([list(found[0].probabilities.values()) for found in seen]),
-        np.array([found[0].maps for found in seen]),
-        f"{p.dataset}: what float32 looked at",
+        test[examples],
+        np.array([list(face.probabilities.values()) for (face,) in predicted]),
+        np.array([face.maps for (face,) in predicted]),
+        f"{p.dataset}: class activation maps of float32 on test faces",
     )
     if warning:
         print(f"warning: {warning}", file=sys.stderr)

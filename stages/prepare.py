@@ -1,4 +1,4 @@
-"""Turn a data set into arrays: read and split it, clean and balance train, describe it."""
+"""Read a data set, split it, clean and balance train, and write arrays of faces."""
 
 import time
 from collections import Counter
@@ -13,13 +13,13 @@ from fer.machine import cores, cpu_name
 def main() -> None:
     p = params.load()
     folder, target = Path("data", "raw", p.dataset), Path("data", p.dataset)
-    # An experiment in a temporary folder has what git tracks; what the user brought is at home.
-    raw.link(params.home() / folder, folder)
+    # The folder of a temporary experiment holds only what git tracks; link the user's files to it.
+    raw.link(params.repository_root() / folder, folder)
     start = time.perf_counter()
     data = formats.read(folder, p.prepare)
     seconds = time.perf_counter() - start
-    rows = cleaning.train_rows(data.splits, p.prepare)
-    found = cleaning.report(data.splits)
+    rows = cleaning.select_train_rows(data.splits, p.prepare)
+    problems = cleaning.count_problems(data.splits)
 
     cleaned, sources = dict(data.splits), dict(data.sources)
     if rows is not None:
@@ -27,20 +27,20 @@ def main() -> None:
         sources["train"] = [data.sources["train"][row] for row in rows]
     for split, faces in cleaned.items():
         faces.save(target / split)
-        names = [faces.classes[label] for label in faces.labels]
-        listed = zip(sources[split], names, strict=True)
-        columns = ("picture", "class")
-        files.write_table(target / split / "pictures.csv", columns, listed)
-    left_out = ((one.source, one.reason, one.detail) for one in data.dropped)
-    files.write_table(target / "dropped.csv", ("picture", "reason", "detail"), left_out)
+        class_names = [faces.classes[label] for label in faces.labels]
+        picture_rows = zip(sources[split], class_names, strict=True)
+        path = target / split / "pictures.csv"
+        files.write_table(path, ("picture", "class"), picture_rows)
+    dropped_rows = ((face.source, face.reason, face.detail) for face in data.dropped)
+    files.write_table(target / "dropped.csv", ("picture", "reason", "detail"), dropped_rows)
     report = {
         "dataset": p.dataset,
         "format": data.format,
         "rows": sum(map(len, data.splits.values())) + len(data.dropped),
-        "dropped": dict(sorted(Counter(one.reason for one in data.dropped).items())),
+        "dropped": dict(sorted(Counter(face.reason for face in data.dropped).items())),
         "faces": {split: len(faces) for split, faces in cleaned.items()},
         "classes": {split: faces.counts() for split, faces in cleaned.items()},
-        **found,
+        **problems,
         "train_faces_before": len(data.splits["train"]),
     }
     timings = {"seconds_reading": round(seconds, 3), "cpu": cpu_name(), "cores": cores()}

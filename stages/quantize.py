@@ -1,4 +1,4 @@
-"""Export the better model to ONNX, in float32 and in int8, and compare the ways to run it."""
+"""Export the better model to ONNX, in float32 and int8, and compare the runtimes for it."""
 
 import shutil
 import sys
@@ -15,75 +15,87 @@ from fer.errors import FerError, exit_on_error
 from fer.machine import machine
 from fer.training import checkpoint
 
-PARITY = 1e-4
-"""How far a probability of the float32 graph may be from PyTorch's."""
+MAX_FLOAT32_DIFFERENCE = 1e-4
+"""Largest allowed difference between a probability of the float32 graph and PyTorch's."""
 
-INT8_DIFFERENCE = 0.05
-"""How far a probability of the int8 graph may be from float32's on average; it is some 0.003."""
+MAX_INT8_DIFFERENCE = 0.05
+"""Largest allowed mean difference between probabilities of int8 and float32; usual is 0.003."""
 
 
 def main() -> None:
     p = params.load()
     data, models = Path("data", p.dataset), Path("models", p.dataset)
     train, val = faces.load(data / "train"), faces.load(data / "val")
-    rounds = params.load_budget(p.dataset).timings.runtimes
-    here = machine()  # before the timing of PyTorch changes the number of threads
+    rounds = params.load_budget(p.dataset).timings.runtime_rounds
+    machine_info = machine()  # before the timing of PyTorch changes the number of threads
     candidates = {
         name: checkpoint.load(models / f"{name}.pt", train.classes)
         for name in ("baseline", "tuned")
     }
-    name = max(candidates, key=lambda n: candidates[n][1]["scores"]["val_new_accuracy"])
-    network, about = candidates[name]
-    print(f"{name} is exported: val {about['scores']['val_accuracy']:.2%}", flush=True)
-    some = np.random.default_rng(p.quantize.seed).permutation(len(train))[: p.quantize.faces]
-    calibration, method = train.images[np.sort(some)], p.quantize.calibration
+    model = max(candidates, key=lambda n: candidates[n][1]["scores"]["val_unique_accuracy"])
+    network, checkpoint_metadata = candidates[model]
+    print(f"exporting {model}: val {checkpoint_metadata['scores']['val_accuracy']:.2%}", flush=True)
+    order = np.random.default_rng(p.quantize.seed).permutation(len(train))
+    calibration = train.images[np.sort(order[: p.quantize.calibration_faces])]
+    method = p.quantize.calibration_method
 
-    with files.scratch(models) as folder:
-        float32, int8, usual, plain, published = (
+    with files.temporary_folder(models) as folder:
+        float32, int8, full_range, torch_float32, torch_int8 = (
             Path(folder, file)
-            for file in ("fer.onnx", "fer.int8.onnx", "usual.onnx", "fer.pt", "int8.pt")
+            for file in ("fer.onnx", "fer.int8.onnx", "full_range.onnx", "float32.pt", "int8.pt")
         )
         export.export(float32, network)
-        quantize.quantize(float32, usual, calibration, method, portable=False)
+        quantize.quantize(float32, full_range, calibration, method, portable=False)
         quantize.quantize(float32, int8, calibration, method)
         quantize.check_portable(int8)
-        known = {"dataset": p.dataset, "model": name, "licence": "see MODEL_CARD.md"}
+        metadata = {"dataset": p.dataset, "model": model, "licence": "see MODEL_CARD.md"}
         for file in (float32, int8):
-            export.describe(file, known, train.classes)
-        nothing, changed = quantize.quantize_published(network)
-        for file, weights in ((plain, network), (published, nothing)):  # for their sizes
-            torch.save(weights.state_dict(), file)
-        ways = {
-            "PyTorch": (plain, runtimes.by_torch(network)),
-            "PyTorch, published int8": (published, runtimes.by_torch(nothing)),
-            "ONNX Runtime": (float32, runtimes.by_onnx_runtime(float32)),
-            "ONNX Runtime, usual int8": (usual, runtimes.by_onnx_runtime(usual)),
-            "ONNX Runtime, our int8": (int8, runtimes.by_onnx_runtime(int8)),
-            "Recognizer": (float32, runtimes.by_recognizer(float32)),
-            "Recognizer, our int8": (int8, runtimes.by_recognizer(int8)),
-            "OpenVINO": (float32, runtimes.by_openvino(float32, "f32")),
-            "OpenVINO, bfloat16": (float32, runtimes.by_openvino(float32, "bf16")),
-            "OpenVINO, our int8": (int8, runtimes.by_openvino(int8, "f32")),
+            export.write_metadata(file, metadata, train.classes)
+        dynamic, changed = quantize.quantize_dynamic(network)
+        for file, module in ((torch_float32, network), (torch_int8, dynamic)):  # for their sizes
+            torch.save(module.state_dict(), file)
+        compared = {
+            "PyTorch, float32": (torch_float32, runtimes.torch_runtime(network)),
+            "PyTorch, dynamic int8": (torch_int8, runtimes.torch_runtime(dynamic)),
+            "ONNX Runtime, float32": (float32, runtimes.onnx_runtime(float32)),
+            "ONNX Runtime, int8 (full range)": (full_range, runtimes.onnx_runtime(full_range)),
+            "ONNX Runtime, int8": (int8, runtimes.onnx_runtime(int8)),
+            "Recognizer, float32": (float32, runtimes.recognizer_runtime(float32)),
+            "Recognizer, int8": (int8, runtimes.recognizer_runtime(int8)),
+            "OpenVINO, float32": (float32, runtimes.openvino_runtime(float32, "f32")),
+            "OpenVINO, bfloat16": (float32, runtimes.openvino_runtime(float32, "bf16")),
+            "OpenVINO, int8": (int8, runtimes.openvino_runtime(int8, "f32")),
         }
-        found = {way: runtimes.predict(maker, val.images) for way, (_, maker) in ways.items()}
-        parity = float(np.abs(found["PyTorch"] - found["ONNX Runtime"]).max())
-        if parity > PARITY:
-            raise FerError(f"{models}: fer.onnx would differ from {name}.pt by up to {parity:.1e}")
-        said = found["ONNX Runtime, our int8"] - found["ONNX Runtime"]
-        difference = float(np.abs(said).mean())
-        if difference > INT8_DIFFERENCE:
+        probabilities = {
+            name: runtimes.predict(factory, val.images) for name, (_, factory) in compared.items()
+        }
+        reference = probabilities["ONNX Runtime, float32"]
+        float32_difference = float(np.abs(probabilities["PyTorch, float32"] - reference).max())
+        if float32_difference > MAX_FLOAT32_DIFFERENCE:
             raise FerError(
-                f"{models}: fer.int8.onnx would differ from its float32 by {difference:.3f} on "
-                "average; try another quantize.calibration"
+                f"{models}/fer.onnx: would differ from {model}.pt by up to {float32_difference:.1e}"
+                " per probability; install the torch and onnxruntime that pyproject.toml names"
             )
-        accuracy = {way: float((found[way].argmax(1) == val.labels).mean()) for way in ways}
-        warning = quantize.loss_warning(
-            accuracy["ONNX Runtime"], accuracy["ONNX Runtime, our int8"], p.quantize.max_loss
+        int8_difference = float(np.abs(probabilities["ONNX Runtime, int8"] - reference).mean())
+        if int8_difference > MAX_INT8_DIFFERENCE:
+            raise FerError(
+                f"{models}/fer.int8.onnx: would differ from float32 by {int8_difference:.3f} per "
+                "probability; try another quantize.calibration_method"
+            )
+        accuracy = {
+            name: float((output.argmax(1) == val.labels).mean())
+            for name, output in probabilities.items()
+        }
+        warning = quantize.accuracy_drop_warning(
+            accuracy["ONNX Runtime, float32"],
+            accuracy["ONNX Runtime, int8"],
+            p.quantize.max_accuracy_drop,
         )
-        for file, way in ((float32, "ONNX Runtime"), (int8, "ONNX Runtime, our int8")):
-            scores = {"val_accuracy": accuracy[way]}
-            export.describe(file, known | {"scores": scores, "warning": warning}, train.classes)
-        rows = runtimes.compare(ways, found, val, rounds)
+        for file, precision in ((float32, "float32"), (int8, "int8")):
+            scores = {"val_accuracy": accuracy[f"ONNX Runtime, {precision}"]}
+            details = metadata | {"scores": scores, "warning": warning}
+            export.write_metadata(file, details, train.classes)
+        rows = runtimes.compare(compared, probabilities, val, rounds)
         for file in (float32, int8):
             with files.atomic_path(models / file.name) as temporary:
                 shutil.copyfile(file, temporary)
@@ -91,28 +103,28 @@ def main() -> None:
     report = {
         "dataset": p.dataset,
         "faces": {"calibration": len(calibration), "val": len(val)},
-        "model": name,
-        "parity_float32": round(parity, 7),
-        "difference_int8": round(difference, 5),
-        "published_int8": {
+        "model": model,
+        "max_difference_float32": round(float32_difference, 7),
+        "mean_difference_int8": round(int8_difference, 5),
+        "dynamic_int8": {
             "modules": len(list(network.modules())),
             "modules_changed": changed,
         },
         "warning": warning,
     }
     timings = {
-        "our_int8_against_float32": {
-            way: runtimes.ratios(rows, f"{way}, our int8", way)
-            for way in ("ONNX Runtime", "Recognizer")
+        "int8_over_float32": {
+            name: runtimes.ratios(rows, f"{name}, int8", f"{name}, float32")
+            for name in ("ONNX Runtime", "Recognizer")
         },
-        "machine": here | {name: version(name) for name in ("onnxruntime", "openvino")},
+        "machine": machine_info | {name: version(name) for name in ("onnxruntime", "openvino")},
     }
     metrics, plots = Path("metrics", p.dataset), Path("plots", p.dataset)
     files.write_json(metrics / "quantize.json", report)
     files.write_json(metrics / "timings" / "quantize.json", timings)
-    results = ("way", "bytes", "val_accuracy")
+    results = ("runtime", "bytes", "val_accuracy")
     files.write_csv(plots / "quantize.csv", [{k: row[k] for k in results} for row in rows])
-    speeds = ["way", *(k for k in rows[0] if k not in results)]
+    speeds = ["runtime", *(k for k in rows[0] if k not in results)]
     files.write_csv(plots / "runtimes.csv", [{k: row[k] for k in speeds} for row in rows])
     if warning:
         print(f"warning: {warning}", file=sys.stderr)

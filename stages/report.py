@@ -1,4 +1,4 @@
-"""Draw every figure, and write the headlines and the page that shows it all."""
+"""Draw every figure, and write the headline numbers and the HTML report."""
 
 from pathlib import Path
 
@@ -7,12 +7,11 @@ from fer.errors import exit_on_error
 from fer.report import figures, headlines, page
 from fer.report.read import read_json, read_table
 
-MODELS = ("baseline", "tuned", "float32", "int8")
 STAGES = ("prepare", "train", "tune", "quantize", "evaluate")
 TIMED = ("benchmark", "train", "tune", "quantize")
 TABLES = (
     *("classes", "intensity", "benchmark", "history", "history_tuned", "trials", "parameters"),
-    *("seconds", "quantize", "runtimes", "per_class"),
+    *("seconds", "quantize", "runtimes", "per_class", "confusion_float32", "confusion_int8"),
 )
 
 
@@ -20,13 +19,16 @@ def main() -> None:
     p = params.load()
     name, tops = p.dataset, ("data", "plots", "metrics", "models")
     data, plots, metrics, models = (Path(top, name) for top in tops)
-    found = {stage: read_json(metrics / f"{stage}.json") for stage in STAGES}
+    results = {stage: read_json(metrics / f"{stage}.json") for stage in STAGES}
     timings = {stage: read_json(metrics / "timings" / f"{stage}.json") for stage in TIMED}
     tables = {table: read_table(plots / f"{table}.csv") for table in TABLES}
-    confusions = {model: read_table(plots / f"confusion_{model}.csv") for model in MODELS}
     train = faces.load(data / "train")
-    tune, cores = found["tune"], timings["benchmark"]["machine"]["cores"]
+    steps = headlines.steps(results, tables["quantize"])
+    tune, cores = results["tune"], timings["benchmark"]["machine"]["cores"]
+    scales, log_scales = tune["scales"], tune["log_scales"]
+    float32, int8 = tables["confusion_float32"], tables["confusion_int8"]
 
+    figures.accuracy(plots / "accuracy.png", steps, name)
     figures.classes(plots / "classes.png", tables["classes"], name)
     figures.sample_faces(plots / "faces.png", train, name)
     figures.intensity(plots / "intensity.png", tables["intensity"], name)
@@ -34,24 +36,25 @@ def main() -> None:
     figures.history(plots / "history.png", tables["history"], tables["history_tuned"], name)
     figures.seconds(plots / "seconds.png", tables["seconds"], name)
     figures.trials(plots / "trials.png", tables["trials"], tune["importance"], name)
-    figures.parallel(plots / "parallel.png", tables["parameters"], tune["scales"], name)
-    figures.slices(plots / "slices.png", tables["parameters"], tune["scales"], name)
-    ways = tables["quantize"].merge(tables["runtimes"], on="way")
-    figures.quantization(plots / "quantize.png", ways, name)
-    figures.confusion(plots / "confusion.png", confusions, train.classes, name)
+    figures.parallel(plots / "parallel.png", tables["parameters"], scales, log_scales, name)
+    figures.slices(plots / "slices.png", tables["parameters"], scales, log_scales, name)
+    runtimes = tables["quantize"].merge(tables["runtimes"], on="runtime")
+    figures.quantization(plots / "quantize.png", runtimes, name)
+    figures.confusion(plots / "confusion.png", int8, train.classes, name)
     figures.per_class(plots / "per_class.png", tables["per_class"], name)
-    headline = headlines.headlines(found, tables["quantize"])
+    figures.int8_difference(plots / "int8.png", float32, int8, train.classes, name)
+    headline = headlines.headlines(results, tables["quantize"])
     speeds = headlines.speeds(timings, tables["runtimes"])
     files.write_json(Path("metrics", "headlines", f"{name}.json"), headline)
     files.write_json(Path("metrics", "speeds", f"{name}.json"), speeds)
-    vega = params.home() / "plots" / "vega.js"  # the same for all runs, and so no output
+    vega = params.repository_root() / "plots" / "vega.js"  # no output: the same for all runs
     if not vega.exists():
         page.write_vega(vega)
-    with tracking.run(p.settings.wandb, f"report-{name}", found) as run:
+    with tracking.run(p.settings.wandb, f"report-{name}", results) as run:
         run.log(headline | speeds)
         run.add_images(sorted(plots.glob("*.png")))
         run.add_files(name, "model", sorted(p for p in models.glob("*.*") if p.is_file()))
-    page.write(plots / "report.html", name, found, timings, ways)
+    page.write(plots / "report.html", name, steps, results, timings, runtimes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw the built-in faces, in Kaggle's format."""
+"""Draw the faces of the built-in sample and write them as a CSV in Kaggle's format."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Train the teacher: a larger network, of which `train` has a small one learn."""
+"""Train the teacher: a larger network, from whose logits stage `train` learns."""
 
 from functools import partial
 from pathlib import Path
@@ -14,26 +14,27 @@ from fer.training.networks import parameter_count
 
 def main() -> None:
     p = params.load()
-    distributed.refuse_several("teach")
+    distributed.require_single_process("teach")
     device = pick_device(p.settings.device)
     data, models = Path("data", p.dataset), Path("models", p.dataset, "teacher")
     metrics = Path("metrics", p.dataset)
     epochs = params.load_budget(p.dataset).teacher_epochs
-    files.write_json(models / "about.json", {"epochs": epochs})  # DVC warns of no file
+    # Without a teacher, this file keeps the folder from being empty, of which DVC would warn.
+    files.write_json(models / "metadata.json", {"epochs": epochs})
     if not epochs:
         (models / "teacher.pt").unlink(missing_ok=True)
         for folder in (metrics, metrics / "timings"):
             files.write_json(folder / "teach.json", {"dataset": p.dataset, "epochs": 0})
         return
     splits, track = runs.load(data), partial(tracking.run, p.settings.wandb)
-    given = (p.teach, splits.train, splits.new, epochs)
-    state = checkpoint_path(*given)
+    fit_arguments = (p.teach, splits.train, splits.val_unique, epochs)
+    resume_from = checkpoint_path(*fit_arguments)
     name = f"teach-{p.dataset}"
-    network, history = runs.run(track, name, *given, device, checkpoint=state)
-    network, scores = runs.finish(network, p.teach.train, splits)
+    network, history = runs.train(track, name, *fit_arguments, device, checkpoint=resume_from)
+    network, scores = runs.finetune_and_score(network, p.teach.train, splits)
     path, model = models / "teacher.pt", p.teach.model
-    about = {"classes": splits.train.classes, "dataset": p.dataset}
-    checkpoint.save(path, network, model, **about, scores=scores, history=history)
+    origin = {"classes": splits.train.classes, "dataset": p.dataset}
+    checkpoint.save(path, network, model, **origin, scores=scores, history=history)
     report = {
         "dataset": p.dataset,
         "epochs": len(history),
@@ -45,7 +46,7 @@ def main() -> None:
     timings = {"seconds_per_epoch": seconds_per_epoch(history), "machine": machine(device)}
     files.write_json(metrics / "teach.json", report)
     files.write_json(metrics / "timings" / "teach.json", timings)
-    state.unlink(missing_ok=True)
+    resume_from.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Train the recipe of params.yaml, keep the epoch that is best on new faces of val, refine it.
+"""Train the configuration of params.yaml, keep its best epoch, fine-tune it for int8.
 
-On several devices: `torchrun --nproc-per-node=2 -m stages.train`.
+The best epoch is the one with the highest accuracy on val faces that are not in train. To train in
+several processes: `torchrun --nproc-per-node=2 -m stages.train`.
 """
 
 from functools import partial
@@ -11,11 +12,11 @@ from fer.errors import exit_on_error
 from fer.machine import machine
 from fer.training import checkpoint, distributed, initial, runs
 from fer.training.clock import seconds, without_seconds
-from fer.training.fit import best_epoch, checkpoint_path, seconds_per_epoch, seconds_to
+from fer.training.fit import best_epoch, checkpoint_path, seconds_per_epoch, seconds_to_accuracy
 from fer.training.networks import parameter_count
 
 LEVELS = (0.5, 0.55, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.7, 0.8, 0.9)
-"""Accuracies on new faces of val: how long until the first epoch with each."""
+"""Accuracies on val without duplicates; the seconds until an epoch first reaches each are kept."""
 
 
 def main() -> None:
@@ -26,21 +27,23 @@ def main() -> None:
     models, teacher = Path("models", p.dataset), None
     if budget.teacher_epochs:
         teacher, _ = checkpoint.load(models / "teacher" / "teacher.pt", classes)
-    init = initial.load(p.recipe, classes)
-    given = (p.recipe, splits.train, splits.new, budget.epochs)
-    state = checkpoint_path(*given, teacher, init)
+    init = initial.load(p.config, classes)
+    fit_arguments = (p.config, splits.train, splits.val_unique, budget.epochs)
+    resume_from = checkpoint_path(*fit_arguments, teacher, init)
 
-    with distributed.group(p.settings.device) as device:
-        first = distributed.is_first()
-        track = partial(tracking.run, p.settings.wandb if first else "disabled")
-        run = partial(runs.run, track, f"train-{p.dataset}", *given, device)
-        network, history = run(checkpoint=state, teacher=teacher, init=init, quiet=not first)
-    if not first:
+    with distributed.process_group(p.settings.device) as device:
+        is_main = distributed.is_main_process()
+        track = partial(tracking.run, p.settings.wandb if is_main else "disabled")
+        train = partial(runs.train, track, f"train-{p.dataset}", *fit_arguments, device)
+        network, history = train(
+            checkpoint=resume_from, teacher=teacher, init=init, quiet=not is_main
+        )
+    if not is_main:
         return
-    network, scores = runs.finish(network, p.train, splits)
+    network, scores = runs.finetune_and_score(network, p.train, splits)
     path = models / "baseline.pt"
-    about = {"classes": classes, "dataset": p.dataset}
-    checkpoint.save(path, network, p.model, **about, scores=scores, history=history)
+    origin = {"classes": classes, "dataset": p.dataset}
+    checkpoint.save(path, network, p.model, **origin, scores=scores, history=history)
     report = {
         "dataset": p.dataset,
         "faces": splits.counts(),
@@ -52,7 +55,7 @@ def main() -> None:
     }
     timings = {
         "seconds_per_epoch": seconds_per_epoch(history),
-        "seconds_to_val_new_accuracy": seconds_to(history, LEVELS),
+        "seconds_to_val_unique_accuracy": seconds_to_accuracy(history, LEVELS),
         "machine": machine(device),
     }
     metrics = Path("metrics", p.dataset)
@@ -60,7 +63,7 @@ def main() -> None:
     files.write_json(metrics / "timings" / "train.json", timings)
     files.write_csv(plots / "history.csv", without_seconds(history))
     files.write_csv(plots / "seconds.csv", seconds(history))
-    state.unlink(missing_ok=True)  # another run of the same recipe may have been first
+    resume_from.unlink(missing_ok=True)  # it may be gone: two runs of one configuration share it
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Search from the recipe of params.yaml, train what is better in full, and say what was gained."""
+"""Search from the configuration of params.yaml and train the winner in full."""
 
 from functools import partial
 from pathlib import Path
@@ -11,50 +11,55 @@ from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import best_epoch, checkpoint_path
 from fer.tuning import finals
-from fer.tuning.search import Task, search
+from fer.tuning.search import SearchTask, search
 from fer.tuning.space import Space, Trial
 
 
 def main() -> None:
     p = params.load()
-    distributed.refuse_several("tune")
+    distributed.require_single_process("tune")
     device, budget = pick_device(p.settings.device), params.load_budget(p.dataset)
     plan = budget.search
     data, models, plots = (Path(top, p.dataset) for top in ("data", "models", "plots"))
     splits = runs.load(data)
     classes = splits.train.classes
-    network, before = checkpoint.load(models / "baseline.pt", classes)
-    init = initial.load(p.recipe, classes)
-    space = Space(p.recipe, p.tune)
-    task = Task(splits.train, splits.new, p.recipe, space, device, init)
+    network, baseline_metadata = checkpoint.load(models / "baseline.pt", classes)
+    init = initial.load(p.config, classes)
+    space = Space(p.config, p.tune)
+    task = SearchTask(splits.train, splits.val_unique, p.config, space, device, init)
     track = partial(tracking.run, p.settings.wandb, group=f"{p.dataset}-{task.key(plan.epochs)}")
     trials = search(task, p.dataset, plan, p.settings.storage, track)
 
-    final = partial(finals.train, task, seeds=plan.seeds, epochs=plan.final_epochs, track=track)
-    start = Trial(0, space.start, None)
-    recipe = final(start)
-    if recipe is None:
-        raise FerError("train.lr: the recipe diverges with another seed; try a lower one")
-    chosen = finals.finalists(task, trials, plan.finalists)
-    others = [done for trial in chosen if (done := final(trial))]
-    best = finals.winner(recipe, others)
-    better = p.recipe.changed(best.trial.values)
-    scores, history, state = before["scores"], before["history"], None
-    if best is recipe:
-        print("no trial was better than the recipe by more than the noise: it stays", flush=True)
+    train_final = partial(
+        finals.train, task, seeds=plan.seeds, epochs=plan.final_epochs, track=track
+    )
+    baseline_trial = Trial(0, space.baseline_values, None)
+    baseline = train_final(baseline_trial)
+    if baseline is None:
+        raise FerError(
+            f"train.lr is {p.train.lr}: the baseline diverges with another seed; try a lower one"
+        )
+    finalists = finals.finalists(task, trials, plan.finalists)
+    candidates = [final for trial in finalists if (final := train_final(trial))]
+    winner = finals.select_winner(baseline, candidates)
+    config = p.config.with_values(winner.trial.values)
+    scores, history = baseline_metadata["scores"], baseline_metadata["history"]
+    resume_from = None
+    if winner is baseline:
+        print("no trial is better by more than two standard errors: keep the baseline", flush=True)
     else:
-        print(f"trial {best.trial.place} is better by more than the noise: in full", flush=True)
+        print(f"trial {winner.trial.index} is better: train it in full", flush=True)
         teacher = None
         if budget.teacher_epochs:
             teacher, _ = checkpoint.load(models / "teacher" / "teacher.pt", classes)
-        given = (better, splits.train, splits.new, budget.epochs)
-        state = checkpoint_path(*given, teacher, init)
-        run = partial(runs.run, track, f"tuned-{p.dataset}", *given, device)
-        network, history = run(checkpoint=state, teacher=teacher, init=init)
-        network, scores = runs.finish(network, better.train, splits)
-    path, model = models / "tuned.pt", better.model
-    about = {"classes": classes, "dataset": p.dataset}
-    checkpoint.save(path, network, model, **about, scores=scores, history=history)
+        fit_arguments = (config, splits.train, splits.val_unique, budget.epochs)
+        resume_from = checkpoint_path(*fit_arguments, teacher, init)
+        train = partial(runs.train, track, f"tuned-{p.dataset}", *fit_arguments, device)
+        network, history = train(checkpoint=resume_from, teacher=teacher, init=init)
+        network, scores = runs.finetune_and_score(network, config.train, splits)
+    path, model = models / "tuned.pt", config.model
+    origin = {"classes": classes, "dataset": p.dataset}
+    checkpoint.save(path, network, model, **origin, scores=scores, history=history)
 
     report = {
         "dataset": p.dataset,
@@ -64,14 +69,15 @@ def main() -> None:
             "diverged": sum(trial.accuracy is None for trial in trials),
         },
         "epochs": {"trial": plan.epochs, "final": plan.final_epochs, "full": budget.epochs},
-        "seeds": [one.train.seed for one in finals.seeded(task, start, plan.seeds)],
-        "finals": [finals.summary(done, recipe) for done in (recipe, *others)],
-        "winner": {"trial": best.trial.place, "params": best.trial.values},
-        "before": before["scores"],
+        "seeds": [seeded.train.seed for seeded in finals.seeded(task, baseline_trial, plan.seeds)],
+        "finals": [finals.summary(final, baseline) for final in (baseline, *candidates)],
+        "winner": {"trial": winner.trial.index, "params": winner.trial.values},
+        "before": baseline_metadata["scores"],
         "after": scores,
         "best_epoch": best_epoch(history)["epoch"],
         "importance": space.importance(trials),
         "scales": space.scales(),
+        "log_scales": space.log_scales(),
     }
     metrics = Path("metrics", p.dataset)
     files.write_json(metrics / "tune.json", report)
@@ -83,11 +89,11 @@ def main() -> None:
     with track(f"tune-{p.dataset}", report) as run:
         for row in rows:
             run.log(row)
-    task.forget((p.recipe.changed(trial.values) for trial in trials), plan.epochs)
-    for trial in (start, *chosen):
-        task.forget(finals.seeded(task, trial, plan.seeds), plan.final_epochs)
-    if state:
-        state.unlink(missing_ok=True)
+    task.remove_checkpoints((p.config.with_values(trial.values) for trial in trials), plan.epochs)
+    for trial in (baseline_trial, *finalists):
+        task.remove_checkpoints(finals.seeded(task, trial, plan.seeds), plan.final_epochs)
+    if resume_from:
+        resume_from.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fer import params
 from fer.data import cleaning
-from fer.data.cleaning import balance, train_rows
+from fer.data.cleaning import balance, select_train_rows
 from fer.errors import FerError
 from fer.faces import Faces, is_in
 
@@ -57,17 +57,19 @@ def test_train_rows(faces):
     splits = {"train": faces[:50], "val": faces[50:60], "test": faces[60:]}
 
     def count(**changes):
-        return len(train_rows(splits, prepare.model_copy(update=changes)))
+        return len(select_train_rows(splits, prepare.model_copy(update=changes)))
 
-    assert train_rows(splits, prepare) is None  # all, as they are
-    assert train_rows(splits, prepare.model_copy(update={"drop_leaks": True})).tolist() == [
+    assert select_train_rows(splits, prepare) is None  # all, as they are
+    assert select_train_rows(splits, prepare.model_copy(update={"drop_leaks": True})).tolist() == [
         row for row in range(50) if row != 1
     ]
     assert count(drop_blank=True) == 49
     assert count(drop_leaks=True) == 49
     assert count(drop_blank=True, drop_leaks=True, balance="undersample") == 5 * 8
     assert count(balance="cap", cap={"Happy": 3}) == 43
-    with pytest.raises(FerError, match=r"prepare\.cap names Joy, but the classes are Angry"):
+    with pytest.raises(
+        FerError, match=r"prepare\.cap names Joy, which is no class; choose among Angry"
+    ):
         count(balance="cap", cap={"Joy": 3})
     splits["val"] = splits["train"][splits["train"].labels == 2]
     with pytest.raises(FerError, match="leave no training face of Fear"):
@@ -87,7 +89,7 @@ def test_report(faces):
         name: Faces(images[rows], faces.labels[rows], faces.classes)
         for name, rows in (("train", slice(0, 40)), ("val", slice(40, 60)), ("test", slice(60, 70)))
     }
-    assert cleaning.report(splits) == {
+    assert cleaning.count_problems(splits) == {
         "blank_faces": 1,
         "identical_groups": 3,
         "identical_groups_of_different_labels": 3,

@@ -147,7 +147,11 @@ def test_pipe_with_a_name_does_not_hang(folder):
 def test_empty_name_is_not_the_current_folder(run):
     for arguments in (("",), ("--video", ""), ("a.jpg", "--draw", "")):
         status, out, err = run("predict", *arguments)
-        assert (status, out, err) == (1, "", "error: a name is empty; the current folder is .\n")
+        assert (status, out, err) == (
+            1,
+            "",
+            "error: a file name is empty; write . for the current folder\n",
+        )
 
 
 def test_folder_that_cannot_be_read_does_not_end_the_rest(run, folder, tmp_path, monkeypatch):
@@ -166,7 +170,7 @@ def test_folder_that_cannot_be_read_does_not_end_the_rest(run, folder, tmp_path,
     assert (status, out) == (1, f"{folder / 'b.png'}: no face found\n")
     assert err.splitlines() == [
         f"error: {given[0]}: cannot be read: Permission denied",
-        f"error: {given[1]}: no images in this folder",
+        f"error: {given[1]}: holds no images; name another folder",
     ]
 
 
@@ -259,7 +263,7 @@ def test_error_names_its_file_once(run, tmp_path, monkeypatch):
     Image.new("LAB", (40, 40)).save("a", "TIFF")  # `a` stands in "an image" too
     _, _, err = run("predict", "a", "b")
     assert err.splitlines() == [
-        "error: a: an image of mode LAB cannot be made grey",
+        "error: a: the image has mode LAB; convert it to RGB or grey",
         "error: b: cannot be read: No such file or directory",
     ]
 
@@ -270,7 +274,7 @@ def test_small_faces_are_warned_of(run, tmp_path):
     status, out, err = run("predict", tmp_path / "large.png", tmp_path / "small.png", "--face")
     assert status == 0
     assert "at 0,3 to 23,26" in out  # the square that is looked at
-    assert err == "warning: faces of less than 24 pixels, whose emotions are guesses: 1\n"
+    assert err == "warning: 1 faces are under 24 pixels; their emotions are guesses\n"
 
 
 def test_drawn_as_people_see_it(run, tmp_path):
@@ -309,21 +313,19 @@ def test_drawn_folders_keep_their_structure(run, folder, tmp_path):
     ]
 
 
-def test_what_stands_beside_the_inputs_is_never_overwritten(run, folder):
+def test_files_beside_the_inputs_are_never_overwritten(run, folder):
     """`folder/a.jpg` is another photo than `folder/more/a.jpg`, as cameras begin anew to count."""
     (folder / "more").mkdir()
     shutil.copy(PHOTO, folder / "more" / "a.jpg")
     (folder / "a.jpg").write_bytes(b"another photo")
     status, out, err = run("predict", folder / "more", "--draw", folder)
     assert (status, out) == (1, "")
-    assert (
-        err == f"error: {folder}/a.jpg: is there already, beside what is read; name another place\n"
-    )
+    assert err == f"error: {folder}/a.jpg: exists in a folder with inputs; name another place\n"
     assert (folder / "a.jpg").read_bytes() == b"another photo"
     (folder / "links").mkdir()
     (folder / "links" / "a.jpg").symlink_to(PHOTO)
     status, _, err = run("predict", folder / "links", "--draw", folder)
-    assert (status, err.count("is there already")) == (1, 1)
+    assert (status, err.count("exists in a folder with inputs")) == (1, 1)
     for _ in range(2):  # a folder of drawings may be drawn again
         status, _, err = run("predict", folder / "more", "--draw", folder / "drawn")
         assert (status, err) == (0, "")
@@ -349,16 +351,19 @@ def test_inputs_are_never_overwritten(run, folder, tmp_path):
     status, _, err = run("predict", photo, folder / "b.png", "--draw", tmp_path / "several.png")
     assert (status, err) == (
         1,
-        f"error: {tmp_path}/several.png: of several images, --draw takes a folder\n",
+        f"error: {tmp_path}/several.png: is the name of a file; for several images, name a folder"
+        "\n",
     )
 
 
-def test_image_that_cannot_be_made_grey_does_not_end_a_folder(run, tmp_path):
+def test_image_that_cannot_be_converted_does_not_end_a_folder(run, tmp_path):
     Image.new("LAB", (40, 40)).save(tmp_path / "a.tif")
     Image.new("RGB", (40, 40)).save(tmp_path / "b.png")
     status, out, err = run("predict", tmp_path)
     assert (status, out) == (1, f"{tmp_path / 'b.png'}: no face found\n")
-    assert err == f"error: {tmp_path / 'a.tif'}: an image of mode LAB cannot be made grey\n"
+    assert (
+        err == f"error: {tmp_path / 'a.tif'}: the image has mode LAB; convert it to RGB or grey\n"
+    )
 
 
 def test_place_that_cannot_be_written_to(run, tmp_path):
@@ -397,20 +402,23 @@ def test_nothing_to_explain_is_said(run, folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        ((), "takes images, or --video, or --webcam"),
-        (("photo.jpg", "--webcam"), "takes images, or --video, or --webcam"),
+        ((), "takes images, --video or --webcam; give one of them"),
+        (("photo.jpg", "--webcam"), "takes images, --video or --webcam; give one of them"),
         (("photo.jpg",), "photo.jpg: cannot be read: No such file"),
         (("--video", "in.mp4"), "in.mp4: no such file"),
         (("--video", "broken.mp4"), "broken.mp4: is not a video"),
-        (("--video", "in.mp4", "--explain", "e.png"), "--explain is for images"),
-        (("empty",), "empty: no images in this folder"),
-        (("photo.jpg", "--draw", "out.txt"), "out.txt: an image is written as one of"),
+        (
+            ("--video", "in.mp4", "--explain", "e.png"),
+            "--explain: works for images only; give images",
+        ),
+        (("empty",), "empty: holds no images; name another folder"),
+        (("photo.jpg", "--draw", "out.txt"), "out.txt: is no name for an image; use one of"),
         (("photo.jpg", "--model", "m.onnx"), "m.onnx: no model here"),
     ],
 )
-def test_mistakes_are_one_line(run, tmp_path, monkeypatch, arguments, said):
+def test_mistakes_are_one_line(run, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.mp4").write_bytes(b"no video")
@@ -419,4 +427,4 @@ def test_mistakes_are_one_line(run, tmp_path, monkeypatch, arguments, said):
     assert out == ""
     assert err.count("\n") == 1
     assert err.startswith("error: ")
-    assert said in err
+    assert message in err

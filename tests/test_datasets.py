@@ -35,9 +35,9 @@ def emotions(project, dataset):
     photo = project / "photo.png"
     Image.fromarray(draw("Happy", np.random.default_rng(0))).save(photo)
     model = f"models/{dataset}/fer.int8.onnx"
-    said = run(project, "fer", "predict", "--face", "--json", "--model", model, str(photo))
-    assert said.returncode == 0, said.stderr
-    (face,) = json.loads(said.stdout)["faces"]
+    result = run(project, "fer", "predict", "--face", "--json", "--model", model, str(photo))
+    assert result.returncode == 0, result.stderr
+    (face,) = json.loads(result.stdout)["faces"]
     assert face["emotion"] == max(face["probabilities"], key=face["probabilities"].get)
     return face["probabilities"]
 
@@ -56,11 +56,11 @@ def test_own_faces_give_a_model_of_their_classes(project, dataset, write, classe
     raw = project / "data/raw" / dataset
     write(raw)
     before = layouts.contents(raw)
-    said = dvc(project, "exp", "run", "-S", f"dataset={dataset}", *options)
-    ran = [line for line in said.splitlines() if line.startswith("Running stage")]
+    message = dvc(project, "exp", "run", "-S", f"dataset={dataset}", *options)
+    ran = [line for line in message.splitlines() if line.startswith("Running stage")]
     assert ran == [f"Running stage '{stage}@{dataset}':" for stage in STAGES]
     if dataset == "nine":
-        assert "all weights but the head, which is new for 9 classes" in said
+        assert "all weights except the head, which is new for 9 classes" in message
     assert layouts.contents(raw) == before
 
     names = faces.load(project / "data" / dataset / "train").classes

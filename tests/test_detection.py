@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from test_recognizer import PHOTO
 
-from fer.predict.detection import Detector, overlap
+from fer.predict.detection import Detector, iou
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,9 @@ def middles(boxes):
 def test_alone_at_any_size(detector, height):
     page = Image.new("L", (1280, 1000), 128)
     page.paste(portrait(height), (100, 0))
-    found = middles(detector(np.asarray(page)))
+    actual = middles(detector(np.asarray(page)))
     scale = height / 600
-    np.testing.assert_allclose(found, [(100 + 275 * scale, 213 * scale)], atol=20 * scale)
+    np.testing.assert_allclose(actual, [(100 + 275 * scale, 213 * scale)], atol=20 * scale)
 
 
 @pytest.mark.parametrize("height", [480, 200])
@@ -36,9 +36,9 @@ def test_smaller_face_beside_a_large_one(detector, height):
     page = Image.new("L", (1280, 1000), 128)
     page.paste(portrait(1000), (0, 0))
     page.paste(portrait(height), (870, 200))
-    found = middles(detector(np.asarray(page)))
+    actual = middles(detector(np.asarray(page)))
     expected = [(458, 355), (870 + 0.458 * height, 200 + 0.355 * height)]
-    np.testing.assert_allclose(found, expected, atol=20)
+    np.testing.assert_allclose(actual, expected, atol=20)
 
 
 def test_small_faces(detector):
@@ -52,8 +52,8 @@ def test_small_faces(detector):
 
 
 def test_face_that_fills_the_picture(detector):
-    found = detector(np.asarray(portrait(600).crop((185, 125, 365, 305))))
-    np.testing.assert_allclose(found, [(0, 0, 180, 180)], atol=45)
+    actual = detector(np.asarray(portrait(600).crop((185, 125, 365, 305))))
+    np.testing.assert_allclose(actual, [(0, 0, 180, 180)], atol=45)
 
 
 def test_other_processes_may_get_one(detector):
@@ -65,7 +65,7 @@ def test_other_processes_may_get_one(detector):
 
 def test_overlap():
     others = np.array([[0, 0, 10, 5], [20, 0, 30, 5], [5, 5, 15, 15]])
-    np.testing.assert_allclose(overlap(np.array([0, 0, 10, 10]), others), [1 / 2, 0, 1 / 7])
+    np.testing.assert_allclose(iou(np.array([0, 0, 10, 10]), others), [1 / 2, 0, 1 / 7])
 
 
 def test_many_small_faces(detector):

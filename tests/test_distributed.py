@@ -1,4 +1,4 @@
-"""Training by two processes on the CPU, which torchrun starts."""
+"""Training in two processes of torchrun on the CPU."""
 
 import os
 import signal
@@ -16,21 +16,23 @@ from fer.training import distributed
 from fer.training.fit import fit
 
 ROOT = Path(__file__).parents[1]
-RECIPE = params.load(ROOT / "params.yaml").recipe.changed(
+CONFIG = params.load(ROOT / "params.yaml").config.with_values(
     {
-        # 70 faces: a last batch of 1, of which one of two processes has none.
+        # The last batch has one of the 70 faces, so one of the two processes has none.
         **{"model.width": 0.5, "train.batch_size": 23, "train.precision": "float32"},
-        # Low, as a higher one makes any rounding grow until the weights have nothing in common.
+        # A higher rate would amplify rounding errors until the weights have nothing in common.
         "train.lr": 0.003,
     }
 )
 EPOCHS = 3
 
 
-def train(folder, die=()):
-    """What each process does: train, and leave in `folder` what it ended with.
+def train(folder, killed_at=()):
+    """Train in one process and write its weights and history to `folder`.
 
-    die: (process, epoch) of one that is killed
+    Args:
+        folder: Where the checkpoint and the result are written.
+        killed_at: Rank of the process that is killed, and the epoch after which this happens.
     """
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (70, 48, 48), dtype=np.uint8)
@@ -38,12 +40,12 @@ def train(folder, die=()):
     rank = int(os.environ.get("RANK", 0))
 
     def on_epoch(history):
-        if (rank, len(history)) == die:
+        if (rank, len(history)) == killed_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with distributed.group("cpu") as device:
+    with distributed.process_group("cpu") as device:
         network, history = fit(
-            RECIPE,
+            CONFIG,
             faces,
             faces[:35],
             EPOCHS,
@@ -61,78 +63,80 @@ def torchrun(*command, cwd=ROOT, **environment):
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
         text=True,
-        timeout=280,  # less than what a process waits for one that is gone
+        timeout=280,  # seconds; shorter than the wait for a lost process
     )
 
 
-def by_two(folder, *arguments):
+def train_in_two_processes(folder, *arguments):
     return torchrun("--nproc-per-node=2", __file__, str(folder), *map(str, arguments))
 
 
-def end(folder, rank=0):
+def load_result(folder, rank=0):
+    """Return the weights and the history of a process."""
     return torch.load(folder / f"{rank}.end", weights_only=True)
 
 
-def figures(history):
+def metrics(history):
     return [
         [v for k, v in row.items() if not k.startswith("seconds") and k != "lr"] for row in history
     ]
 
 
-def assert_close(found, expected):
-    # Sums in another order: float32 rounding, which eleven steps let grow (measured 1e-4).
-    np.testing.assert_allclose(figures(found[1]), figures(expected[1]), atol=1e-3)
+def assert_close(result, expected):
+    # Sums in another order round differently in float32; eleven steps amplify it (measured 1e-4).
+    np.testing.assert_allclose(metrics(result[1]), metrics(expected[1]), atol=1e-3)
     for name, value in expected[0].items():
-        torch.testing.assert_close(found[0][name], value, atol=2e-3, rtol=2e-3, msg=name)
+        torch.testing.assert_close(result[0][name], value, atol=2e-3, rtol=2e-3, msg=name)
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone")
+def single_process_result(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("single")
     train(folder)
-    return end(folder)
+    return load_result(folder)
 
 
 pytestmark = pytest.mark.slow
 
 
-def test_two_processes_give_what_one_gives(tmp_path, alone):
-    result = by_two(tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert_close(end(tmp_path), alone)
-    ours, theirs = end(tmp_path, 0)[0], end(tmp_path, 1)[0]
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+def test_two_processes_train_the_same_network_as_one(tmp_path, single_process_result):
+    process = train_in_two_processes(tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert_close(load_result(tmp_path), single_process_result)
+    first, second = load_result(tmp_path, 0)[0], load_result(tmp_path, 1)[0]
+    assert all(torch.equal(first[name], second[name]) for name in first)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0.ckpt", "0.end", "1.end"]
 
 
-def test_dead_process_ends_all_and_all_go_on(tmp_path, alone):
-    result = by_two(tmp_path, 1, 2)
-    assert result.returncode != 0
+def test_killed_process_ends_all_and_the_next_start_resumes(tmp_path, single_process_result):
+    killed = train_in_two_processes(tmp_path, 1, 2)
+    assert killed.returncode != 0
     assert [p.name for p in tmp_path.iterdir()] == ["0.ckpt"]
-    again = by_two(tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert again.stdout.count("going on after epoch") == 1
-    assert_close(end(tmp_path), alone)
+    resumed = train_in_two_processes(tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.count("going on after epoch") == 1
+    assert_close(load_result(tmp_path), single_process_result)
 
 
 @pytest.mark.parametrize("stage", ["teach", "tune"])
-def test_stages_for_one_process_say_so(stage):
-    result = torchrun("--nproc-per-node=2", "-m", f"stages.{stage}")
-    assert result.returncode != 0
-    assert f"error: stages.{stage} is for one process, stages.train for several" in result.stderr
+def test_stages_for_one_process_refuse_several(stage):
+    process = torchrun("--nproc-per-node=2", "-m", f"stages.{stage}")
+    assert process.returncode != 0
+    message = f"error: torchrun: stages.{stage} runs in one process only; run `dvc repro {stage}`"
+    assert message in process.stderr
 
 
-def test_shares_are_all_of_the_batch_once(monkeypatch):
-    monkeypatch.setattr(distributed, "several", lambda: True)
+def test_slices_of_all_processes_cover_the_batch_once(monkeypatch):
+    monkeypatch.setattr(distributed, "is_distributed", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
     for count in (1, 2, 3, 7, 128):
-        shares = []
+        items = []
         for rank in range(3):
             monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
-            shares += range(count)[distributed.share(count)]
-        assert shares == list(range(count))
+            items += range(count)[distributed.local_slice(count)]
+        assert items == list(range(count))
 
 
 if __name__ == "__main__":
-    folder, *rest = sys.argv[1:]
-    train(Path(folder), tuple(map(int, rest)))
+    folder, *killed_at = sys.argv[1:]
+    train(Path(folder), tuple(map(int, killed_at)))

@@ -30,21 +30,21 @@ def labels(monkeypatch):
     return drawn
 
 
-def overlap(one, other):
+def iou(one, other):
     return all(max(one[i], other[i]) < min(one[i + 2], other[i + 2]) for i in (0, 1))
 
 
 def test_labels_of_a_crowd_do_not_cover_each_other(labels):
     crowd = [face_at(x, y, x + 45, y + 45) for y in (60, 130, 200) for x in range(10, 500, 40)]
     image = Image.new("RGB", (560, 300))
-    drawing.mark(image, crowd)
+    drawing.draw_boxes(image, crowd)
     assert len(labels) == len(crowd)
-    assert not [pair for pair in combinations(labels, 2) if overlap(*pair)]
+    assert not [pair for pair in combinations(labels, 2) if iou(*pair)]
 
 
 @pytest.mark.parametrize("box", [(-50, -50, 20, 20), (80, 80, 200, 200), (-9, -9, 109, 109)])
 def test_label_is_inside_the_image(labels, box):
-    drawing.mark(Image.new("L", (100, 100)), [face_at(*box)])
+    drawing.draw_boxes(Image.new("L", (100, 100)), [face_at(*box)])
     ((left, top, right, bottom),) = labels
     assert (left >= 0, top >= 0) == (True, True)
     assert (right <= 100, bottom <= 100) == (True, True)
@@ -53,6 +53,8 @@ def test_label_is_inside_the_image(labels, box):
 @pytest.mark.parametrize("count", [1, 2, 7, 60])
 def test_sheet_is_a_grid(count):
     face = face_at(0, 0, 48, 48)
-    sheet = drawing.explain([("a/long/way/to/a/folder/of/photo.jpg", face)] * count, CLASSES)
+    sheet = drawing.draw_explanations(
+        [("a/long/way/to/a/folder/of/photo.jpg", face)] * count, CLASSES
+    )
     assert sheet.width * sheet.height <= 2 * count * 320 * 204
     assert 1 / 2 <= sheet.width / sheet.height <= 2

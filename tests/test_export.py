@@ -19,7 +19,7 @@ from fer.params import Model
 from fer.predict.recognizer import Recognizer
 from fer.training import evaluation
 from fer.training.networks import NETWORKS, Network, build
-from fer.training.refining import refine
+from fer.training.qat import finetune
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,7 +72,7 @@ def classify(path, images):
 def test_float32_gives_what_pytorch_gives(network, float32, faces):
     for count in (1, 5, 70):
         images = faces.images[:count]
-        expected = evaluation.probabilities(network, images)
+        expected = evaluation.predict_probabilities(network, images)
         np.testing.assert_allclose(classify(float32, images), expected, atol=1e-5)
 
 
@@ -82,12 +82,12 @@ def test_float32_gives_what_pytorch_gives(network, float32, faces):
 def test_narrow_networks_are_exported_too(name, width, faces, tmp_path):
     network = trained(name, width, faces)
     export.export(tmp_path / "fer.onnx", network)
-    found = classify(tmp_path / "fer.onnx", faces.images)
-    expected = evaluation.probabilities(network, faces.images)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    actual = classify(tmp_path / "fer.onnx", faces.images)
+    expected = evaluation.predict_probabilities(network, faces.images)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
     int8 = quantized(tmp_path / "fer.onnx", faces)
     quantize.check_portable(int8)
-    assert np.abs(classify(int8, faces.images) - found).mean() < 0.05
+    assert np.abs(classify(int8, faces.images) - actual).mean() < 0.05
 
 
 def test_same_network_same_bytes_and_no_folder_of_ours(network, float32, tmp_path):
@@ -101,10 +101,13 @@ def test_same_network_same_bytes_and_no_folder_of_ours(network, float32, tmp_pat
 @pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
 def test_int8_is_close(network, float32, faces, method):
     path = quantized(float32, faces, method)
-    found, expected = classify(path, faces.images), evaluation.probabilities(network, faces.images)
+    actual, expected = (
+        classify(path, faces.images),
+        evaluation.predict_probabilities(network, faces.images),
+    )
     assert expected.max(1).mean() > 0.3  # far from 1/7 each
-    # Found: up to 0.0014. One layer whose weights are all 0 gives 0.004 (of Mini-Xception) to 0.28.
-    assert np.abs(found - expected).mean() < 0.01
+    # Measured: up to 0.0014. A layer with zero weights gives 0.004 (Mini-Xception) to 0.28.
+    assert np.abs(actual - expected).mean() < 0.01
 
 
 def test_int8_has_int8_weights_and_is_small(float32, faces):
@@ -137,9 +140,9 @@ def test_quick_input_changes_no_answer(float32, faces, monkeypatch, brightest, l
     steps = {node.op_type for node in onnx.load(path).graph.node}
     assert {"Cast", "Div"} - steps == left_out
     every_grey = np.random.default_rng(1).integers(0, 256, (20, 48, 48), dtype=np.uint8)
-    found = classify(path, every_grey)
-    monkeypatch.setattr(quantize, "_quicken_input", lambda path: None)
-    assert (classify(quantized(float32, seen), every_grey) == found).all()
+    actual = classify(path, every_grey)
+    monkeypatch.setattr(quantize, "_pad_input_channels", lambda path: None)
+    assert (classify(quantized(float32, seen), every_grey) == actual).all()
 
 
 class Plain(Network):
@@ -197,11 +200,11 @@ def test_quick_input_leaves_other_networks_right(other, quickened, faces, tmp_pa
         casts = sum(node.op_type == "Cast" for node in onnx.load(path).graph.node)
         return casts, ort.InferenceSession(path).run(["maps"], {"faces": white.images})[0]
 
-    casts, found = maps()
-    monkeypatch.setattr(quantize, "_quicken_input", lambda path: None)
+    casts, actual = maps()
+    monkeypatch.setattr(quantize, "_pad_input_channels", lambda path: None)
     plain_casts, expected = maps()
     assert (casts < plain_casts) == quickened
-    assert (found == expected).all()
+    assert (actual == expected).all()
 
 
 def test_int8_sums_do_not_overflow_on_this_processor(float32, faces):
@@ -241,17 +244,17 @@ def one_of_65(weights):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (one_of_65, "the sums of layer 1 can leave 16 bits"),
         (lambda weights: weights.astype(np.uint8), "layer 1 has no int8 weights"),
     ],
 )
-def test_one_wrong_layer_is_refused(float32, faces, change, said):
+def test_one_wrong_layer_is_refused(float32, faces, change, message):
     path = quantized(float32, faces)
     quantize.check_portable(path)
     spoil(path, change)
-    with pytest.raises(FerError, match=said):
+    with pytest.raises(FerError, match=message):
         quantize.check_portable(path)
 
 
@@ -274,18 +277,18 @@ def test_channel_without_weights_keeps_its_bias(faces, tmp_path):
         dead.last_conv.weight[3] = 1e-20
         dead.last_conv.bias[3] = 5.0
     export.export(tmp_path / "fer.onnx", dead)
-    found = classify(quantized(tmp_path / "fer.onnx", faces), faces.images)
-    expected = evaluation.probabilities(dead, faces.images)
-    assert np.abs(found - expected).mean() < 0.04
+    actual = classify(quantized(tmp_path / "fer.onnx", faces), faces.images)
+    expected = evaluation.predict_probabilities(dead, faces.images)
+    assert np.abs(actual - expected).mean() < 0.04
 
 
 def test_int8_holds_the_weights_of_a_refined_network(network, faces, tmp_path):
     options = params.load(ROOT / "params.yaml").train
-    refined = refine(network, faces, options.model_copy(update={"refine": 1}))
-    export.export(tmp_path / "fer.onnx", refined)
+    finetuned = finetune(network, faces, options.model_copy(update={"qat_epochs": 1}))
+    export.export(tmp_path / "fer.onnx", finetuned)
     graph = onnx.load(quantized(tmp_path / "fer.onnx", faces)).graph
     stored = [np.abs(numpy_helper.to_array(c).astype(int)) for c in graph.initializer]
-    for module in refined.modules():
+    for module in finetuned.modules():
         if isinstance(module, torch.nn.Conv2d):
             weight = module.weight.detach().abs()
             steps = (weight / weight.amax((1, 2, 3), keepdim=True) * 64).numpy()
@@ -296,16 +299,18 @@ def test_int8_holds_the_weights_of_a_refined_network(network, faces, tmp_path):
 
 
 def test_published_quantization_changes_nothing(network, faces):
-    nothing, changed = quantize.quantize_published(network)
+    nothing, changed = quantize.quantize_dynamic(network)
     assert changed == 0
     images = torch.tensor(faces.images)
-    assert torch.equal(evaluation.logits(nothing, images), evaluation.logits(network, images))
+    assert torch.equal(
+        evaluation.predict_logits(nothing, images), evaluation.predict_logits(network, images)
+    )
 
 
 def test_file_says_what_it_is(float32, faces):
-    export.describe(float32, {"dataset": "noise", "scores": {"val_accuracy": 0.5}}, CLASSES)
+    export.write_metadata(float32, {"dataset": "noise", "scores": {"val_accuracy": 0.5}}, CLASSES)
     onnx.checker.check_model(str(float32), full_check=True)
-    about = Recognizer(float32).about
+    about = Recognizer(float32).metadata
     assert about["classes"] == list(CLASSES)
     assert about["scores"] == {"val_accuracy": 0.5}
     assert about["dataset"] == "noise"
@@ -314,15 +319,15 @@ def test_file_says_what_it_is(float32, faces):
 
 def test_maps_have_the_logits_as_means(network, float32, faces):
     (maps,) = ort.InferenceSession(float32).run(["maps"], {"faces": faces.images})
-    logits = evaluation.logits(network, torch.tensor(faces.images)).numpy()
+    logits = evaluation.predict_logits(network, torch.tensor(faces.images)).numpy()
     np.testing.assert_allclose(maps.mean((2, 3)), logits, atol=1e-4)
 
 
 def test_loss_above_the_limit_is_told():
-    warning = quantize.loss_warning(0.66, 0.63, most=0.01)
-    assert warning == "int8 loses 3.00% of val accuracy, more than quantize.max_loss of 1.00%"
+    warning = quantize.accuracy_drop_warning(0.66, 0.63, limit=0.01)
+    assert warning == "int8 loses 3.00% of val accuracy, more than quantize.max_accuracy_drop 1.00%"
 
 
 def test_loss_within_the_limit_is_none():
-    assert quantize.loss_warning(0.66, 0.65, most=0.01) is None
-    assert quantize.loss_warning(0.66, 0.67, most=0.0) is None
+    assert quantize.accuracy_drop_warning(0.66, 0.65, limit=0.01) is None
+    assert quantize.accuracy_drop_warning(0.66, 0.67, limit=0.0) is None

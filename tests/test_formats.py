@@ -48,10 +48,10 @@ def refusal(folder, prepare=PREPARE):
     before = layouts.contents(folder)
     with pytest.raises(FerError) as error:
         formats.read(folder, prepare)
-    said = str(error.value)
-    assert said.isprintable()
+    message = str(error.value)
+    assert message.isprintable()
     assert layouts.contents(folder) == before
-    return said
+    return message
 
 
 def sizes(data):
@@ -91,8 +91,8 @@ def test_link_to_a_folder_above_is_not_followed(tmp_path):
 def test_nothing_left_says_what_was_left_out(tmp_path):
     fill(tmp_path, "happy", "sad")
     detect = PREPARE.model_copy(update={"face": "detect"})
-    said = refusal(tmp_path, detect)
-    assert "no face is left to train on; left out: 8 no face found" in said
+    message = refusal(tmp_path, detect)
+    assert "no face is left to train on (left out: 8 no face found); add others" in message
 
 
 @pytest.mark.parametrize("pack", ["zip", "gztar", "tar", "xztar"])
@@ -157,7 +157,7 @@ def test_numbers_are_sorted_as_numbers_and_named_by_classes_txt(tmp_path):
     fill(tmp_path, "10", "9", "1")
     assert read(tmp_path).classes == ("1", "9", "10")
     (tmp_path / "classes.txt").write_text("happy\nsad\n")
-    assert "classes.txt: names 2 classes, but there are 3: 1, 9, 10" in refusal(tmp_path)
+    assert "classes.txt: names 2 classes, but the data set has 3: 1, 9, 10" in refusal(tmp_path)
     (tmp_path / "classes.txt").write_text("happy\nsad\nangry\n")
     data = read(tmp_path)
     assert data.classes == ("happy", "sad", "angry")
@@ -173,52 +173,55 @@ def test_names_in_either_form_of_unicode_are_the_same(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("places", "said"),
+    ("places", "message"),
     [
         ((), "holds no data: put a folder of pictures for each class there, or Kaggle's fer2013"),
-        (("happy",), "all pictures lie in happy; the layout is a folder for each class"),
-        (("",), "all pictures lie in the folder itself"),
-        (("a/happy", "a/sad", "a"), "0.png lies in no class's folder; move it into one"),
-        (("train/happy", "train/sad", "sad"), "sad/0.png lies in no split, but others lie in"),
-        (("train/happy", "train/sad", "train"), "train/0.png lies in no class's folder; the lay"),
-        (("train/happy", "test/happy"), "has the class happy alone"),
+        (("happy",), "all pictures are in happy; make a folder for each class"),
+        (("",), "all pictures are in the folder itself"),
+        (("a/happy", "a/sad", "a"), "0.png is in no folder of a class; move it into one"),
+        (("train/happy", "train/sad", "sad"), "sad/0.png is in no split, but others are in"),
+        (
+            ("train/happy", "train/sad", "train"),
+            "train/0.png is in no folder of a class; move it to train/",
+        ),
+        (("train/happy", "test/happy"), "has one class only, happy"),
         (("train/Happy", "train/happy"), "the classes 'Happy' and 'happy' differ in case or blan"),
         (("happy", "hap py"), "the classes 'hap py' and 'happy' differ in case or blanks only"),
         (("test/happy", "test/sad"), "has test, but no train"),
         (("train/a", "train/b", "test/c"), "class c is in test (test/c/0.png), but not in train"),
-        (("train/images", "val/images"), "is in YOLO's layout"),
-        (("x/train/a", "x/train/b", "y/train/a", "y/train/b"), "train lies in x/train and y/tra"),
+        (("train/images", "val/images"), "has YOLO's layout"),
+        (("x/train/a", "x/train/b", "y/train/a", "y/train/b"), "train is in x/train and y/tra"),
     ],
 )
-def test_layout_that_cannot_be_read_is_one_line(tmp_path, places, said):
+def test_layout_that_cannot_be_read_is_one_line(tmp_path, places, message):
     fill(tmp_path, *places)
-    assert said in refusal(tmp_path)
+    assert message in refusal(tmp_path)
 
 
 def test_archive_beside_what_was_unpacked_from_it(tmp_path):
     fill(tmp_path / "faces", "happy", "sad")
     shutil.make_archive(str(tmp_path / "faces"), "zip", tmp_path / "faces")
-    assert "pictures lie in faces and faces.zip; leave one of them" in refusal(tmp_path)
+    assert "pictures are in faces and faces.zip; keep one of them" in refusal(tmp_path)
 
 
 def test_class_with_one_picture(tmp_path):
     fill(tmp_path, "happy", "sad")
     noise(tmp_path / "angry/only.png")
-    assert "class angry has one face (angry/only.png); each class needs two" in refusal(tmp_path)
+    assert "class angry has one face only (angry/only.png); add another one" in refusal(tmp_path)
 
 
 def test_too_many_classes(tmp_path):
     for number in range(257):
         noise(tmp_path / f"{number}" / "a.png")
-    assert "has 257 classes, and at most 256 are read" in refusal(tmp_path)
+    assert "has 257 classes; at most 256 are read" in refusal(tmp_path)
 
 
 def test_unreadable_picture(tmp_path):
     fill(tmp_path, "happy", "sad")
     (tmp_path / "happy/bad.png").write_bytes(b"no picture")
-    said = refusal(tmp_path)
-    assert f"{tmp_path}/happy/bad.png: is not an image" in said
-    assert said.endswith("skip such pictures with prepare.on_bad_row")
+    message = refusal(tmp_path)
+    assert f"{tmp_path}/happy/bad.png: is not an image" in message
+    assert message.endswith("skip such pictures with prepare.on_bad_row")
     (dropped,) = read(tmp_path, on_bad_row="skip").dropped
     assert (dropped.source, dropped.reason) == ("happy/bad.png", "unreadable")
 
@@ -227,7 +230,7 @@ def test_identical_pictures_of_two_classes_are_counted(tmp_path, capsys):
     fill(tmp_path, "happy", "sad", count=6)
     shutil.copy(tmp_path / "happy/0.png", tmp_path / "sad/same.png")
     data = read(tmp_path)
-    assert "warning: pictures that stand in two classes or more: 1\n" in capsys.readouterr().err
+    assert "warning: pictures that are in several classes: 1\n" in capsys.readouterr().err
     assert sum(sizes(data).values()) == 13
 
 
@@ -247,8 +250,8 @@ def test_other_files_are_counted(tmp_path, capsys):
     (tmp_path / "happy/notes.txt").write_text("words")
     (tmp_path / "happy/.DS_Store").write_text("")
     read(tmp_path)
-    said = "warning: files that are no pictures, and are not read: 1, such as happy/notes.txt\n"
-    assert said in capsys.readouterr().err
+    message = "warning: files that are no pictures and are not read: 1, such as happy/notes.txt\n"
+    assert message in capsys.readouterr().err
 
 
 def test_hard_links_in_a_tar_are_pictures(tmp_path):
@@ -278,7 +281,7 @@ def test_archives_in_a_folder_are_no_classes(tmp_path):
     for name in ("a", "b"):
         fill(tmp_path / "in" / name, "happy", "sad")
         shutil.make_archive(str(tmp_path / "out/dl" / name), "zip", tmp_path / "in" / name)
-    assert "pictures lie in dl/a.zip and dl/b.zip; leave one" in refusal(tmp_path / "out")
+    assert "pictures are in dl/a.zip and dl/b.zip; keep one" in refusal(tmp_path / "out")
 
 
 def test_numbers_that_are_written_twice(tmp_path):
@@ -295,7 +298,7 @@ def test_file_name_that_is_not_utf8(tmp_path):
 def test_val_that_is_in_train_as_a_whole(tmp_path):
     fill(tmp_path, "train/happy", "train/sad", "val/happy")
     shutil.copytree(tmp_path / "train", tmp_path / "test")
-    assert "every face of test is in train too; add some others" in refusal(tmp_path)
+    assert "every face of test is also in train; add other ones" in refusal(tmp_path)
 
 
 def test_val_is_cut_without_faces_of_the_given_test(tmp_path):
@@ -328,7 +331,7 @@ def tar_of_links(folder, *links):
 
 
 @pytest.mark.parametrize(
-    ("name", "target", "said"),
+    ("name", "target", "message"),
     [
         ("happy/x.png", "nothing", "cannot be read"),
         ("notes.txt", "nothing", "faces: cannot be read"),
@@ -337,8 +340,8 @@ def tar_of_links(folder, *links):
         (b"happy/\xff.png".decode(errors="surrogateescape"), "./sad/0.png", "is not in UTF-8"),
     ],
 )
-def test_link_in_a_tar_that_is_wrong(tmp_path, name, target, said):
-    assert said in refusal(tar_of_links(tmp_path, (name, target)))
+def test_link_in_a_tar_that_is_wrong(tmp_path, name, target, message):
+    assert message in refusal(tar_of_links(tmp_path, (name, target)))
 
 
 def test_two_files_of_one_name_in_a_zip(tmp_path):
@@ -395,8 +398,8 @@ def test_cut_is_stratified_and_keeps_identical_faces_together(seed, sizes, repea
     order = np.random.default_rng(seed).permutation(len(labels) * repeats)
     rows = np.tile(np.arange(len(labels)), repeats)[order]
     faces = Faces(images[rows], labels[rows], tuple(map(str, range(len(sizes)))))
-    sides = splitting.cut(faces, shares, seed)
-    assert (sides == splitting.cut(faces, shares, seed)).all()
+    sides = splitting.assign_splits(faces, shares, seed)
+    assert (sides == splitting.assign_splits(faces, shares, seed)).all()
     where = {}
     for digest, side in zip(digests(faces), sides, strict=True):
         assert where.setdefault(digest, side) == side
@@ -447,7 +450,7 @@ def test_table_with_splits_relative_to_its_own_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("all/9.png,sad", "labels.csv: line 8: there is no picture 'all/9.png'"),
         ("all/0.png,sad", "labels.csv: line 8: lists 'all/0.png' again, as line 2 does"),
@@ -455,26 +458,26 @@ def test_table_with_splits_relative_to_its_own_folder(tmp_path):
         ("all/6.png,", "labels.csv: line 8: has no label"),
     ],
 )
-def test_line_of_a_table_that_is_wrong(tmp_path, line, said):
+def test_line_of_a_table_that_is_wrong(tmp_path, line, message):
     lines = listed(tmp_path)
     noise(tmp_path / "all/6.png")
-    assert said in refusal(table(tmp_path, *lines, line))
+    assert message in refusal(table(tmp_path, *lines, line))
 
 
 @pytest.mark.parametrize(
-    ("header", "mark", "said"),
+    ("header", "mark", "message"),
     [
-        ("path,label", ";", "columns are not separated by commas; separate them so"),
+        ("path,label", ";", "columns are not separated by commas; save it with commas"),
         ("path,label", "\t", "columns are not separated by commas"),
         ("path,label,Usage", ",", "has a column usage; call it split"),
         ("path,label,partition", ",", "has a column partition; call it split"),
-        ("path,label,label", ",", "has two columns label; leave one of them"),
+        ("path,label,label", ",", "has two columns label; keep one of them"),
     ],
 )
-def test_table_that_is_written_otherwise(tmp_path, header, mark, said):
+def test_table_that_is_written_otherwise(tmp_path, header, mark, message):
     lines = [line + ",train" * (header.count(",") - 1) for line in listed(tmp_path)]
     table(tmp_path, *(line.replace(",", mark) for line in lines), header=header.replace(",", mark))
-    assert said in refusal(tmp_path)
+    assert message in refusal(tmp_path)
 
 
 def test_blanks_and_quotes_of_a_table(tmp_path):
@@ -484,31 +487,31 @@ def test_blanks_and_quotes_of_a_table(tmp_path):
 
 
 def test_label_that_is_no_name(tmp_path):
-    said = refusal(table(tmp_path, *listed(tmp_path), "all/0.png," + "7" * 5000))
-    assert "lists 'all/0.png' again" in said
+    message = refusal(table(tmp_path, *listed(tmp_path), "all/0.png," + "7" * 5000))
+    assert "lists 'all/0.png' again" in message
     lines = [line.replace("sad", "7" * 5000) for line in listed(tmp_path)]
-    assert "has 5000 characters, and at most 100 are read" in refusal(table(tmp_path, *lines))
+    assert "has 5000 characters; shorten it to 100" in refusal(table(tmp_path, *lines))
 
 
 def test_pictures_that_a_table_does_not_list_are_counted(tmp_path, capsys):
     lines = listed(tmp_path, 12)
     noise(tmp_path / "all/more.png")
     read(table(tmp_path, *lines))
-    said = "warning: pictures without a label, which are not read: 1, such as all/more.png\n"
-    assert said in capsys.readouterr().err
+    message = "warning: pictures without a label, which are not read: 1, such as all/more.png\n"
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("splits", "said"),
+    ("splits", "message"),
     [
-        (("train", "train", "dev-test"), "line 4: split is 'dev-test', not train, val or test"),
+        (("train", "train", "dev-test"), "line 4: split is 'dev-test'; write train, val or test"),
         (("train", "", "train"), "line 3: has no split, but other lines have"),
         (("test", "test", "test"), "has test, but no train"),
     ],
 )
-def test_splits_of_a_table(tmp_path, splits, said):
+def test_splits_of_a_table(tmp_path, splits, message):
     lines = [f"{line},{split}" for line, split in zip(listed(tmp_path, 3), splits, strict=True)]
-    assert said in refusal(table(tmp_path, *lines, header="path,label,split"))
+    assert message in refusal(table(tmp_path, *lines, header="path,label,split"))
 
 
 def test_rafdb(tmp_path):
@@ -530,8 +533,8 @@ def test_rafdb(tmp_path):
     (tmp_path / "Image/aligned/train_00000_aligned.jpg").unlink()
     assert "Image/original/train_00000.jpg" in read(tmp_path).sources["train"]
     original.unlink()
-    said = refusal(tmp_path)
-    assert "line 1: there is no picture train_00000_aligned.jpg or train_00000.jpg" in said
+    message = refusal(tmp_path)
+    assert "line 1: there is no picture train_00000_aligned.jpg or train_00000.jpg" in message
 
 
 # -- FER+ ------------------------------------------------------------------------------------------
@@ -558,7 +561,7 @@ def votes(**counts):
 )
 def test_votes_become_labels_as_in_the_paper(cast, majority, shares):
     np.testing.assert_allclose(ferplus.majority(votes(**cast)), votes(**{majority: 1}))
-    np.testing.assert_allclose(ferplus.shares(votes(**cast)), votes(**shares))
+    np.testing.assert_allclose(ferplus.vote_shares(votes(**cast)), votes(**shares))
 
 
 def test_ferplus_by_majority_and_soft(tmp_path):
@@ -567,12 +570,12 @@ def test_ferplus_by_majority_and_soft(tmp_path):
     assert hard.classes == ferplus.CLASSES
     assert {one.reason for one in hard.dropped} == {"no face"}
     assert len(hard.dropped) + sum(sizes(hard).values()) == 84
-    assert hard.splits["train"].shares is None
-    shares = soft.splits["train"].shares
+    assert hard.splits["train"].soft_labels is None
+    shares = soft.splits["train"].soft_labels
     np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-6)
     np.testing.assert_allclose(np.unique(shares.round(3)), [0, 0.3, 0.7], rtol=1e-6)
     assert (shares.argmax(1) == soft.splits["train"].labels).all()
-    assert soft.splits["val"].shares is None
+    assert soft.splits["val"].soft_labels is None
     np.testing.assert_array_equal(soft.splits["test"].labels, hard.splits["test"].labels)
 
 
@@ -604,9 +607,9 @@ def test_ferplus_whose_rows_are_not_those_of_the_csv(tmp_path):
     path.write_text("\n".join([header, first.replace("Training", "PublicTest"), *rows]))
     assert "line 2: Usage is Training, but PublicTest in fer2013new.csv" in refusal(tmp_path)
     path.write_text("\n".join([header, first + ",1", *rows]))
-    assert "fer2013new.csv: line 2: has not 10 numbers of votes" in refusal(tmp_path)
+    assert "fer2013new.csv: line 2: has no 10 numbers of votes" in refusal(tmp_path)
     (tmp_path / "fer2013.csv").unlink()
-    assert "needs FER2013's CSV and one file of votes" in refusal(tmp_path)
+    assert "FER+ needs one CSV of FER2013 and one file of votes" in refusal(tmp_path)
 
 
 # -- all of them -----------------------------------------------------------------------------------
@@ -653,10 +656,12 @@ def test_adding_a_format_takes_one_entry(tmp_path, monkeypatch):
 
 def test_nothing_that_is_known_names_what_was_found(tmp_path):
     (tmp_path / "table.csv").write_text("a,b,c\n1,2,3\n")
-    said = refusal(tmp_path)
-    assert said.startswith(f"{tmp_path} holds no data that is recognized (found table.csv): put a")
-    assert "https://www.kaggle.com/" in said
-    assert "`dataset: sample` in params.yaml" in said
+    message = refusal(tmp_path)
+    assert message.startswith(
+        f"{tmp_path} holds no data that is recognized (found table.csv): put a"
+    )
+    assert "https://www.kaggle.com/" in message
+    assert "`dataset: sample` in params.yaml" in message
 
 
 @pytest.mark.skipif(not (SHARED / "fer2013.xz").exists(), reason="needs the real FER2013")

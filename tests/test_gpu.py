@@ -1,4 +1,4 @@
-"""What is different on a GPU; needs one."""
+"""Training on a GPU; skipped on a machine without one."""
 
 import gc
 from contextlib import nullcontext
@@ -18,7 +18,7 @@ from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import fit
 from fer.training.networks import build
-from fer.training.refining import refine
+from fer.training.qat import finetune
 from fer.training.step import CapturedStep
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -26,11 +26,11 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 ROOT = Path(__file__).parents[1]
 GPU = torch.device("cuda")
 GPU_0 = torch.device("cuda", 0)
-RECIPE = params.load(ROOT / "params.yaml").recipe.changed({"model.width": 0.5})
+CONFIG = params.load(ROOT / "params.yaml").config.with_values({"model.width": 0.5})
 
 
 @pytest.fixture
-def many():
+def many_faces():
     """1,000 faces of noise."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (1000, 48, 48), dtype=np.uint8)
@@ -38,82 +38,90 @@ def many():
 
 
 def train(faces, device=GPU, epochs=4, **values):
-    recipe = RECIPE.changed({f"train.{name}": value for name, value in values.items()})
+    config = CONFIG.with_values({f"train.{name}": value for name, value in values.items()})
     network, history = fit(
-        recipe, faces, faces[:100], epochs, device, on_epoch=lambda history: None
+        config, faces, faces[:100], epochs, device, on_epoch=lambda history: None
     )
     return network, without_seconds(history)
 
 
-def differing(a, b):
-    a, b = (one.state_dict() for one in (a, b))
-    return [name for name in a if not torch.equal(a[name], b[name])]
+def differing_weights(network, other_network):
+    """Return the names of the weights that differ."""
+    weights, other_weights = network.state_dict(), other_network.state_dict()
+    return [name for name in weights if not torch.equal(weights[name], other_weights[name])]
 
 
 @pytest.mark.parametrize("name", ["compact", "deep", "mini-xception"])
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
-def test_deterministic_training_gives_the_same_bits(many, name, precision):
-    recipe = RECIPE.changed(
+def test_deterministic_training_gives_the_same_bits(many_faces, name, precision):
+    config = CONFIG.with_values(
         {"model.name": name, "train.precision": precision, "train.deterministic": True}
     )
-    teacher = build(RECIPE.model, 7).eval()
+    teacher = build(CONFIG.model, 7).eval()
 
-    def trained():
+    def train_and_finetune():
         network, history = fit(
-            recipe, many, many[:100], 4, GPU, on_epoch=lambda history: None, teacher=teacher
+            *(config, many_faces, many_faces[:100], 4, GPU),
+            on_epoch=lambda history: None,
+            teacher=teacher,
         )
-        return refine(network, many, recipe.train), without_seconds(history)
+        return finetune(network, many_faces, config.train), without_seconds(history)
 
-    (first, history), (second, again) = trained(), trained()
-    assert history == again
-    assert differing(first, second) == []
+    network, history = train_and_finetune()
+    second_network, second_history = train_and_finetune()
+    assert history == second_history
+    assert differing_weights(network, second_network) == []
 
 
 @pytest.mark.parametrize(
     ("name", "optimizer", "precision", "batch_size"),
     [
-        ("deep", "sgd", "bfloat16", 128),  # it has dropout
+        ("deep", "sgd", "bfloat16", 128),  # deep has dropout
         ("compact", "adamw", "float32", 128),
         ("compact", "sgd", "bfloat16", 1000),  # all faces in one batch
     ],
 )
-def test_captured_steps_compute_what_steps_do(
-    many, monkeypatch, name, optimizer, precision, batch_size
+def test_captured_steps_compute_the_same_as_steps(
+    many_faces, monkeypatch, name, optimizer, precision, batch_size
 ):
     values = {"optimizer": optimizer, "precision": precision, "batch_size": batch_size, "lr": 0.01}
-    recipe = RECIPE.changed(
+    config = CONFIG.with_values(
         {"model.name": name, "train.deterministic": True}
         | {f"train.{key}": value for key, value in values.items()}
     )
-    teacher = build(RECIPE.model, 7).eval()
-    made = []
+    teacher = build(CONFIG.model, 7).eval()
+    captured_steps = []
 
-    def trained(step):
-        monkeypatch.setattr("fer.training.fit.CapturedStep", step)
-        return fit(recipe, many, many[:100], 4, GPU, on_epoch=lambda history: None, teacher=teacher)
+    def train_with(make_step):
+        monkeypatch.setattr("fer.training.fit.CapturedStep", make_step)
+        return fit(
+            *(config, many_faces, many_faces[:100], 4, GPU),
+            on_epoch=lambda history: None,
+            teacher=teacher,
+        )
 
-    def captured(*arguments):
-        made.append(CapturedStep(*arguments))
-        return made[0]
+    def make_captured_step(*arguments):
+        captured_steps.append(CapturedStep(*arguments))
+        return captured_steps[0]
 
-    network, history = trained(captured)
-    assert made[0].graph is not None
-    plain, again = trained(lambda step, batch_size: step)
-    assert without_seconds(history) == without_seconds(again)
-    assert differing(network, plain) == []
+    network, history = train_with(make_captured_step)
+    assert captured_steps[0].graph is not None
+    expected_network, expected_history = train_with(lambda step, batch_size: step)
+    assert without_seconds(history) == without_seconds(expected_history)
+    assert differing_weights(network, expected_network) == []
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
-def test_second_gpu_computes_what_the_first_does(many):
+def test_second_gpu_computes_the_same_as_the_first(many_faces):
     first, second = (
-        train(many, pick_device(name), deterministic=True) for name in ("cuda:0", "cuda:1")
+        train(many_faces, pick_device(name), deterministic=True) for name in ("cuda:0", "cuda:1")
     )
     assert first[1] == second[1]
-    assert differing(first[0], second[0].to(GPU)) == []
+    assert differing_weights(first[0], second[0].to(GPU)) == []
 
 
-def test_goes_on_to_the_same_end(many, tmp_path):
-    recipe = RECIPE.changed({"model.name": "deep", "train.deterministic": True})
+def test_resumed_run_gives_the_same_result(many_faces, tmp_path):
+    config = CONFIG.with_values({"model.name": "deep", "train.deterministic": True})
 
     class KilledError(Exception):
         pass
@@ -122,22 +130,24 @@ def test_goes_on_to_the_same_end(many, tmp_path):
         if len(history) == 2:
             raise KilledError
 
-    def trained(checkpoint, on_epoch=lambda history: None):
-        arguments = (recipe, many, many[:100], 4, GPU)
-        return fit(*arguments, on_epoch=on_epoch, checkpoint=checkpoint)
+    def run(checkpoint, on_epoch=lambda history: None):
+        fit_arguments = (config, many_faces, many_faces[:100], 4, GPU)
+        return fit(*fit_arguments, on_epoch=on_epoch, checkpoint=checkpoint)
 
-    whole, history = trained(tmp_path / "whole.ckpt")
+    uninterrupted, history = run(tmp_path / "uninterrupted.ckpt")
     with pytest.raises(KilledError):
-        trained(tmp_path / "killed.ckpt", kill)
-    resumed, again = trained(tmp_path / "killed.ckpt")
-    assert without_seconds(history) == without_seconds(again)
-    assert differing(whole, resumed) == []
+        run(tmp_path / "killed.ckpt", kill)
+    resumed, resumed_history = run(tmp_path / "killed.ckpt")
+    assert without_seconds(history) == without_seconds(resumed_history)
+    assert differing_weights(uninterrupted, resumed) == []
 
 
-def test_gpu_trains_as_the_processor_does(many):
-    devices = (GPU, torch.device("cpu"))
-    ours, theirs = (train(many, one, precision="float32", epochs=1)[1] for one in devices)
-    assert ours[0]["train_loss"] == pytest.approx(theirs[0]["train_loss"], rel=1e-2)
+def test_gpu_and_cpu_train_alike(many_faces):
+    on_gpu, on_cpu = (
+        train(many_faces, device, precision="float32", epochs=1)[1]
+        for device in (GPU, torch.device("cpu"))
+    )
+    assert on_gpu[0]["train_loss"] == pytest.approx(on_cpu[0]["train_loss"], rel=1e-2)
 
 
 @pytest.fixture
@@ -154,45 +164,45 @@ def splits(faces):
     return runs.Splits(faces, faces[:100], faces[:100])
 
 
-def test_too_little_memory_names_the_batch_size(many, little_memory):
-    recipe = RECIPE.changed({"model.width": 8.0, "train.batch_size": 1000})
-    with pytest.raises(FerError, match=r"cuda has not the memory .* train\.batch_size is 1000"):
-        runs.run(
+def test_too_little_memory_names_the_batch_size(many_faces, little_memory):
+    config = CONFIG.with_values({"model.width": 8.0, "train.batch_size": 1000})
+    with pytest.raises(FerError, match=r"^cuda: too little memory; train\.batch_size is 1000"):
+        runs.train(
             lambda name, config: nullcontext(SimpleNamespace(log=lambda row: None)),
-            *("name", recipe, many, many[:100], 1, GPU),
+            *("name", config, many_faces, many_faces[:100], 1, GPU),
             checkpoint=None,
         )
 
 
-def test_too_little_memory_to_refine(many, little_memory):
-    network = build(RECIPE.changed({"model.width": 8.0}).model, 7).to(GPU)
+def test_too_little_memory_for_fine_tuning(many_faces, little_memory):
+    network = build(CONFIG.with_values({"model.width": 8.0}).model, 7).to(GPU)
     with pytest.raises(
-        FerError, match=r"cuda:0 has not the memory .* settings\.device to cpu; the same"
+        FerError, match=r"^cuda:0: too little memory; .* settings\.device to cpu; the same"
     ):
-        runs.finish(network, RECIPE.train, splits(many))
+        runs.finetune_and_score(network, CONFIG.train, splits(many_faces))
 
 
-def test_more_processes_than_gpus_are_a_clear_error(monkeypatch):
+def test_more_processes_than_gpus_are_a_fer_error(monkeypatch):
     count = torch.cuda.device_count() + 1
-    started = {"TORCHELASTIC_RUN_ID": "0", "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    for name, value in started.items():
+    environment = {"TORCHELASTIC_RUN_ID": "0", "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    for name, value in environment.items():
         monkeypatch.setenv(name, str(value))
     with (
-        pytest.raises(FerError, match=f"torchrun started {count} processes on this machine"),
-        distributed.group("auto"),
+        pytest.raises(FerError, match=f"torchrun: {count} processes on a machine with"),
+        distributed.process_group("auto"),
     ):
         pass
 
 
-def test_nccl_trains_as_without(many):
-    # One process alone: of two, each needs a GPU of its own.
-    _, history = train(many, deterministic=True, precision="float32")
+def test_training_with_nccl_and_without_is_alike(many_faces):
+    # A single process, because each process of nccl needs a separate GPU.
+    _, history = train(many_faces, deterministic=True, precision="float32")
     dist.init_process_group(
         "nccl", init_method="tcp://localhost:29513", rank=0, world_size=1, device_id=GPU_0
     )
     try:
-        _, again = train(many, device=GPU_0, deterministic=True, precision="float32")
+        _, nccl_history = train(many_faces, device=GPU_0, deterministic=True, precision="float32")
     finally:
         dist.destroy_process_group()
-    for one, other in zip(history, again, strict=True):
-        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-2)
+    for row, nccl_row in zip(history, nccl_history, strict=True):
+        assert row["train_loss"] == pytest.approx(nccl_row["train_loss"], rel=1e-2)

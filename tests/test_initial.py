@@ -1,4 +1,4 @@
-"""Training from weights: what is taken over, what is new, and which files are refused."""
+"""Initial weights: which are used, and which files are refused."""
 
 from pathlib import Path
 
@@ -12,43 +12,45 @@ from fer.training import checkpoint, initial
 from fer.training.fit import checkpoint_path, fit
 from fer.training.networks import NETWORKS, build
 
-RECIPE = params.load(Path(__file__).parents[1] / "params.yaml").recipe.changed({"model.width": 0.5})
+CONFIG = params.load(Path(__file__).parents[1] / "params.yaml").config.with_values(
+    {"model.width": 0.5}
+)
 CPU = torch.device("cpu")
 
 
-def save(path, recipe, classes):
+def save(path, config, classes):
     torch.manual_seed(7)
-    network = build(recipe.model, len(classes))
-    about = {"classes": classes, "dataset": "x", "scores": {}, "history": []}
-    checkpoint.save(path, network, recipe.model, **about)
+    network = build(config.model, len(classes))
+    metadata = {"classes": classes, "dataset": "x", "scores": {}, "history": []}
+    checkpoint.save(path, network, config.model, **metadata)
     return network.state_dict()
 
 
-def starting_from(path, recipe=RECIPE):
-    return recipe.changed({"train.init": str(path)})
+def with_init(path, config=CONFIG):
+    return config.with_values({"train.init": str(path)})
 
 
 def test_default_is_random_weights():
-    assert initial.load(RECIPE, ("a", "b")) is None
+    assert initial.load(CONFIG, ("a", "b")) is None
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_same_classes_take_all_weights(tmp_path, capsys, name):
-    recipe = RECIPE.changed({"model.name": name})
-    saved = save(tmp_path / "baseline.pt", recipe, ("a", "b", "c"))
-    loaded = initial.load(starting_from(tmp_path, recipe), ("a", "b", "c"))  # the folder
+def test_same_classes_use_all_weights(tmp_path, capsys, name):
+    config = CONFIG.with_values({"model.name": name})
+    saved = save(tmp_path / "baseline.pt", config, ("a", "b", "c"))
+    loaded = initial.load(with_init(tmp_path, config), ("a", "b", "c"))  # a folder, not a file
     assert loaded.keys() == saved.keys()
     assert all(torch.equal(loaded[key], saved[key]) for key in saved)
-    said = capsys.readouterr().out
-    assert said == f"training starts from {tmp_path / 'baseline.pt'}: all weights\n"
+    output = capsys.readouterr().out
+    assert output == f"training starts from {tmp_path / 'baseline.pt'}: all weights\n"
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("classes", [("a", "b"), ("a", "c", "b"), ("x", "y", "z")])
 def test_other_classes_leave_the_head_out(tmp_path, capsys, name, classes):
-    recipe = RECIPE.changed({"model.name": name})
-    saved = save(tmp_path / "model.pt", recipe, ("a", "b", "c"))
-    loaded = initial.load(starting_from(tmp_path / "model.pt", recipe), classes)
+    config = CONFIG.with_values({"model.name": name})
+    saved = save(tmp_path / "model.pt", config, ("a", "b", "c"))
+    loaded = initial.load(with_init(tmp_path / "model.pt", config), classes)
     left_out = saved.keys() - loaded.keys()
     assert len(left_out) == 2  # weight and bias of the last convolution
     assert all(saved[key].shape[0] == 3 for key in left_out)
@@ -56,85 +58,89 @@ def test_other_classes_leave_the_head_out(tmp_path, capsys, name, classes):
 
 
 def base_project(weights):
-    """Tensors as the base project names them."""
+    """Rename the weights of Mini-Xception to the names of the base project."""
     renamed = {}
     for name, tensor in weights.items():
         if name.startswith("blocks."):
-            _, number, rest = name.split(".", 2)
-            rest = rest.replace("shortcut", "residual_conv", 1) if "_bn" not in rest else rest
-            rest = rest.replace("shortcut_bn", "residual_bn").replace("conv1.", "sepConv1.")
-            name = f"module{int(number) + 1}.{rest.replace('conv2.', 'sepConv2.')}"
+            _, number, layer = name.split(".", 2)
+            layer = layer.replace("shortcut", "residual_conv", 1) if "_bn" not in layer else layer
+            layer = layer.replace("shortcut_bn", "residual_bn").replace("conv1.", "sepConv1.")
+            name = f"module{int(number) + 1}.{layer.replace('conv2.', 'sepConv2.')}"
         renamed[name] = tensor
     return renamed
 
 
-def test_published_checkpoint_is_read_for_mini_xception(tmp_path):
-    recipe = RECIPE.changed({"model.name": "mini-xception", "model.width": 1.0})
+def test_mini_xception_reads_the_checkpoint_of_the_base_project(tmp_path):
+    config = CONFIG.with_values({"model.name": "mini-xception", "model.width": 1.0})
     torch.manual_seed(1)
-    weights = build(recipe.model, 7).state_dict()
+    weights = build(config.model, 7).state_dict()
     path = tmp_path / "private_model_233_66.t7"
     torch.save({"net": base_project(weights)}, path)
     assert "module4.residual_bn.weight" in torch.load(path)["net"]
-    for classes in (tuple("abcdefg"), ("a", "b")):  # it does not name its own
-        loaded = initial.load(starting_from(path, recipe), classes)
+    for classes in (tuple("abcdefg"), ("a", "b")):  # the file names no classes
+        loaded = initial.load(with_init(path, config), classes)
         assert all(torch.equal(loaded[key], weights[key]) for key in loaded)
         assert weights.keys() - loaded.keys() == {"last_conv.weight", "last_conv.bias"}
     with pytest.raises(FerError, match=r"does not hold the weights of compact of width 0\.5"):
-        initial.load(starting_from(path), ("a", "b"))
+        initial.load(with_init(path), ("a", "b"))
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "no model here; name a file such as models/fer2013/baseline.pt"),
         ({"net": 3}, "is not a checkpoint of the base project"),
         ({"net": {"a": 3}}, "is not a checkpoint of the base project"),
         ({"weights": {}}, "is not a model file of this version"),
-        (b"an ONNX file", "is no file of weights, or damaged; name a model file such as"),
+        (b"an ONNX file", "holds no weights, or is damaged; name a model file such as"),
     ],
 )
-def test_file_without_weights_is_refused(tmp_path, content, said):
+def test_file_without_weights_is_refused(tmp_path, content, message):
     path = tmp_path / "model.pt"
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
-    with pytest.raises(FerError, match=said) as error:
-        initial.load(starting_from(path), ("a", "b"))
+    with pytest.raises(FerError, match=message) as error:
+        initial.load(with_init(path), ("a", "b"))
     assert "\n" not in str(error.value)
 
 
 def test_weights_of_another_width_are_refused(tmp_path):
-    save(tmp_path / "model.pt", RECIPE.changed({"model.width": 0.25}), ("a", "b"))
+    save(tmp_path / "model.pt", CONFIG.with_values({"model.width": 0.25}), ("a", "b"))
     with pytest.raises(FerError, match=r"holds compact of width 0\.25, but model is compact of wi"):
-        initial.load(starting_from(tmp_path / "model.pt"), ("a", "b"))
+        initial.load(with_init(tmp_path / "model.pt"), ("a", "b"))
 
 
 def test_training_starts_from_the_weights(faces, tmp_path):
-    """With a learning rate of next to nothing, all but BatchNorm's statistics stay."""
-    recipe = RECIPE.changed({"train.lr": 1e-12, "train.sizes": [44], "train.batch_size": 16})
-    saved = save(tmp_path / "model.pt", recipe, ("x", "y"))
-    init = initial.load(starting_from(tmp_path / "model.pt", recipe), faces.classes)
-    run = {"on_epoch": lambda history: None, "quiet": True}
-    network, _ = fit(recipe, faces, faces, 1, CPU, init=init, **run)
-    scratch, _ = fit(recipe, faces, faces, 1, CPU, **run)
-    trained, other = network.state_dict(), scratch.state_dict()
+    """A learning rate near zero changes only the statistics of BatchNorm."""
+    config = CONFIG.with_values(
+        {"train.lr": 1e-12, "train.input_sizes": [44], "train.batch_size": 16}
+    )
+    saved = save(tmp_path / "model.pt", config, ("x", "y"))
+    init = initial.load(with_init(tmp_path / "model.pt", config), faces.classes)
+    options = {"on_epoch": lambda history: None, "quiet": True}
+    network, _ = fit(config, faces, faces, 1, CPU, init=init, **options)
+    scratch, _ = fit(config, faces, faces, 1, CPU, **options)
+    trained, from_scratch = network.state_dict(), scratch.state_dict()
     for name, tensor in saved.items():
         if name in init and "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(trained[name], tensor)
-    assert torch.equal(trained["head.bias"], other["head.bias"])  # drawn as without weights
-    assert not torch.equal(trained["layers.0.conv.weight"], other["layers.0.conv.weight"])
+    # The random draws of the head are the same with and without initial weights.
+    assert torch.equal(trained["head.bias"], from_scratch["head.bias"])
+    assert not torch.equal(trained["layers.0.conv.weight"], from_scratch["layers.0.conv.weight"])
 
 
 def test_weights_are_part_of_the_fingerprint(faces, tmp_path):
-    saved = save(tmp_path / "model.pt", RECIPE, faces.classes)
+    saved = save(tmp_path / "model.pt", CONFIG, faces.classes)
     changed = saved | {"head.bias": saved["head.bias"] + 1}
-    of = {checkpoint_path(RECIPE, faces, faces, 1, init=init) for init in (None, saved, changed)}
-    assert len(of) == 3
+    paths = {checkpoint_path(CONFIG, faces, faces, 1, init=init) for init in (None, saved, changed)}
+    assert len(paths) == 3
 
 
-def test_classes_and_shares_are_part_of_the_fingerprint(faces):
-    named = Faces(faces.images, faces.labels, tuple("abcdefg"))
-    shares = torch.full((70, 7), 1 / 7).numpy()
-    voted = Faces(faces.images, faces.labels, faces.classes, shares)
-    assert len({checkpoint_path(RECIPE, own, faces, 1) for own in (faces, named, voted)}) == 3
+def test_classes_and_soft_labels_are_part_of_the_fingerprint(faces):
+    renamed = Faces(faces.images, faces.labels, tuple("abcdefg"))
+    soft_labels = torch.full((70, 7), 1 / 7).numpy()
+    voted = Faces(faces.images, faces.labels, faces.classes, soft_labels)
+    paths = {checkpoint_path(CONFIG, train, faces, 1) for train in (faces, renamed, voted)}
+    assert len(paths) == 3

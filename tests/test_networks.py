@@ -1,4 +1,4 @@
-"""Every network of the registry, and what each promises on its own."""
+"""What all networks in `NETWORKS` have in common, and the size of each."""
 
 from typing import get_args
 
@@ -14,7 +14,7 @@ from fer.training.networks.mini_xception import MiniXception
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("width", [0.1, 1.0, 2.0])
 @pytest.mark.parametrize("size", [24, 44])
-def test_maps_of_any_width_and_size_of_faces(name, width, size):
+def test_logits_are_means_of_the_maps_at_any_width_and_size(name, width, size):
     network = build(Model(name=name, width=width), 7).eval()
     faces = torch.rand(3, 1, size, size)
     maps = network.maps(faces)
@@ -30,18 +30,18 @@ def test_trains_on_a_last_batch_of_one_small_face(name):
     assert all(p.grad is not None for p in network.parameters())
 
 
-@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"deep"}))  # the teacher, not shipped
-def test_is_small(name):
+@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"deep"}))
+def test_all_networks_except_the_teacher_are_small(name):
     assert parameter_count(build(Model(name=name, width=1.0), 7)) <= 57_000
 
 
-def test_every_network_can_be_named():
+def test_params_accept_the_name_of_every_network():
     assert set(NETWORKS) == set(get_args(Model.model_fields["name"].annotation))
 
 
-def test_compact_has_the_parameters_that_it_says():
+def test_compact_has_the_documented_number_of_parameters():
     assert parameter_count(Compact(1.0, 7)) == 53_311
 
 
-def test_mini_xception_is_the_published_one():
+def test_mini_xception_has_the_published_number_of_parameters():
     assert parameter_count(MiniXception(1.0, 7)) == 56_951

@@ -21,7 +21,7 @@ def change(tmp_path, key, value):
     return tmp_path / "params.yaml"
 
 
-def test_committed_params_are_right():
+def test_committed_params_are_valid():
     assert params.load(PATH).budget_for(1000).epochs > 0
 
 
@@ -36,7 +36,7 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         ("train.lr", -1.0, "train.lr is -1.0: input should be greater than 0"),
         ("train.lr", "fast", "train.lr is 'fast': input should be a valid number"),
@@ -46,37 +46,41 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         ("train.augment.flip", 1.5, "train.augment.flip is 1.5: input should be less than"),
         ("model.name", "vgg", "model.name is 'vgg': input should be 'compact', 'deep' or 'mini-x"),
         ("teach.model.name", "vgg", "teach.model.name is 'vgg': input should be 'compact'"),
-        ("teach.train.distill", {"weight": 0.5}, "the teacher learns from the labels alone"),
+        ("teach.train.distill", {"weight": 0.5}, "a teacher has no teacher; remove this section"),
         ("train.speed", 3, "train.speed is 3: no such parameter; train has batch_size, optimizer"),
         ("speed", 3, "speed is 3: no such parameter; the file has dataset, settings"),
         ("budget.sample.hours", 3, "no such parameter; budget.sample has epochs"),
         ("benchmark.workers", [], "benchmark.workers is []: list should have at least 1 item"),
-        ("benchmark.workers", [2, 2], "benchmark has workers [2, 2]: each number once"),
+        ("benchmark.workers", [2, 2], "benchmark has workers [2, 2]; list each number once"),
         ("prepare.split.val", 1.0, "prepare.split.val is 1.0: input should be less than 1"),
-        ("prepare.split", {"val": 0.5, "test": 0.5}, "nothing is left to train"),
+        ("prepare.split", {"val": 0.5, "test": 0.5}, "nothing is left for train; lower them"),
         ("dataset", "../x", "dataset is '../x': the name of a folder in data/raw"),
-        ("dataset", "raw", "dataset is 'raw', which no data set can be called"),
+        ("dataset", "raw", "dataset is 'raw', a reserved name; rename the folder"),
         ("budget.sample.epochs", 0, "budget.sample.epochs is 0: a number from 1 to"),
         ("budget.default.epochs", "all", "budget.default.epochs is 'all': a number from 1 to"),
         ("budget.default.hours", 3, "budget.default.hours is 3: no such parameter"),
         ("budget", {"sample": {}}, "budget has no section default"),
-        ("teach.train.init", "models/x.pt", "the teacher starts from random weights"),
+        (
+            "teach.train.init",
+            "models/x.pt",
+            "teach.train.init: the teacher starts from random weights; remove",
+        ),
         ("budget.sample.search.trials", 0, "budget.sample.search.trials is 0: input should be"),
         ("tune.space", {}, "tune.space is empty: name the parameters to search"),
         (
             "tune.space",
             {"speed": {"low": 1, "high": 2}},
-            "tune.space.speed: no such parameter to search; known: model.name, model.width, train",
+            "tune.space.speed: cannot be searched; choose among model.name, model.width, train",
         ),
         (
             "tune.space",
             {"augment": {"choices": [1]}},
-            "tune.space.augment: no such parameter",
+            "tune.space.augment: cannot be searched",
         ),
         (
             "tune.space",
             {"train.lr": {"low": 2, "high": 1}},
-            "tune.space.train.lr has a low of 2, above its",
+            "tune.space.train.lr has low 2 above high 1",
         ),
         (
             "tune.space",
@@ -86,13 +90,13 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         (
             "tune.space",
             {"train.lr": {"low": 1}},
-            "tune.space.train.lr takes low and high, or choices",
+            "tune.space.train.lr needs low and high, or choices",
         ),
         ("tune.space", {"train.lr": {"choices": []}}, "tune.space.train.lr has no choices"),
         (
             "tune.space",
             {"train.lr": {"choices": [1], "low": 1}},
-            "tune.space.train.lr has choices, and so",
+            "tune.space.train.lr has choices; remove low, high and log",
         ),
         (
             "tune.space",
@@ -112,17 +116,25 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         (
             "tune.space",
             {"train.optimizer": {"low": 1, "high": 2}},
-            "tune.space.train.optimizer takes choices",
+            "tune.space.train.optimizer: needs choices",
         ),
-        ("train.sizes", [44, 24], "train.sizes ends with 24: the last size is 44"),
-        ("quantize.max_loss", -0.1, "quantize.max_loss is -0.1: input should be greater"),
-        ("quantize.calibration", "kl", "quantize.calibration is 'kl': input should be 'minmax'"),
+        ("train.input_sizes", [44, 24], "train.input_sizes ends with 24; the last size must be 44"),
+        (
+            "quantize.max_accuracy_drop",
+            -0.1,
+            "quantize.max_accuracy_drop is -0.1: input should be greater",
+        ),
+        (
+            "quantize.calibration_method",
+            "kl",
+            "quantize.calibration_method is 'kl': input should be 'minmax'",
+        ),
     ],
 )
-def test_mistake_names_key_value_and_what_is_allowed(tmp_path, key, value, said):
+def test_mistake_names_key_value_and_what_is_allowed(tmp_path, key, value, message):
     with pytest.raises(FerError) as error:
         params.load(change(tmp_path, key, value))
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -135,16 +147,45 @@ def test_file_that_is_no_params(tmp_path, text):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("train.refine", "train.qat_epochs"),
+        ("train.sizes", "train.input_sizes"),
+        ("teach.train.sizes", "teach.train.input_sizes"),
+        ("quantize.calibration", "quantize.calibration_method"),
+        ("quantize.faces", "quantize.calibration_faces"),
+        ("quantize.max_loss", "quantize.max_accuracy_drop"),
+        ("evaluate.shown_seed", "evaluate.examples_seed"),
+        ("budget.default.timings.loaders", "budget.default.timings.loader_epochs"),
+        ("budget.sample.timings.runtimes", "budget.sample.timings.runtime_rounds"),
+    ],
+)
+def test_old_name_of_a_parameter_gives_the_new_one_in_one_line(tmp_path, old, new):
+    yaml = YAML()
+    data = yaml.load(PATH)
+    *folders, last = old.split(".")
+    section = data
+    for folder in folders:
+        section = section[folder]
+    section[last] = section.pop(new.rpartition(".")[2], 1)
+    path = tmp_path / "params.yaml"
+    yaml.dump(data, path)
+    with pytest.raises(FerError) as error:
+        params.load(path)
+    assert str(error.value) == f"{path}: {old} is now called {new}; rename it"
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(FerError, match="cannot be read"):
         params.load(tmp_path / "params.yaml")
 
 
-def test_log_needs_a_recipe_above_0(tmp_path):
+def test_log_scale_needs_a_baseline_above_0(tmp_path):
     path = change(tmp_path, "train.label_smoothing", 0.0)
     text = path.read_text().replace("high: 0.15}", "high: 0.15, log: true}")
     path.write_text(text.replace("label_smoothing: {low: 0.0,", "label_smoothing: {low: 0.01,"))
-    with pytest.raises(FerError, match="where the search starts, is 0"):
+    with pytest.raises(FerError, match=r"has log, but train\.label_smoothing is 0"):
         params.load(path)
 
 
@@ -152,25 +193,25 @@ def test_update_changes_the_values_and_nothing_else(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(PATH.read_text())
     values = {"train.lr": 0.0834, "train.batch_size": 128, "train.augment.rotation": 7.5}
-    lines = params.update(path, values)
+    lines = params.update_file(path, values)
     assert lines == ["train.lr: 0.15 -> 0.0834", "train.augment.rotation: 3.0 -> 7.5"]
     before, after = PATH.read_text().splitlines(), path.read_text().splitlines()
     changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
     assert [a.split(": ")[0].strip() for a, _ in changed] == ["lr", "rotation"]
     for a, b in changed:
         assert a.partition("#")[2] == b.partition("#")[2]
-    assert params.load(path).recipe.get("train.augment.rotation") == 7.5
-    assert params.update(path, values) == []
+    assert params.load(path).config.get("train.augment.rotation") == 7.5
+    assert params.update_file(path, values) == []
 
 
 def test_update_writes_what_the_file_left_to_its_default(tmp_path):
     path = tmp_path / "params.yaml"
     text = PATH.read_text()
     path.write_text("".join(li for li in text.splitlines(True) if "rotation:" not in li[:14]))
-    assert params.update(path, {"train.augment.rotation": 7.5}) == [
+    assert params.update_file(path, {"train.augment.rotation": 7.5}) == [
         "train.augment.rotation: its default -> 7.5"
     ]
-    assert params.load(path).recipe.get("train.augment.rotation") == 7.5
+    assert params.load(path).config.get("train.augment.rotation") == 7.5
 
 
 def budget(tmp_path, dataset, faces, **sections):
@@ -198,7 +239,7 @@ def test_budget_of_a_section_differs_only_where_it_says_so(tmp_path):
     assert own.search.seeds == default.search.seeds
 
 
-def test_error_of_the_default_budget_is_told_once(tmp_path):
+def test_error_of_the_default_budget_appears_once(tmp_path):
     path = change(tmp_path, "budget.default.teacher_epochs", -1)
     with pytest.raises(FerError) as error:
         params.load(path)

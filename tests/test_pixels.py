@@ -44,9 +44,9 @@ def read(folder, prepare=PREPARE):
 def refusal(folder, prepare=PREPARE, reader=read):
     with pytest.raises(FerError) as error:
         reader(folder, prepare)
-    said = str(error.value)
-    assert said.isprintable()
-    return said
+    message = str(error.value)
+    assert message.isprintable()
+    return message
 
 
 @settings(max_examples=25, deadline=None)
@@ -115,10 +115,10 @@ def test_accepts_other_ways_to_write_it(tmp_path, header, line, end):
 def test_bad_row_is_named_or_skipped(tmp_path, text, reason):
     # Among enough others that it stands in a later block, beside good rows.
     write(tmp_path / "faces.csv", [*ROWS * 5, text, *ROWS])
-    said = refusal(tmp_path)
-    assert "faces.csv: line 107: " in said
-    assert reason in said
-    assert said.endswith("; mend it, or skip bad rows with prepare.on_bad_row")
+    message = refusal(tmp_path)
+    assert "faces.csv: line 107: " in message
+    assert reason in message
+    assert message.endswith("; mend it, or skip bad rows with prepare.on_bad_row")
     data = read(tmp_path, SKIP)
     (dropped,) = data.dropped
     assert (dropped.source, dropped.reason) == ("faces.csv:107", "bad row")
@@ -138,9 +138,9 @@ def test_bad_row_is_named_or_skipped(tmp_path, text, reason):
 )
 def test_bad_label_gets_no_hint_that_would_lose_it(tmp_path, label, reason):
     write(tmp_path / "faces.csv", [*ROWS, row(emotion=label)])
-    said = refusal(tmp_path)
-    assert f"faces.csv: line 23: {reason}" in said
-    assert said.endswith("; mend it")
+    message = refusal(tmp_path)
+    assert f"faces.csv: line 23: {reason}" in message
+    assert message.endswith("; mend it")
 
 
 def test_number_missing_here_and_too_many_there_is_two_bad_rows(tmp_path):
@@ -155,8 +155,8 @@ def test_any_bytes_give_faces_or_one_clear_error(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("csv")
     for prefix in (b"", HEADER.encode() + b"\n" + ROWS[0].encode()):
         (folder / "faces.csv").write_bytes(prefix + data)
-        said = refusal(folder, reader=formats.read)
-        assert said.startswith(str(folder))
+        message = refusal(folder, reader=formats.read)
+        assert message.startswith(str(folder))
 
 
 @pytest.mark.parametrize(
@@ -192,8 +192,8 @@ def test_classes_txt_names_the_numbers(tmp_path):
     (tmp_path / "classes.txt").write_text("wütend\nfroh\nmüde\n", encoding="utf-8")
     assert read(tmp_path).classes == ("wütend", "froh", "müde")
     write(tmp_path / "mine.csv", ROWS)
-    said = refusal(tmp_path)
-    assert "mine.csv: line 8: label 6 has no name, as classes.txt names 3 classes" in said
+    message = refusal(tmp_path)
+    assert "mine.csv: line 8: label 6 has no name; classes.txt names 3 classes" in message
 
 
 @pytest.mark.parametrize("prepare", [PREPARE, SKIP], ids=["fail", "skip"])
@@ -203,16 +203,16 @@ def test_classes_txt_names_the_numbers(tmp_path):
         (range(1, 8), "labels are 1 to 7; number the classes from 0, or write their names"),
         ((0, 1, 3), "no row has label 2, but .*line 4 has label 3; number the classes from 0"),
         ((2, 3), "no row has label 0, but .*line 2 has label 2"),
-        ((0, 0), "has the class 0 alone"),
+        ((0, 0), "has one class only, 0"),
         (("happy", "Happy "), "the classes 'Happy' and 'happy' differ in case or blanks only"),
         (("happy", "hap py"), "differ in case or blanks only; join them"),
     ],
 )
 def test_labels_that_would_be_misread_are_refused(tmp_path, labels, reason, prepare):
     write(tmp_path / "mine.csv", [row(label) for label in labels])
-    said = refusal(tmp_path, prepare)
-    assert re.search(reason, said), said
-    assert "skip" not in said
+    message = refusal(tmp_path, prepare)
+    assert re.search(reason, message), message
+    assert "skip" not in message
 
 
 @settings(max_examples=40, deadline=None)
@@ -236,7 +236,7 @@ def test_numbers_are_kept_or_refused_but_never_shifted(tmp_path_factory, labels)
         (f"{HEADER}\n".encode(), "faces.csv: has no rows of faces"),
         (
             "\n".join([HEADER, *ROWS, row(usage="training")]).encode(),
-            "line 23: Usage is 'training'; Kaggle's is Training; write it so in all rows",
+            "line 23: Usage is 'training'; write Training in all rows, as Kaggle does",
         ),
         (
             "\n".join([HEADER, *ROWS]).replace(",", ";").encode(),
@@ -245,22 +245,22 @@ def test_numbers_are_kept_or_refused_but_never_shifted(tmp_path_factory, labels)
         ("\n".join([HEADER, *ROWS]).replace(",", "\t").encode(), "separated by tabs"),
         ("\n".join([HEADER, *ROWS]).encode("utf-16"), "faces.csv: is in UTF-16; save it as UTF-8"),
         ("\n".join(ROWS).encode(), "line 1: is a row of pixels; add a first line"),
-        (b"pixels,Usage\n", "line 1: no column emotion, label or class in"),
-        (b"emotion,pixels;Usage\n", "line 1: no column pixels in"),
+        (b"pixels,Usage\n", "line 1: has no column emotion, label or class, only"),
+        (b"emotion,pixels;Usage\n", "line 1: has no column pixels, only"),
     ],
 )
 def test_file_that_is_written_otherwise_is_refused(tmp_path, content, reason, prepare):
     (tmp_path / "faces.csv").write_bytes(content)
-    said = refusal(tmp_path, prepare)
-    assert reason in said
-    assert "skip" not in said
+    message = refusal(tmp_path, prepare)
+    assert reason in message
+    assert "skip" not in message
 
 
 def test_train_and_test_of_the_competition_without_labels_name_the_file_that_has_them(tmp_path):
     write(tmp_path / "train.csv", [r.rpartition(",")[0] for r in ROWS], header="emotion,pixels")
     write(tmp_path / "test.csv", [ROWS[0].split(",")[1]], header="pixels")
-    said = refusal(tmp_path)
-    assert "test.csv: has no column of labels; take Kaggle's icml_face_data.csv" in said
+    message = refusal(tmp_path)
+    assert "test.csv: has no column of labels; use Kaggle's icml_face_data.csv" in message
     write(tmp_path / "icml_face_data.csv", ROWS, header="emotion, Usage, pixels")
     assert "icml_face_data.csv" in refusal(tmp_path)  # whose columns are in another order here
     rows = [",".join(r.split(",")[i] for i in (0, 2, 1)) for r in ROWS]
@@ -296,7 +296,7 @@ def test_real_fer2013_in_little_memory(tmp_path):
         # Not ru_maxrss, which a process inherits from the one that started it.
         "status = Path('/proc/self/status').read_text()\n"
         "peak = int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) // 1024\n"
-        "found = cleaning.report(data.splits)\n"
+        "found = cleaning.count_problems(data.splits)\n"
         "print(len(data.dropped), *map(len, data.splits.values()), found['val_faces_in_train'],"
         " found['test_faces_in_train'], peak)"
     )

@@ -65,9 +65,9 @@ def test_ways_to_run_where_switches_hide_what_the_processor_has(names):
     code = (
         "import numpy as np\n"
         "from pathlib import Path\n"
-        "from fer.bench.runtimes import by_openvino\n"
+        "from fer.bench.runtimes import openvino_runtime\n"
         "path, faces = Path('models/sample/fer.onnx'), np.zeros((2, 48, 48), np.uint8)\n"
-        "plain, fast = (by_openvino(path, name)(1)(faces) for name in ('f32', 'bf16'))\n"
+        "plain, fast = (openvino_runtime(path, name)(1)(faces) for name in ('f32', 'bf16'))\n"
         "assert (plain == fast).all()"
     )
     environment = os.environ | {name: SWITCHES[name] for name in names}
@@ -91,14 +91,14 @@ def test_signals_are_survived_after_openvino():
     """Of several cores that end in the order in which they began, a signal was the end."""
     code = (
         "import os, signal, numpy as np; from pathlib import Path\n"
-        "from fer.bench.runtimes import by_openvino\n"
+        "from fer.bench.runtimes import openvino_runtime\n"
         "signal.signal(signal.SIGUSR1, lambda *_: print('alive'))\n"
-        "maker = by_openvino(Path('models/fer2013/fer.onnx'), 'f32')\n"
+        "maker = openvino_runtime(Path('models/fer2013/fer.onnx'), 'f32')\n"
         "first, second = maker(1), maker(1)\n"
         "for way in (first, second): way(np.zeros((1, 48, 48), np.uint8))\n"
         "del way, first\n"
         "del second\n"
         "os.kill(os.getpid(), signal.SIGUSR1)\n"
     )
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert (said.returncode, said.stdout) == (0, "alive\n"), said.stderr
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "alive\n"), result.stderr

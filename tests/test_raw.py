@@ -43,8 +43,8 @@ def tarred(files=FILES, mode="w:gz"):
 
 def contents(folder):
     opened = raw.RawFolder(folder)
-    found = dict(opened.contents(opened.names))
-    return {n: c if isinstance(c, bytes) else c.read_bytes() for n, c in found.items()}
+    actual = dict(opened.contents(opened.names))
+    return {n: c if isinstance(c, bytes) else c.read_bytes() for n, c in actual.items()}
 
 
 def test_files_of_a_folder(tmp_path):

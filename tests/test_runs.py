@@ -11,19 +11,19 @@ from fer import params
 from fer.errors import FerError
 from fer.faces import Faces
 from fer.training import evaluation, runs
-from fer.training.device import enough_memory
+from fer.training.device import out_of_memory_as_fer_error
 from fer.training.networks import build
 from fer.training.networks.compact import Compact
 
-RECIPE = params.load(Path(__file__).parents[1] / "params.yaml").recipe.changed(
+CONFIG = params.load(Path(__file__).parents[1] / "params.yaml").config.with_values(
     {"model.width": 0.5, "train.batch_size": 16}
 )
 
 
-def run(faces, checkpoint, recipe=RECIPE, log=lambda row: None):
-    return runs.run(
+def train(faces, checkpoint, config=CONFIG, log=lambda row: None):
+    return runs.train(
         lambda name, config: nullcontext(SimpleNamespace(log=log)),
-        *("name", recipe, faces, faces[:35], 3, torch.device("cpu")),
+        *("name", config, faces, faces[:35], 3, torch.device("cpu")),
         checkpoint=checkpoint,
     )
 
@@ -35,15 +35,15 @@ def no_memory(monkeypatch):
 
 @pytest.mark.usefixtures("no_memory")
 def test_too_little_memory_names_the_batch_size(faces, tmp_path):
-    with pytest.raises(FerError, match=r"cpu has not the memory .* train\.batch_size is 16"):
-        run(faces, tmp_path / "run.ckpt")
+    with pytest.raises(FerError, match=r"^cpu: too little memory; train\.batch_size is 16"):
+        train(faces, tmp_path / "run.ckpt")
 
 
 @pytest.mark.usefixtures("no_memory")
-def test_too_little_memory_to_refine(faces):
+def test_too_little_memory_for_fine_tuning(faces):
     splits = runs.Splits(faces, faces[:35], faces[:35])
-    with pytest.raises(FerError, match=r"cpu has not the memory for it: free some; the same"):
-        runs.finish(build(RECIPE.model, 7), RECIPE.train, splits)
+    with pytest.raises(FerError, match=r"^cpu: too little memory; free some; the same"):
+        runs.finetune_and_score(build(CONFIG.model, 7), CONFIG.train, splits)
 
 
 @pytest.mark.parametrize(
@@ -55,41 +55,41 @@ def test_too_little_memory_to_refine(faces):
         "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
     ],
 )
-def test_every_way_to_lack_memory_is_told_in_a_line(message):
+def test_every_out_of_memory_error_becomes_a_fer_error(message):
     with (
-        pytest.raises(FerError, match=r"^cuda has not the memory for it: do this$"),
-        enough_memory(torch.device("cuda"), "do this"),
+        pytest.raises(FerError, match=r"^cuda: too little memory; do this$"),
+        out_of_memory_as_fer_error(torch.device("cuda"), "do this"),
     ):
         raise RuntimeError(message)
 
 
-def test_other_errors_stay_what_they_are(faces, tmp_path, monkeypatch):
+def test_other_runtime_errors_pass_unchanged(faces, tmp_path, monkeypatch):
     def fail(network, images):
         raise RuntimeError("shape mismatch")
 
     monkeypatch.setattr(Compact, "forward", fail)
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        run(faces, tmp_path / "run.ckpt")
+        train(faces, tmp_path / "run.ckpt")
 
 
-def test_dead_worker_is_a_clear_error(faces, tmp_path):
+def test_dead_worker_is_a_fer_error(faces, tmp_path):
     def kill(row):
         multiprocessing.active_children()[0].kill()
 
     with pytest.raises(FerError, match=r"train\.num_workers is 2: a worker died"):
-        run(faces, tmp_path / "run.ckpt", RECIPE.changed({"train.num_workers": 2}), kill)
+        train(faces, tmp_path / "run.ckpt", CONFIG.with_values({"train.num_workers": 2}), kill)
 
 
-def test_finished_network_is_scored_as_refined(faces):
-    new = Faces(255 - faces.images[:35], faces.labels[:35], faces.classes)
-    images, labels = (
-        np.concatenate(both) for both in ((new.images, faces.images), (new.labels, faces.labels))
-    )
-    splits = runs.Splits(faces, Faces(images, labels, faces.classes), new)
-    network = build(RECIPE.model, 7)
-    options = RECIPE.train.model_copy(update={"refine": 20})
-    refined, scores = runs.finish(network, options, splits)
-    _, unrefined = runs.finish(network, options.model_copy(update={"refine": 0}), splits)
-    assert scores["train_loss"] < unrefined["train_loss"]
-    assert scores == evaluation.val_scores(refined, splits.train, splits.val)
-    assert list(refined.state_dict()) == list(network.state_dict())
+def test_scores_are_those_of_the_fine_tuned_network(faces):
+    val_unique = Faces(255 - faces.images[:35], faces.labels[:35], faces.classes)
+    images = np.concatenate([val_unique.images, faces.images])
+    labels = np.concatenate([val_unique.labels, faces.labels])
+    splits = runs.Splits(faces, Faces(images, labels, faces.classes), val_unique)
+    network = build(CONFIG.model, 7)
+    options = CONFIG.train.model_copy(update={"qat_epochs": 20})
+    finetuned, scores = runs.finetune_and_score(network, options, splits)
+    without_qat = options.model_copy(update={"qat_epochs": 0})
+    _, scores_without_qat = runs.finetune_and_score(network, without_qat, splits)
+    assert scores["train_loss"] < scores_without_qat["train_loss"]
+    assert scores == evaluation.score_splits(finetuned, splits.train, splits.val)
+    assert list(finetuned.state_dict()) == list(network.state_dict())

@@ -8,17 +8,17 @@ from fer.report import scores
 
 
 def test_examples_are_right_and_wrong_of_each_class(faces):
-    right = np.arange(70) % 10 < 9  # one wrong face of each class
-    right[:10] = False  # none right of Angry
-    chosen = scores.examples(faces, right, seed=0)
+    correct = np.arange(70) % 10 < 9  # one wrong face of each class
+    correct[:10] = False  # none correct of Angry
+    chosen = scores.examples(faces, correct, seed=0)
     assert faces.labels[chosen].tolist() == [0] * 2 + [n for n in range(1, 7) for _ in range(3)]
-    assert right[chosen].tolist() == [False] * 2 + [True, True, False] * 6
+    assert correct[chosen].tolist() == [False] * 2 + [True, True, False] * 6
 
 
 def test_calibration_error_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.35, 0.65]])
     labels = np.array([0, 1, 1, 1])
-    # Bins of 0.1: at 0.9 half are right, at 0.6 both are.
+    # Bins of 0.1: at 0.9 half are correct, at 0.6 both are.
     expected = (abs(1 - 1.8) + abs(2 - 1.25)) / 4
     assert scores.calibration_error(probabilities, labels, 10) == pytest.approx(expected)
 
@@ -37,10 +37,10 @@ def test_scores_and_table_of_a_known_confusion():
     labels = np.array([0, 0, 0, 1, 2, 3, 4, 5, 6])
     predicted = np.array([0, 0, 1, 1, 2, 3, 4, 5, 6])
     new = np.arange(9) < 3
-    found = scores.scores(np.eye(7)[predicted], labels, new, 10)
-    assert found["accuracy"] == pytest.approx(8 / 9)
-    assert found["accuracy_new"] == pytest.approx(2 / 3)
-    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 6) / 7)
+    actual = scores.scores(np.eye(7)[predicted], labels, new, 10)
+    assert actual["accuracy"] == pytest.approx(8 / 9)
+    assert actual["accuracy_unique"] == pytest.approx(2 / 3)
+    assert actual["balanced_accuracy"] == pytest.approx((2 / 3 + 6) / 7)
     table = scores.per_class(predicted, labels, CLASSES)
     assert table[0] == pytest.approx(
         {"class": "Angry", "precision": 1.0, "recall": 2 / 3, "f1": 0.8, "support": 3}
@@ -52,15 +52,15 @@ def test_means_are_over_the_classes_that_there_are():
     labels = np.repeat([0, 1, 2], 10)
     predicted = labels.copy()
     predicted[0] = 6  # which no face is
-    found = scores.scores(np.eye(7)[predicted], labels, labels < 9, 10)
-    assert found["balanced_accuracy"] == pytest.approx((0.9 + 2) / 3)
-    assert found["macro_f1"] == pytest.approx((1.8 / 1.9 + 2) / 3)
+    actual = scores.scores(np.eye(7)[predicted], labels, labels < 9, 10)
+    assert actual["balanced_accuracy"] == pytest.approx((0.9 + 2) / 3)
+    assert actual["macro_f1"] == pytest.approx((1.8 / 1.9 + 2) / 3)
 
 
 def test_mcnemar_counts_the_faces_that_differ():
     first = np.array([True] * 10 + [False] * 6)
     second = np.array([True] * 2 + [False] * 8 + [True] + [False] * 5)
-    found = scores.mcnemar(first, second)
-    assert (found["only_first"], found["only_second"]) == (8, 1)
-    assert found["p_value"] == pytest.approx(2 * (1 + 9) / 2**9)  # two tails of the binomial
+    actual = scores.mcnemar(first, second)
+    assert (actual["only_first"], actual["only_second"]) == (8, 1)
+    assert actual["p_value"] == pytest.approx(2 * (1 + 9) / 2**9)  # two tails of the binomial
     assert scores.mcnemar(first, first)["p_value"] == 1

@@ -29,7 +29,7 @@ from fer.tuning import finals
 from fer.tuning import search as searching
 from fer.tuning.space import GENERATION, Space, Trial
 
-RECIPE = params.load(Path(__file__).parents[1] / "params.yaml").recipe.changed(
+CONFIG = params.load(Path(__file__).parents[1] / "params.yaml").config.with_values(
     {"model.width": 0.5, "train.batch_size": 16, "train.precision": "float32"}
 )
 SPACE = {
@@ -45,13 +45,13 @@ def checkpoints_here(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
 
 
-def space(dimensions=SPACE, recipe=RECIPE):
-    return Space(recipe, Tune(seed=0, space=dimensions))
+def space(dimensions=SPACE, config=CONFIG):
+    return Space(config, Tune(seed=0, space=dimensions))
 
 
-def task(faces, recipe=RECIPE, dimensions=SPACE):
+def task(faces, config=CONFIG, dimensions=SPACE):
     device = torch.device("cpu")
-    return searching.Task(faces, faces[:35], recipe, space(dimensions, recipe), device)
+    return searching.SearchTask(faces, faces[:35], config, space(dimensions, config), device)
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def track(name, values):
 
 
 def search(task, storage, track=track, budget=BUDGET):
-    return searching.search(task, "noise", budget, storage, track)
+    return searching.search(task, "two_standard_errors", budget, storage, track)
 
 
 def study(task, storage):
@@ -74,8 +74,8 @@ def sqlite(tmp_path):
 
 def test_starts_from_the_recipe_and_runs_all_trials(faces, sqlite, capsys):
     trials = search(task(faces), sqlite)
-    assert [trial.place for trial in trials] == list(range(6))
-    assert trials[0].values == space().start
+    assert [trial.index for trial in trials] == list(range(6))
+    assert trials[0].values == space().baseline_values
     for trial in trials:
         assert 0 <= trial.accuracy <= 1
         assert 0.01 <= trial.values["train.lr"] <= 0.3
@@ -108,7 +108,9 @@ def test_each_trial_is_tracked(faces, sqlite):
 
 def test_interrupted_trial_is_taken_up_at_its_place_and_epoch(faces, tmp_path, capsys):
     undisturbed = search(task(faces), f"sqlite:///{tmp_path}/undisturbed.db")
-    task(faces).forget((RECIPE.changed(t.values) for t in undisturbed), BUDGET.epochs)
+    task(faces).remove_checkpoints(
+        (CONFIG.with_values(t.values) for t in undisturbed), BUDGET.epochs
+    )
     begun = []
 
     @contextlib.contextmanager
@@ -126,9 +128,9 @@ def test_interrupted_trial_is_taken_up_at_its_place_and_epoch(faces, tmp_path, c
         search(task(faces), sqlite, stop)
     capsys.readouterr()
     assert search(task(faces), sqlite, stop) == undisturbed
-    said = capsys.readouterr().out
-    assert said.startswith("going on after 2 finished trials\n")
-    assert said.count("going on after epoch 1\n") == 1
+    message = capsys.readouterr().out
+    assert message.startswith("going on after 2 finished trials\n")
+    assert message.count("going on after epoch 1\n") == 1
     assert sorted(begun) == [f"trial-{n}" for n in (0, 1, 2, 2, 3, 4, 5)]
 
 
@@ -149,7 +151,7 @@ def test_place_that_two_processes_queued_is_run_once(faces, sqlite):
     given_task, opened = task(faces), study(task(faces), sqlite)
     for _ in range(2):
         waiting = given_task.space.trial(
-            given_task.space.start, state=TrialState.WAITING, user_attrs={"place": 0}
+            given_task.space.baseline_values, state=TrialState.WAITING, user_attrs={"index": 0}
         )
         waiting.set_user_attr("drawn", searching._digest(waiting, None))
         opened.add_trial(waiting)
@@ -164,7 +166,7 @@ def test_place_that_two_processes_queued_is_run_once(faces, sqlite):
     assert begun == [f"trial-{n}" for n in range(6)]
 
 
-@pytest.mark.parametrize("changed", ["space", "recipe", "data", "code"])
+@pytest.mark.parametrize("changed", ["space", "config", "data", "code"])
 def test_another_search_is_another_study(faces, changed, tmp_path, monkeypatch):
     first = task(faces).key(2)
     assert task(faces).key(2) == first
@@ -173,7 +175,7 @@ def test_another_search_is_another_study(faces, changed, tmp_path, monkeypatch):
         (tmp_path / "search.py").write_text("another")
     other = {
         "space": lambda: task(faces, dimensions={"train.lr": SPACE["train.lr"]}),
-        "recipe": lambda: task(faces, RECIPE.changed({"train.momentum": 0.8})),
+        "config": lambda: task(faces, CONFIG.with_values({"train.momentum": 0.8})),
         "data": lambda: task(faces[1:]),
         "code": lambda: task(faces),
     }[changed]()
@@ -194,15 +196,15 @@ def trials_of(accuracies):
     """Trials of which the accuracy depends on lr, if on anything."""
     return [
         Trial(
-            place,
+            index,
             {
-                "train.lr": 0.01 + 0.01 * place,
+                "train.lr": 0.01 + 0.01 * index,
                 "train.batch_size": 16,
-                "train.augment.shift": place * 2 % 5,
+                "train.augment.shift": index * 2 % 5,
             },
             accuracy,
         )
-        for place, accuracy in enumerate(accuracies)
+        for index, accuracy in enumerate(accuracies)
     ]
 
 
@@ -213,12 +215,12 @@ def test_table_has_the_best_so_far():
 
 
 def test_positions_are_within_the_scales():
-    found = space({"train.lr": Dimension(low=0.01, high=1.0, log=True)})
-    rows = found.positions([Trial(0, {"train.lr": 0.1}, 0.5)])
+    actual = space({"train.lr": Dimension(low=0.01, high=1.0, log=True)})
+    rows = actual.positions([Trial(0, {"train.lr": 0.1}, 0.5)])
     assert rows == [
         {"trial": 0, "val_accuracy": 0.5, "parameter": "train.lr", "value": 0.1, "position": 0.5}
     ]
-    assert found.scales() == {"train.lr": {"0.01": 0.0, "1.0": 1.0}}
+    assert actual.scales() == {"train.lr": {"0.01": 0.0, "1.0": 1.0}}
 
 
 def test_importance_is_a_share():
@@ -240,31 +242,31 @@ def test_parameter_of_one_value_has_no_importance():
 
 def test_draws_depend_on_seed_and_place_and_on_the_generations_before():
     known = trials_of([0.3, 0.2, None, 0.4])
-    values = [space().draw(place, known) for place in range(1, 9)]
-    assert values == [space().draw(place, known) for place in range(1, 9)]
+    values = [space().draw(index, known) for index in range(1, 9)]
+    assert values == [space().draw(index, known) for index in range(1, 9)]
     assert len({tuple(one.values()) for one in values}) == len(values)
     others = trials_of([0.4, 0.2, None, 0.3])
-    assert [space().draw(place, others) for place in range(1, 9)] != values
-    assert Space(RECIPE, Tune(seed=1, space=SPACE)).draw(5, known) != values[4]
+    assert [space().draw(index, others) for index in range(1, 9)] != values
+    assert Space(CONFIG, Tune(seed=1, space=SPACE)).draw(5, known) != values[4]
 
 
 def test_later_generations_draw_near_the_best():
     """Of a hill with its top at 0.04, from a start at 0.3."""
-    found = space({"train.lr": SPACE["train.lr"]}, RECIPE.changed({"train.lr": 0.3}))
+    actual = space({"train.lr": SPACE["train.lr"]}, CONFIG.with_values({"train.lr": 0.3}))
     trials = []
-    for place in range(6 * GENERATION):
-        values = found.draw(place, trials[: place // GENERATION * GENERATION])
+    for index in range(6 * GENERATION):
+        values = actual.draw(index, trials[: index // GENERATION * GENERATION])
         away = abs(np.log(values["train.lr"] / 0.04))
-        trials.append(Trial(place, values, 1 - away / 10))
+        trials.append(Trial(index, values, 1 - away / 10))
     first, last = trials[1:GENERATION], trials[-2 * GENERATION :]
     mean = [np.mean([trial.accuracy for trial in some]) for some in (first, last)]
     assert mean[1] > mean[0]
 
 
 def test_search_without_a_finished_trial_is_a_clear_error(faces, sqlite):
-    recipe = RECIPE.changed({"train.lr": 1e30})
-    given_task = task(faces, recipe, {"train.lr": Dimension(choices=[1e30])})
-    with pytest.raises(FerError, match="no trial came to an end"):
+    config = CONFIG.with_values({"train.lr": 1e30})
+    given_task = task(faces, config, {"train.lr": Dimension(choices=[1e30])})
+    with pytest.raises(FerError, match="every trial diverged"):
         search(given_task, sqlite)
 
 
@@ -292,12 +294,12 @@ def test_range_takes_in_the_recipe(low, high, own):
     ],
 )
 def test_drawn_values_keep_to_their_range_and_choices(dimension):
-    found = space({"train.momentum": dimension}, RECIPE.changed({"train.momentum": 0.98765}))
-    for place in range(20):
-        value = found.draw(place, [])["train.momentum"]
+    actual = space({"train.momentum": dimension}, CONFIG.with_values({"train.momentum": 0.98765}))
+    for index in range(20):
+        value = actual.draw(index, [])["train.momentum"]
         assert value in (dimension.choices or (value,))
-        RECIPE.changed({"train.momentum": value})
-        found.trial({"train.momentum": value}, state=TrialState.WAITING)
+        CONFIG.with_values({"train.momentum": value})
+        actual.trial({"train.momentum": value}, state=TrialState.WAITING)
 
 
 def test_searches_the_width_of_the_network_too(faces, sqlite):
@@ -307,15 +309,15 @@ def test_searches_the_width_of_the_network_too(faces, sqlite):
 
 
 def test_finalists_are_the_best_that_differ(faces):
-    start = space().start
+    start = space().baseline_values
     others = [start | {"train.lr": lr} for lr in (0.05, 0.05, 0.1, 0.2)]
     accuracies = (0.5, 0.4, 0.4, None, 0.3)
     trials = [
-        Trial(place, values, accuracy)
-        for place, (values, accuracy) in enumerate(zip([start, *others], accuracies, strict=True))
+        Trial(index, values, accuracy)
+        for index, (values, accuracy) in enumerate(zip([start, *others], accuracies, strict=True))
     ]
-    assert [t.place for t in finals.finalists(task(faces), trials, 9)] == [1, 4]
-    assert [t.place for t in finals.finalists(task(faces), trials, 1)] == [1]
+    assert [t.index for t in finals.finalists(task(faces), trials, 9)] == [1, 4]
+    assert [t.index for t in finals.finalists(task(faces), trials, 1)] == [1]
 
 
 def rights(generator, accuracy, seeds=3, faces=3000):
@@ -327,46 +329,48 @@ def rights(generator, accuracy, seeds=3, faces=3000):
 
 def test_luck_is_no_lead():
     generator = np.random.default_rng(1)
-    leads = [finals.lead(rights(generator, 0.6), rights(generator, 0.6)) for _ in range(200)]
+    leads = [
+        finals.accuracy_gain(rights(generator, 0.6), rights(generator, 0.6)) for _ in range(200)
+    ]
     ahead = np.array([lead for lead, _ in leads])
     errors = np.array([error for _, error in leads])
     assert ahead.std() <= errors.mean() <= 2 * ahead.std()
-    assert (ahead > finals.ERRORS * errors).mean() <= 0.03
+    assert (ahead > finals.MIN_STANDARD_ERRORS * errors).mean() <= 0.03
 
 
-def final(place, right):
-    return finals.Final(Trial(place, {}, 0.5), right)
+def final(index, right):
+    return finals.Final(Trial(index, {}, 0.5), right)
 
 
 def test_winner_is_ahead_by_more_than_the_noise():
     generator = np.random.default_rng(2)
-    recipe, level, better, best = (
-        final(place, rights(generator, accuracy))
-        for place, accuracy in enumerate((0.6, 0.603, 0.64, 0.66))
+    config, level, better, best = (
+        final(index, rights(generator, accuracy))
+        for index, accuracy in enumerate((0.6, 0.603, 0.64, 0.66))
     )
-    assert finals.winner(recipe, []) is recipe
-    assert finals.winner(recipe, [level]) is recipe
-    assert finals.winner(recipe, [level, better]) is better
-    assert finals.winner(recipe, [best, better]) is best
-    said = finals.summary(better, recipe)
-    assert said["lead"] > said["noise"] > 0
-    assert len(said["val_new_accuracy"]) == 3
+    assert finals.select_winner(config, []) is config
+    assert finals.select_winner(config, [level]) is config
+    assert finals.select_winner(config, [level, better]) is better
+    assert finals.select_winner(config, [best, better]) is best
+    message = finals.summary(better, config)
+    assert message["gain"] > message["two_standard_errors"] > 0
+    assert len(message["val_unique_accuracy"]) == 3
 
 
 def test_finals_have_the_recipes_seed_and_those_after_it(faces):
-    given_task = task(faces, RECIPE.changed({"train.seed": 2**32 - 1}))
-    trial = Trial(3, space().start | {"train.lr": 0.05}, 0.5)
-    recipes = finals.seeded(given_task, trial, 3)
-    assert [recipe.train.seed for recipe in recipes] == [2**32 - 1, 0, 1]
-    assert {recipe.train.lr for recipe in recipes} == {0.05}
-    found = finals.train(given_task, trial, 2, 1, track)
+    given_task = task(faces, CONFIG.with_values({"train.seed": 2**32 - 1}))
+    trial = Trial(3, space().baseline_values | {"train.lr": 0.05}, 0.5)
+    configs = finals.seeded(given_task, trial, 3)
+    assert [config.train.seed for config in configs] == [2**32 - 1, 0, 1]
+    assert {config.train.lr for config in configs} == {0.05}
+    actual = finals.train(given_task, trial, 2, 1, track)
     again = finals.train(given_task, trial, 2, 1, track)
-    assert found.right.shape == (2, 35)
-    assert (found.right == again.right).all()
+    assert actual.correct.shape == (2, 35)
+    assert (actual.correct == again.correct).all()
 
 
 def test_trial_that_diverges_in_the_finals_is_out(faces, capsys):
-    trial = Trial(3, space().start | {"train.lr": 1e30}, 0.5)
+    trial = Trial(3, space().baseline_values | {"train.lr": 1e30}, 0.5)
     assert finals.train(task(faces), trial, 2, 1, track) is None
     assert "warning: train.lr is 1e+30" in capsys.readouterr().err
 
@@ -385,7 +389,7 @@ def no_database(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda _: "postgresql+psycopg://me:secret@127.0.0.1:1/x", "onnection"),
         (lambda _: "postgresql+psycopg://me:my@secret@127.0.0.1:1/x", "write an @ in its password"),
@@ -399,10 +403,10 @@ def no_database(tmp_path):
         (incompatible, "no longer compatible"),
     ],
 )
-def test_storage_that_cannot_be_used_is_one_line(faces, tmp_path, make, said):
+def test_storage_that_cannot_be_used_is_one_line(faces, tmp_path, make, message):
     with pytest.raises(FerError, match=r"^settings\.storage is .*: ") as error:
         search(task(faces), make(tmp_path))
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert "secret" not in str(error.value)
 
@@ -443,12 +447,12 @@ def test_waiting_trial_that_is_not_what_was_drawn_is_one_line(faces, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(searching.Task, "run", stop)
+        patch.setattr(searching.SearchTask, "run", stop)
         with pytest.raises(KeyboardInterrupt):
             search(task(faces), url)
     with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as database, database:
         database.execute("UPDATE trial_params SET param_value = param_value * 0.75")
-    with pytest.raises(FerError, match=r"/x\.db, which .* is not what was drawn; .*move it away"):
+    with pytest.raises(FerError, match=r"/x\.db, which .* is damaged; .*move it away"):
         search(task(faces), url)
 
 
@@ -459,7 +463,7 @@ import numpy as np
 from test_search import task, search
 from fer.tuning import search as searching
 from fer.faces import Faces
-searching._BEAT, searching._GRACE = 1, 3
+searching._HEARTBEAT_INTERVAL, searching._GRACE_PERIOD = 1, 3
 generator = np.random.default_rng(0)
 images = generator.integers(0, 256, (70, 48, 48), dtype=np.uint8)
 faces = Faces(images, np.repeat(np.arange(7, dtype=np.uint8), 10), tuple("abcdefg"))
@@ -500,19 +504,19 @@ def test_killed_search_ends_as_an_undisturbed_one(tmp_path):
         process.kill()
         process.wait()
         process.stdout.close()
-    found, _ = worker(sqlite, 0).communicate(timeout=100)
-    assert lines(found, "end") == lines(expected, "end")
-    assert len(lines(found, "end")) == 6
+    actual, _ = worker(sqlite, 0).communicate(timeout=100)
+    assert lines(actual, "end") == lines(expected, "end")
+    assert len(lines(actual, "end")) == 6
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 def test_trial_that_was_killed_before_its_first_sign_of_life_is_taken_up(
     faces, sqlite, monkeypatch
 ):
-    monkeypatch.setattr(searching, "_GRACE", 1)
+    monkeypatch.setattr(searching, "_GRACE_PERIOD", 1)
     given_task = task(faces)
     opened, storage = searching._open(f"noise-{given_task.key(2)}", sqlite)
-    searching._queue(opened, storage, given_task.space, [], 6)
+    searching._enqueue_generation(opened, storage, given_task.space, [], 6)
     opened.ask()  # and then nothing
     assert len(search(given_task, sqlite)) == 6
 
@@ -520,10 +524,10 @@ def test_trial_that_was_killed_before_its_first_sign_of_life_is_taken_up(
 def postgres_programs():
     """The folder of PostgreSQL's programs."""
     debian = next(iter(glob.glob("/usr/lib/postgresql/*/bin/initdb")), None)
-    found = debian or shutil.which("initdb")
-    if not found:
+    actual = debian or shutil.which("initdb")
+    if not actual:
         pytest.skip("PostgreSQL's initdb is not installed (Debian: apt-get install postgresql)")
-    return Path(found).parent
+    return Path(actual).parent
 
 
 @pytest.fixture

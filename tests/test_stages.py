@@ -1,4 +1,4 @@
-"""dvc.yaml says all that a stage's result depends on, nothing is said twice, and how one ends."""
+"""Checks of dvc.yaml and of the stages: their dependencies, lock file, imports and signals."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def test_stage_depends_on_all_code_that_it_imports_and_on_no_other(stage):
     assert not unused
 
 
-def test_train_and_tune_read_the_same_recipe():
+def test_train_and_tune_read_the_same_configuration():
     names = [name for name in STAGES["tune"]["params"] if isinstance(name, str)]
     of_tune = {name.removeprefix("train.") for name in names if name.startswith("train.")}
     assert of_tune == set(Train.model_fields) - {"num_workers"}
@@ -81,9 +81,9 @@ def main():
         os.kill(os.getpid(), signal.SIGTERM)
 exit_on_error(main)
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert said.returncode != 0
-    assert said.stderr.startswith("stopped; ")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode != 0
+    assert result.stderr.startswith("stopped; ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -102,5 +102,5 @@ def test_stop_when_all_is_done_is_ignored(number):
     process.stdout.readline()
     time.sleep(0.3)
     process.send_signal(number)
-    _, said = process.communicate()
-    assert (process.returncode, said) == (0, "")
+    _, stderr = process.communicate()
+    assert (process.returncode, stderr) == (0, "")

@@ -35,4 +35,4 @@ def test_no_failure_of_wandb_ends_a_run(monkeypatch, capsys):
         run.log({"loss": 1.0})
         done.append(True)
     assert done
-    assert capsys.readouterr().err == "warning: not tracked by W&B: no such server\n"
+    assert capsys.readouterr().err == "warning: W&B logs no more of this run: no such server\n"

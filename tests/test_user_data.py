@@ -98,9 +98,9 @@ def test_repro_reads_it_and_what_it_was_changed_to(clone):
     path = clone / "data/raw/fer2013/mine.csv"
     path.write_bytes(csv(seed=1, count=140))
     switch(clone)
-    said = dvc(clone, "repro", *FIRST_STAGES)
-    assert "Running stage 'prepare@fer2013'" in said
-    assert "reading data/raw/fer2013/mine.csv" in said
+    message = dvc(clone, "repro", *FIRST_STAGES)
+    assert "Running stage 'prepare@fer2013'" in message
+    assert "reading data/raw/fer2013/mine.csv" in message
     assert (images(clone) == FIRST).all()
     assert "up to date" in dvc(clone, "repro", *FIRST_STAGES)
 
@@ -143,10 +143,10 @@ def test_experiments_elsewhere_read_it(users):
 
 
 def test_missing_csv_is_one_line(clone):
-    said = dvc(clone, "exp", "run", "-S", "dataset=fer2013", *FIRST_STAGES, fails=True)
-    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    message = dvc(clone, "exp", "run", "-S", "dataset=fer2013", *FIRST_STAGES, fails=True)
+    (line,) = [line for line in message.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: data/raw/fer2013 holds no data: put a folder")
-    assert "Traceback" not in said
+    assert "Traceback" not in message
     (clone / "data/raw/fer2013/mine.csv").write_bytes(csv(seed=1, count=140))
     dvc(clone, "exp", "run", *FIRST_STAGES)
 
@@ -157,8 +157,8 @@ def test_folder_that_cannot_be_written_to_is_one_line(users):
     (users / "metrics/fer2013").write_text("a file where a folder belongs")
     done = run(users, sys.executable, "-m", "stages.prepare")
     assert done.returncode == 1
-    said = "error: metrics/fer2013/prepare.json: cannot be written: File exists"
-    assert done.stderr.splitlines()[-1] == said
+    message = "error: metrics/fer2013/prepare.json: cannot be written: File exists"
+    assert done.stderr.splitlines()[-1] == message
     assert "Traceback" not in done.stderr
 
 

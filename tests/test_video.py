@@ -78,17 +78,17 @@ def test_table_of_pandas():
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "said"),
+    ("start", "end", "message"),
     [(0.1, 0.9, "is damaged: "), (0.5, 1.0, "is not a video")],
 )
-def test_damaged_video(run, tmp_path, start, end, said):
+def test_damaged_video(run, tmp_path, start, end, message):
     made = make_video(tmp_path / "in.mp4", frames=10)
     content = bytearray(made.read_bytes())
     a, b = int(start * len(content)), int(end * len(content))
     content[a:b] = b"" if end == 1 else bytes(b - a)
     made.write_bytes(content)
     status, _, err = run("--video", made)
-    assert str(status).startswith(f"error: {made}: {said}")
+    assert str(status).startswith(f"error: {made}: {message}")
     assert err == ""
 
 
@@ -110,7 +110,8 @@ def test_text_is_no_video(run, tmp_path):
     (tmp_path / "notes.txt").write_text("no video\n" * 500)
     for _ in range(2):
         assert run("--video", tmp_path / "notes.txt") == (
-            f"error: {tmp_path / 'notes.txt'}: is not a video",
+            f"error: {tmp_path / 'notes.txt'}: is not a video that OpenCV can read; convert it to "
+            "MP4",
             "",
             "",
         )
@@ -128,7 +129,7 @@ def test_video_that_cannot_be_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(video.cv2, "VideoWriter", Closed)
     with (
-        pytest.raises(FerError, match="OpenCV cannot write a video of"),
+        pytest.raises(FerError, match="OpenCV cannot write frames of"),
         video.writer(tmp_path / "v.mp4", 5.0) as file,
     ):
         file.write(Image.new("RGB", (64, 64)))
@@ -139,14 +140,14 @@ def test_without_opencv(run, monkeypatch):
     for name in ("fer.predict.video", "fer.predict.tracking"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "cv2", None)  # which makes its import fail
-    said = "error: videos need OpenCV: pip install opencv-python-headless"
-    assert run("--video", "in.mp4") == (said, "", "")
+    message = "error: videos need OpenCV: pip install opencv-python-headless"
+    assert run("--video", "in.mp4") == (message, "", "")
     assert run(PHOTO)[0] == 0
 
 
 @pytest.mark.skipif(Path("/dev/video0").exists(), reason="has a camera")
 def test_missing_camera_is_a_clear_error(run):
-    assert run("--webcam") == ("error: there is no camera", "", "")
+    assert run("--webcam") == ("error: --webcam: there is no camera; connect one", "", "")
 
 
 def test_camera_has_the_times_of_the_clock(monkeypatch):
@@ -181,7 +182,10 @@ def test_camera_has_the_times_of_the_clock(monkeypatch):
 def test_video_is_written_whole_or_not(tmp_path):
     with pytest.raises(FerError, match="has no frames"), video.writer(tmp_path / "v.mp4", 5.0):
         pass
-    with pytest.raises(FerError, match=r"written as \.mp4"), video.writer(tmp_path / "v.mov", 5.0):
+    with (
+        pytest.raises(FerError, match=r"use the suffix \.mp4"),
+        video.writer(tmp_path / "v.mov", 5.0),
+    ):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -217,7 +221,7 @@ def frame_at(left, top):
 
 def test_faces_are_followed_between_searches(tracker, detector):
     detector.boxes = [(50, 50, 150, 150)]
-    for number in range(tracking._EVERY):
+    for number in range(tracking._DETECTION_INTERVAL):
         (face,) = tracker(frame_at(50 + 4 * number, 50 + 2 * number))
         assert face.id == 0
         moved = (4 * number, 2 * number) * 2
@@ -227,8 +231,8 @@ def test_faces_are_followed_between_searches(tracker, detector):
 
 def test_box_does_not_jump_with_the_detector(tracker, detector):
     lefts = []
-    for number in range(4 * tracking._EVERY):
-        jump = 20 * (number // tracking._EVERY % 2)
+    for number in range(4 * tracking._DETECTION_INTERVAL):
+        jump = 20 * (number // tracking._DETECTION_INTERVAL % 2)
         detector.boxes = [(50 + jump, 50, 150 + jump, 150)]
         lefts.append(tracker(frame_at(50, 50))[0].box[0])
     assert np.abs(np.diff(lefts)).max() < 10
@@ -254,7 +258,9 @@ def test_ids(tracker, detector):
     still = frame_at(50, 50)
 
     def ids_after_a_search():
-        first, *_ = ([face.id for face in tracker(still)] for _ in range(tracking._EVERY))
+        first, *_ = (
+            [face.id for face in tracker(still)] for _ in range(tracking._DETECTION_INTERVAL)
+        )
         return first
 
     detector.boxes = [one]

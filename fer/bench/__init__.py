@@ -1,4 +1,4 @@
-"""How fast: ways of loading faces, and ways of running a trained network.
+"""Benchmarks of data loaders and of runtimes for a trained network.
 
-Not here: the seconds of a training epoch, which `fer.training.fit` measures as it goes.
+`fer.training.fit` measures the seconds of training epochs itself.
 """

@@ -1,4 +1,4 @@
-"""Time the ways of loading: face by face as usual, and by whole batches."""
+"""Benchmark data loading: one face at a time as in most projects, and whole batches at once."""
 
 import time
 from statistics import median
@@ -12,14 +12,18 @@ from tqdm import tqdm
 from fer.faces import INPUT_SIZE, Faces
 from fer.params import Augment, Benchmark
 from fer.training.clock import synchronize
-from fer.training.loading import loader
+from fer.training.loading import make_loader
 
 _CROP_AND_FLIP = Augment(shift=2, flip=0.5)
-"""What `RandomCrop(44)` and `RandomHorizontalFlip()` do to a face of 48x48."""
+"""The augmentation of `RandomCrop(44)` and `RandomHorizontalFlip()` on 48x48 pixels."""
 
 
-class PerFace(Dataset):
-    """The usual way: each face is a PIL image that torchvision transforms on its own."""
+class PerFaceDataset(Dataset):
+    """Map-style data set in which torchvision transforms each face as a PIL image.
+
+    Args:
+        faces: The faces to load.
+    """
 
     def __init__(self, faces: Faces) -> None:
         self.images = [Image.fromarray(image) for image in faces.images]
@@ -36,91 +40,110 @@ class PerFace(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """Face float32 [1, 44, 44], 0 to 1, and its label."""
+        """Return the augmented face, float32 [1, 44, 44], 0 to 1, and its label.
+
+        Args:
+            index: Index of the face.
+        """
         return self.transform(self.images[index]), self.labels[index]
 
 
 def time_loaders(
-    faces: Faces, benchmark: Benchmark, repeats: int, device: torch.device
+    faces: Faces, benchmark: Benchmark, epochs: int, device: torch.device
 ) -> list[dict[str, str | int | float]]:
-    """Seconds of an epoch over `faces` until its batches are on `device`, a row for each way.
+    """Measure the seconds per epoch of each data loader, until its batches are on the device.
 
-    A row has way ("per_face" or "per_batch"), workers (0 is in process), kept (whether the workers
-    live from epoch to epoch) and seconds (median of the repeats, after a warm-up). Both ways do
-    the same: a random crop of 44x44 and a flip.
-    repeats: epochs that are timed of each way
+    Both methods compute the same augmentation: a random crop of 44x44 pixels and a flip.
+
+    Args:
+        faces: The faces to load.
+        benchmark: Batch size and numbers of workers.
+        epochs: Epochs that are timed per loader, after one to warm up.
+        device: Where the batches go.
+
+    Returns:
+        A row per loader: "method" ("per_face" or "per_batch"), "workers" (0 loads in the main
+        process), "persistent_workers" (whether workers live on from epoch to epoch) and "seconds"
+        (median of the epochs).
     """
-    cases = [
-        (way, workers, persistent)
-        for way in ("per_face", "per_batch")
+    loaders = [
+        (method, workers, persistent)
+        for method in ("per_face", "per_batch")
         for workers in benchmark.workers
         for persistent in ((False, True) if workers else (False,))
     ]
-    usual = PerFace(faces)
+    per_face = PerFaceDataset(faces)
     rows = []
-    with tqdm(cases, unit="way", disable=None) as bar:
-        for way, workers, persistent in bar:
-            batches = _make(way, usual, faces, benchmark.batch_size, workers, persistent, device)
-            seconds = _time(batches, repeats, device)
+    with tqdm(loaders, unit="loader", disable=None) as bar:
+        for method, workers, persistent in bar:
+            make = _per_face_loader if method == "per_face" else _per_batch_loader
+            data = per_face if method == "per_face" else faces
+            loader = make(data, benchmark.batch_size, workers, persistent, device)
+            seconds = _seconds_per_epoch(loader, epochs, device)
             rows.append(
                 {
-                    "way": way,
+                    "method": method,
                     "workers": workers,
-                    "kept": persistent,
+                    "persistent_workers": persistent,
                     "seconds": round(seconds, 4),
                 }
             )
             if bar.disable:
-                kept = ", kept" if persistent else ""
-                print(f"{way}, {workers} workers{kept}: {seconds:.3f} s an epoch", flush=True)
+                kind = "persistent workers" if persistent else "workers"
+                print(f"{method}, {workers} {kind}: {seconds:.3f} s per epoch", flush=True)
     return rows
 
 
-def fastest(rows: list[dict], way: str, **chosen: int) -> float:
-    """Seconds an epoch of the fastest of `rows` (of `time_loaders`) of a way.
+def fastest(rows: list[dict], method: str, **conditions: int) -> float:
+    """Return the seconds per epoch of the fastest loader of a method.
 
-    chosen: what else the rows must have, such as workers=1
+    Args:
+        rows: Result of `time_loaders`.
+        method: "per_face" or "per_batch".
+        **conditions: Other values that a row must have, such as workers=1.
     """
-    wanted = {"way": way, **chosen}
-    return min(row["seconds"] for row in rows if wanted.items() <= row.items())
+    conditions = {"method": method, **conditions}
+    return min(row["seconds"] for row in rows if conditions.items() <= row.items())
 
 
 def tabulate(rows: list[dict], workers: list[int]) -> list[dict[str, float]]:
-    """Seconds an epoch, a row for each number of workers and a column for each way of loading.
+    """Arrange seconds per epoch as a table: a row per number of workers, a column per loader.
 
-    Without workers, there are none to keep: both columns of a way have its one time.
+    Without workers there are none to keep alive: both columns of a method have the same time.
+
+    Args:
+        rows: Result of `time_loaders`.
+        workers: The numbers of workers.
     """
-    seconds = {(r["way"], r["workers"], r["kept"]): r["seconds"] for r in rows}
+    seconds = {(r["method"], r["workers"], r["persistent_workers"]): r["seconds"] for r in rows}
     return [
-        {"workers": n}
+        {"workers": count}
         | {
-            f"{way}{suffix}": seconds[way, n, kept and n > 0]
-            for way in ("per_face", "per_batch")
-            for suffix, kept in (("", False), ("_kept", True))
+            f"{method}{suffix}": seconds[method, count, persistent and count > 0]
+            for method in ("per_face", "per_batch")
+            for suffix, persistent in (("", False), ("_persistent", True))
         }
-        for n in sorted(workers)
+        for count in sorted(workers)
     ]
 
 
-def _make(
-    way: str,
-    usual: PerFace,
-    faces: Faces,
-    batch_size: int,
-    workers: int,
-    persistent: bool,
-    device: torch.device,
+def _per_face_loader(
+    dataset: PerFaceDataset, batch_size: int, workers: int, persistent: bool, device: torch.device
 ) -> DataLoader:
-    if way == "per_face":
-        return DataLoader(
-            usual,
-            batch_size,
-            shuffle=True,
-            num_workers=workers,
-            persistent_workers=persistent,
-            pin_memory=workers > 0 and device.type == "cuda",
-        )
-    return loader(
+    return DataLoader(
+        dataset,
+        batch_size,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=persistent,
+        pin_memory=workers > 0 and device.type == "cuda",
+    )
+
+
+def _per_batch_loader(
+    faces: Faces, batch_size: int, workers: int, persistent: bool, device: torch.device
+) -> DataLoader:
+    return make_loader(
         faces,
         _CROP_AND_FLIP,
         batch_size=batch_size,
@@ -131,14 +154,14 @@ def _make(
     )
 
 
-def _time(batches: DataLoader, repeats: int, device: torch.device) -> float:
+def _seconds_per_epoch(loader: DataLoader, epochs: int, device: torch.device) -> float:
     def epoch() -> float:
         start = time.perf_counter()
-        for images, labels in batches:
+        for images, labels in loader:
             images.to(device, non_blocking=True)
             labels.to(device, non_blocking=True)
         synchronize(device)
         return time.perf_counter() - start
 
     epoch()
-    return median(epoch() for _ in range(repeats))
+    return median(epoch() for _ in range(epochs))

@@ -1,4 +1,4 @@
-"""Time ways to run a trained network, side by side."""
+"""Benchmark the runtimes that can run a trained network: size, accuracy, latency, throughput."""
 
 import os
 import time
@@ -16,41 +16,51 @@ from fer.faces import Faces
 from fer.machine import cores
 from fer.predict.recognizer import Recognizer
 from fer.training.device import pick_precision
-from fer.training.evaluation import probabilities
+from fer.training.evaluation import predict_probabilities
 
 Predictor = Callable[[np.ndarray], np.ndarray]
 """From faces uint8 [N, 48, 48] to probabilities float32 [N, C]."""
 
-Maker = Callable[[int], Predictor]
-"""From a number of threads to a predictor that uses as many."""
+PredictorFactory = Callable[[int], Predictor]
+"""From a number of threads to a predictor that uses this number."""
 
-BATCH = 128
-_TURN = 0.05
-"""Seconds for one face, and again for batches, in each round."""
+BATCH_SIZE = 128
+"""Faces per call when throughput is measured."""
 
-_BLOCK = 0.01
-"""Seconds of calls that are timed together: a call of 0.1 ms is too short for some clocks."""
+_SECONDS_PER_ROUND = 0.05
+"""Duration of the single-face calls of a predictor in a round, and again of its batch calls."""
+
+_SECONDS_PER_BLOCK = 0.01
+"""Duration of the calls that are timed together: some clocks cannot time a call of 0.1 ms."""
 
 _PAUSE = 0.05
-"""Seconds between two predictors, in which the threads of the one come to rest."""
+"""Seconds between two predictors, in which the threads of the first come to rest."""
 
 
-def by_torch(model: torch.nn.Module) -> Maker:
-    """PyTorch, as a user would call it: eager, without gradients."""
+def torch_runtime(model: torch.nn.Module) -> PredictorFactory:
+    """Make predictors that run a network in PyTorch, in eager mode and without gradients.
+
+    Args:
+        model: The network.
+    """
 
     def make(threads: int) -> Predictor:
         def predict(faces: np.ndarray) -> np.ndarray:
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
-            return probabilities(model, faces)
+            return predict_probabilities(model, faces)
 
         return predict
 
     return make
 
 
-def by_onnx_runtime(path: Path) -> Maker:
-    """ONNX Runtime, all faces in one call."""
+def onnx_runtime(path: Path) -> PredictorFactory:
+    """Make predictors that run an ONNX file in ONNX Runtime, all faces in one call.
+
+    Args:
+        path: The ONNX file.
+    """
 
     def make(threads: int) -> Predictor:
         options = onnxruntime.SessionOptions()
@@ -61,17 +71,23 @@ def by_onnx_runtime(path: Path) -> Maker:
     return make
 
 
-def by_recognizer(path: Path) -> Maker:
-    """Our Recognizer: ONNX Runtime, 16 faces in a call."""
+def recognizer_runtime(path: Path) -> PredictorFactory:
+    """Make predictors that run an ONNX file in `Recognizer`, which averages over mirror images.
+
+    Args:
+        path: The ONNX file.
+    """
     return lambda threads: Recognizer(path, threads).classify
 
 
-def by_openvino(path: Path, precision: str) -> Maker:
-    """OpenVINO, with a graph for each number of faces.
+def openvino_runtime(path: Path, precision: str) -> PredictorFactory:
+    """Make predictors that run an ONNX file in OpenVINO, with one graph per number of faces.
 
-    precision: "f32", or "bf16", which is float32 where PyTorch would not use bfloat16 either
+    Args:
+        path: The ONNX file.
+        precision: "f32" or "bf16". A processor without fast bfloat16 runs "bf16" as "f32".
     """
-    # Where this variable hides the processor's bfloat16, OpenVINO asks for it, and then lacks it.
+    # With this variable set, OpenVINO requests bfloat16 kernels that oneDNN then does not have.
     hidden = "ONEDNN_MAX_CPU_ISA" in os.environ
     if hidden or pick_precision("auto", torch.device("cpu")) != torch.bfloat16:
         precision = "f32"
@@ -94,99 +110,133 @@ def by_openvino(path: Path, precision: str) -> Maker:
 
 @cache
 def _core() -> openvino.Core:
-    """One for all: each brings a stack for signals (OpenVINO 2026.4).
+    """Return the OpenVINO core of this process.
 
-    Where several end in another order than they began, the next signal finds none, and the process
-    ends in a segmentation fault.
+    Each core installs a signal stack (OpenVINO 2026.4). With several cores, a signal that comes
+    after one of them is gone ends the process in a segmentation fault.
     """
     return openvino.Core()
 
 
-def predict(maker: Maker, images: np.ndarray) -> np.ndarray:
-    """Probabilities [N, C] of faces uint8 [N, 48, 48], by 128 faces a call."""
-    predictor = maker(cores())
-    starts = range(0, len(images), BATCH)
-    return np.concatenate([predictor(np.array(images[i : i + BATCH])) for i in starts])
+def predict(factory: PredictorFactory, images: np.ndarray) -> np.ndarray:
+    """Predict probabilities on all cores, in batches of 128 faces.
+
+    Args:
+        factory: Makes the predictor.
+        images: Faces, uint8 [N, 48, 48].
+
+    Returns:
+        Probabilities, float32 [N, C].
+    """
+    predictor = factory(cores())
+    starts = range(0, len(images), BATCH_SIZE)
+    return np.concatenate([predictor(np.array(images[i : i + BATCH_SIZE])) for i in starts])
 
 
 def compare(
-    ways: Mapping[str, tuple[Path, Maker]],
-    found: Mapping[str, np.ndarray],
+    runtimes: Mapping[str, tuple[Path, PredictorFactory]],
+    probabilities: Mapping[str, np.ndarray],
     val: Faces,
-    repeats: int,
+    rounds: int,
 ) -> list[dict[str, str | int | float]]:
-    """Size, accuracy on val, latency and throughput of each way, a row each.
+    """Compare runtimes by file size, accuracy on val, latency and throughput.
 
-    ways: the file of each, and what makes its predictor
-    found: what each says of `val`, probabilities [N, C]
-    repeats: of the timing, see `measure`
+    Args:
+        runtimes: Per name, the model file and the factory of predictors.
+        probabilities: Per name, the probabilities of the val faces, float32 [N, C].
+        val: The val split.
+        rounds: Rounds of timing, as in `measure`.
+
+    Returns:
+        A row per runtime: "runtime", "bytes", "val_accuracy" (0 to 1), and latency (ms) and
+        faces per second, each with 1 thread and with all threads.
     """
-    makers = {way: maker for way, (_, maker) in ways.items()}
-    one, every = (measure(makers, val.images, threads, repeats) for threads in (1, cores()))
+    factories = {name: factory for name, (_, factory) in runtimes.items()}
+    single, all_threads = (
+        measure(factories, val.images, threads, rounds) for threads in (1, cores())
+    )
     rows = []
-    for way, (file, _) in ways.items():
-        accuracy = float((found[way].argmax(1) == val.labels).mean())
+    for name, (file, _) in runtimes.items():
+        accuracy = float((probabilities[name].argmax(1) == val.labels).mean())
         rows.append(
-            {"way": way, "bytes": file.stat().st_size, "val_accuracy": round(accuracy, 6)}
-            | {f"{key}_1_thread": value for key, value in one[way].items()}
-            | {f"{key}_all_threads": value for key, value in every[way].items()}
+            {"runtime": name, "bytes": file.stat().st_size, "val_accuracy": round(accuracy, 6)}
+            | {f"{key}_1_thread": value for key, value in single[name].items()}
+            | {f"{key}_all_threads": value for key, value in all_threads[name].items()}
         )
         print(
-            f"{way}: {rows[-1]['bytes'] / 1000:.0f} kB, val {accuracy:.2%}; on 1 thread "
-            f"{one[way]['latency_ms']:.3f} ms a face, {one[way]['faces_per_second']} faces/s",
+            f"{name}: {rows[-1]['bytes'] / 1000:.0f} kB, val {accuracy:.2%}; on 1 thread "
+            f"{single[name]['latency_ms']:.3f} ms per face, "
+            f"{single[name]['faces_per_second']} faces/s",
             flush=True,
         )
     return rows
 
 
-def ratios(rows: list[dict], way: str, other: str) -> dict[str, float]:
-    """Of one way to another (rows of `compare`); of the accuracy, the difference."""
-    ours, plain = ({row["way"]: row for row in rows}[name] for name in (way, other))
-    found = {
-        key: round(ours[key] / plain[key], 3)
+def ratios(rows: list[dict], runtime: str, reference: str) -> dict[str, float]:
+    """Divide the size and throughput of one runtime by those of another.
+
+    Args:
+        rows: Result of `compare`.
+        runtime: Name of the runtime.
+        reference: Name of the runtime to divide by.
+
+    Returns:
+        The ratios by column; for "val_accuracy", the difference.
+    """
+    row, base = ({row["runtime"]: row for row in rows}[name] for name in (runtime, reference))
+    quotients = {
+        key: round(row[key] / base[key], 3)
         for key in ("bytes", "faces_per_second_1_thread", "faces_per_second_all_threads")
     }
-    return found | {"val_accuracy": round(ours["val_accuracy"] - plain["val_accuracy"], 6)}
+    return quotients | {"val_accuracy": round(row["val_accuracy"] - base["val_accuracy"], 6)}
 
 
 def measure(
-    makers: Mapping[str, Maker], faces: np.ndarray, threads: int, repeats: int = 3
+    factories: Mapping[str, PredictorFactory], faces: np.ndarray, threads: int, rounds: int = 3
 ) -> dict[str, dict]:
-    """Latency of one face in ms (the median), and faces a second by 128.
+    """Measure latency and throughput of several runtimes side by side.
 
-    The predictors take turns, so that a machine that is slower for a while is so for all. The
-    faces a second are those of the best of the repeats: what else runs can only slow one down.
-    faces: uint8 [N, 48, 48]; where they are fewer than 128, some are taken again
+    The predictors take turns, so that a slow phase of the machine slows all of them. Throughput is
+    that of the fastest round, because other programs can only slow a predictor down.
+
+    Args:
+        factories: Per name, the factory of predictors.
+        faces: uint8 [N, 48, 48]; repeated where there are fewer than 128.
+        threads: Number of threads.
+        rounds: Number of turns per predictor.
+
+    Returns:
+        Per name, "latency_ms" (median for one face) and "faces_per_second" (128 faces per call).
     """
-    predictors = {name: make(threads) for name, make in makers.items()}
-    one, many = np.array(faces[:1]), np.resize(faces[:BATCH], (BATCH, *faces.shape[1:]))
-    singles: dict[str, list[float]] = {name: [] for name in makers}
-    batches: dict[str, list[float]] = {name: [] for name in makers}
-    for _ in range(repeats):
+    predictors = {name: make(threads) for name, make in factories.items()}
+    face, batch = np.array(faces[:1]), np.resize(faces[:BATCH_SIZE], (BATCH_SIZE, *faces.shape[1:]))
+    latencies: dict[str, list[float]] = {name: [] for name in factories}
+    batch_times: dict[str, list[float]] = {name: [] for name in factories}
+    for _ in range(rounds):
         for name, predict in predictors.items():
             time.sleep(_PAUSE)
-            singles[name] += _seconds(predict, one)
-            batches[name].append(median(_seconds(predict, many)))
+            latencies[name] += _seconds_per_call(predict, face)
+            batch_times[name].append(median(_seconds_per_call(predict, batch)))
     return {
         name: {
-            "latency_ms": round(1000 * median(singles[name]), 4),
-            "faces_per_second": round(len(many) / min(batches[name])),
+            "latency_ms": round(1000 * median(latencies[name]), 4),
+            "faces_per_second": round(len(batch) / min(batch_times[name])),
         }
-        for name in makers
+        for name in factories
     }
 
 
-def _seconds(predict: Predictor, faces: np.ndarray) -> list[float]:
-    """Seconds of a call, the mean of each block of calls, for `_TURN` seconds after a warm-up."""
+def _seconds_per_call(predict: Predictor, faces: np.ndarray) -> list[float]:
+    """Return the mean seconds per call of each block of calls, after a warm-up."""
     predict(faces)
     start = time.perf_counter()
     predict(faces)
-    calls = max(1, round(_BLOCK / (time.perf_counter() - start)))
-    found = []
-    end = time.perf_counter() + _TURN
-    while not found or time.perf_counter() < end:
+    calls = max(1, round(_SECONDS_PER_BLOCK / (time.perf_counter() - start)))
+    seconds = []
+    end = time.perf_counter() + _SECONDS_PER_ROUND
+    while not seconds or time.perf_counter() < end:
         start = time.perf_counter()
         for _ in range(calls):
             predict(faces)
-        found.append((time.perf_counter() - start) / calls)
-    return found
+        seconds.append((time.perf_counter() - start) / calls)
+    return seconds

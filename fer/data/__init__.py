@@ -1,5 +1,4 @@
-"""From a data set as the user has it to clean face sets.
+"""Read a user's data set in any format, split it, clean and balance it; draw the built-in sample.
 
-Reading it in any of its formats, cutting missing splits, cleaning and balancing the training split,
-drawing the built-in sample. Not here: how batches reach the network (`fer.training.loading`).
+`fer.training.loading` brings the faces to the network.
 """

@@ -1,4 +1,4 @@
-"""Find blank, repeated and leaked faces; clean the training split and balance its classes."""
+"""Clean the training split, balance its classes, and describe the data set."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,18 @@ from fer.faces import Faces, digests, is_in
 from fer.params import Prepare
 
 
-def train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarray | None:
-    """Choose the training faces to use: some dropped, then the classes balanced.
+def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarray | None:
+    """Choose the training faces to use: drop some, then balance the classes.
+
+    Args:
+        splits: The faces of "train", "val" and "test".
+        prepare: What is dropped and how classes are balanced.
 
     Returns:
-        Indices int64 [M] into the split "train", ascending; None for all faces as they are.
+        Ascending indices int64 [M] into train; None to use all faces as they are.
 
     Raises:
-        FerError: Where no face of a class is left, or `prepare.cap` names no class.
+        FerError: If no face of a class is left, or `prepare.cap` names no class.
     """
     train = splits["train"]
     kept = np.ones(len(train), bool)
@@ -26,13 +30,16 @@ def train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarray | No
     if prepare.drop_leaks:
         kept &= ~is_in(train, splits["val"], splits["test"])
     if not kept.any():
-        raise FerError("prepare.drop_blank and prepare.drop_leaks leave no training face")
+        raise FerError(
+            "prepare.drop_blank and prepare.drop_leaks leave no training face; turn one of them off"
+        )
     before = np.bincount(train.labels, minlength=len(train.classes))
     after = np.bincount(train.labels[kept], minlength=len(train.classes))
     lost = [train.classes[label] for label in np.flatnonzero((before > 0) & (after == 0))]
     if lost:
         raise FerError(
-            f"prepare.drop_blank and prepare.drop_leaks leave no training face of {', '.join(lost)}"
+            "prepare.drop_blank and prepare.drop_leaks leave no training face of "
+            f"{', '.join(lost)}; turn one of them off"
         )
     if prepare.balance == "none":
         return None if kept.all() else np.flatnonzero(kept)
@@ -40,7 +47,8 @@ def train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarray | No
         for name in prepare.cap:
             if name not in train.classes:
                 raise FerError(
-                    f"prepare.cap names {name}, but the classes are {', '.join(train.classes)}"
+                    f"prepare.cap names {name}, which is no class; choose among "
+                    f"{', '.join(train.classes)}"
                 )
     rows = np.flatnonzero(kept)
     numbers = [prepare.cap.get(name) for name in train.classes]
@@ -48,23 +56,25 @@ def train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarray | No
 
 
 def balance(labels: np.ndarray, method: str, cap: Sequence[int | None], seed: int) -> np.ndarray:
-    """Indices int64 [M], ascending, of the faces to use.
+    """Return the ascending indices int64 [M] of the faces to use, so that classes are balanced.
 
-    A class that grows keeps every face, and all its faces are repeated alike but for one.
+    A class that grows keeps every face; repetitions of its faces differ by at most one.
 
     Args:
-        labels: [N], indices of classes.
+        labels: uint8 [N], indices of classes.
         method: "oversample" repeats faces up to the largest class. "undersample" drops faces down
-            to the smallest class that has any. "cap" brings each class to its number in `cap`.
-        cap: Of each class its number of faces, or None to leave it as it is.
-        seed: Of the choice.
+            to the smallest class that has faces. "cap" brings each class to its number in `cap`.
+        cap: Number of faces per class; None leaves a class as it is.
+        seed: Seed of the choice.
     """
     counts = np.bincount(labels, minlength=len(cap))
-    there = counts[counts > 0]
+    present = counts[counts > 0]
     targets = {
-        "oversample": np.where(counts > 0, there.max(), 0),
-        "undersample": np.where(counts > 0, there.min(), 0),
-        "cap": np.array([n if most is None else most for most, n in zip(cap, counts, strict=True)]),
+        "oversample": np.where(counts > 0, present.max(), 0),
+        "undersample": np.where(counts > 0, present.min(), 0),
+        "cap": np.array(
+            [n if limit is None else limit for limit, n in zip(cap, counts, strict=True)]
+        ),
     }[method]
     generator = np.random.default_rng(seed)
     chosen = [
@@ -77,18 +87,30 @@ def balance(labels: np.ndarray, method: str, cap: Sequence[int | None], seed: in
 def _resample(rows: np.ndarray, target: int, generator: np.random.Generator) -> np.ndarray:
     if not rows.size:
         return rows
-    rounds, rest = divmod(target, rows.size)
-    return np.concatenate([np.tile(rows, rounds), generator.choice(rows, rest, replace=False)])
+    repeats, remainder = divmod(target, rows.size)
+    extra = generator.choice(rows, remainder, replace=False)
+    return np.concatenate([np.tile(rows, repeats), extra])
 
 
 def is_blank(faces: Faces) -> np.ndarray:
-    """Mask bool [N] of the faces that are of one grey only."""
+    """Tell which faces have a single grey value.
+
+    Args:
+        faces: N faces.
+
+    Returns:
+        Mask bool [N].
+    """
     flat = faces.images.reshape(len(faces), -1)
     return flat.max(1, initial=0) == flat.min(1, initial=255)
 
 
-def report(splits: Mapping[str, Faces]) -> dict[str, int]:
-    """Number of blank faces, of groups of identical faces, and of leaked val and test faces."""
+def count_problems(splits: Mapping[str, Faces]) -> dict[str, int]:
+    """Count blank faces, groups of identical faces, and faces that are in several splits.
+
+    Args:
+        splits: The faces of "train", "val" and "test".
+    """
     groups = defaultdict(list)
     for faces in splits.values():
         for key, label in zip(digests(faces), faces.labels.tolist(), strict=True):
@@ -107,7 +129,12 @@ def report(splits: Mapping[str, Faces]) -> dict[str, int]:
 def class_counts(
     before: Mapping[str, Faces], after: Mapping[str, Faces]
 ) -> list[dict[str, str | int]]:
-    """Faces of each class in each split before and after cleaning, a row each."""
+    """Return the number of faces per split and class, before and after cleaning.
+
+    Args:
+        before: Faces of each split before cleaning.
+        after: Faces of each split after cleaning.
+    """
     return [
         {"split": split, "class": name, "before": before[split].counts()[name], "after": count}
         for split, faces in after.items()
@@ -116,9 +143,17 @@ def class_counts(
 
 
 def intensities(faces: Faces, step: int = 8) -> list[dict[str, str | int | float]]:
-    """Share of each class's pixels in each `step` grey values, a row for each class and step."""
+    """Return the histogram of grey values per class, one row per class and bin.
+
+    Args:
+        faces: The faces.
+        step: Grey values per bin.
+
+    Returns:
+        "class", "grey" (the lowest grey value of the bin) and "share" of the class's pixels.
+    """
     counts = np.zeros((len(faces.classes), 256), np.int64)
-    for start in range(0, len(faces), 500):  # bincount makes int64 of all that it is given
+    for start in range(0, len(faces), 500):  # in parts, because bincount converts to int64
         images, labels = faces.images[start : start + 500], faces.labels[start : start + 500]
         keys = labels[:, None, None].astype(np.int64) * 256 + images
         counts += np.bincount(keys.ravel(), minlength=counts.size).reshape(counts.shape)

@@ -1,4 +1,4 @@
-"""A data set in memory: the faces of its splits, where each is from, and what was left out."""
+"""A data set in memory: the faces of its splits, their sources, and dropped faces."""
 
 import sys
 import unicodedata
@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fer.errors import FerError
-from fer.faces import MOST_CLASSES, Faces, digests, is_in
+from fer.faces import MAX_CLASSES, Faces, digests, is_in
 
 _FEW = 100
-"""Faces of val or test under which accuracies are hardly more than guesses."""
+"""Number of val or test faces below which a warning says how coarse the accuracy is."""
 
 UNSPLIT = "unsplit"
-"""Name of the one split that a format gives where a data set has none."""
+"""Name of the only split of a data set that has no splits yet."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Dropped:
     """A face that was left out.
 
     Attributes:
-        source: Where it is from, as in `DataSet.sources`.
-        reason: In a few words, by which such faces are counted.
-        detail: The whole message, where there is more to say.
+        source: Its source, as in `DataSet.sources`.
+        reason: A few words, by which dropped faces are counted.
+        detail: The whole message, where there is one.
     """
 
     source: str
@@ -37,11 +37,11 @@ class DataSet:
     """The faces of a data set.
 
     Attributes:
-        splits: Faces by split: "train", "val" and "test". A format may leave val and test out, or
-            give "unsplit" alone.
-        sources: Of each face of a split, its file ("happy/1.png") or its line ("faces.csv:2").
-        dropped: What was left out.
-        format: What the data set was recognized as.
+        splits: Faces by split: "train", "val" and "test". A format may leave out val and test, or
+            return "unsplit" alone.
+        sources: By split, the file ("happy/1.png") or line ("faces.csv:2") of each face.
+        dropped: The faces that were left out.
+        format: Name of the format.
     """
 
     splits: dict[str, Faces]
@@ -51,52 +51,71 @@ class DataSet:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
+        """The names of the classes."""
         return next(iter(self.splits.values())).classes
 
     def reasons(self) -> str:
-        """Why faces were left out, and how many for each reason."""
-        counts = Counter(one.reason for one in self.dropped)
+        """Return the numbers of dropped faces per reason, as text."""
+        counts = Counter(face.reason for face in self.dropped)
         return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
 
-    def named(self, name: str) -> "DataSet":
-        """The same with the name of its format."""
+    def with_format(self, name: str) -> "DataSet":
+        """Return a copy with the name of its format.
+
+        Args:
+            name: Name of the format.
+        """
         return replace(self, format=name)
 
 
-def check_classes(classes: tuple[str, ...], place: str) -> None:
-    """Raise FerError where two names are as good as the same, or their number is not 2 to 256."""
-    if len(classes) < 2:
-        raise FerError(
-            f"{place}: has the class {', '.join(classes)} alone; a second one is needed to tell "
-            "it from"
-        )
-    if len(classes) > MOST_CLASSES:
-        raise FerError(f"{place}: has {len(classes)} classes, and at most {MOST_CLASSES} are read")
-    alike = defaultdict(list)
-    for name in classes:
-        if not name.isprintable():
-            raise FerError(f"{place}: the class {name!r} has a character that cannot be printed")
-        alike["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
-    for names in alike.values():
-        if len(names) > 1:
-            shown = " and ".join(map(repr, names))
-            raise FerError(f"{place}: the classes {shown} differ in case or blanks only; join them")
+def check_classes(classes: tuple[str, ...], location: str) -> None:
+    """Check the names of the classes.
 
-
-def check(data: DataSet, place: str) -> None:
-    """Check that a data set with all its splits can be trained on.
-
-    Prints a warning for each class that val or test lacks, and where one of them is small.
+    Args:
+        classes: The names.
+        location: The folder or file that they come from, for errors.
 
     Raises:
-        FerError: Where a split is empty, or a class has no training face or a single face.
+        FerError: If there are not 2 to 256 classes, or two names differ in case or blanks only.
+    """
+    if len(classes) < 2:
+        raise FerError(f"{location}: has one class only, {', '.join(classes)}; add a second one")
+    if len(classes) > MAX_CLASSES:
+        raise FerError(
+            f"{location}: has {len(classes)} classes; at most {MAX_CLASSES} are read, so join some"
+        )
+    similar = defaultdict(list)
+    for name in classes:
+        if not name.isprintable():
+            raise FerError(
+                f"{location}: the class {name!r} has a character that cannot be printed; rename it"
+            )
+        similar["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    for names in similar.values():
+        if len(names) > 1:
+            shown = " and ".join(map(repr, names))
+            raise FerError(
+                f"{location}: the classes {shown} differ in case or blanks only; join them"
+            )
+
+
+def check(data: DataSet, location: str) -> None:
+    """Check that a data set with all splits can be trained on.
+
+    Prints a warning for each class that val or test lacks, and if one of them is small.
+
+    Args:
+        data: The data set.
+        location: Its folder, for errors.
+
+    Raises:
+        FerError: If a split is empty, or a class has no training face or a single face.
     """
     for split, faces in data.splits.items():
         if not len(faces):
-            raise FerError(f"{place}: no face is left for {split}; add some different ones")
+            raise FerError(f"{location}: no face is left for {split}; add different ones")
         if split != "train" and is_in(faces, data.splits["train"]).all():
-            raise FerError(f"{place}: every face of {split} is in train too; add some others")
+            raise FerError(f"{location}: every face of {split} is also in train; add other ones")
     counts = {
         split: np.bincount(faces.labels, minlength=len(data.classes))
         for split, faces in data.splits.items()
@@ -109,10 +128,10 @@ def check(data: DataSet, place: str) -> None:
                 if counts[split][label]
             )
             raise FerError(
-                f"{place}: class {name} has one face ({source}); each class needs two or more"
+                f"{location}: class {name} has one face only ({source}); add another one"
             )
         if not counts["train"][label]:
-            raise FerError(f"{place}: class {name} has no training face; add some to train")
+            raise FerError(f"{location}: class {name} has no training face; add some to train")
     for split in ("val", "test"):
         missing = [n for n, count in zip(data.classes, counts[split], strict=True) if not count]
         if missing:
@@ -123,16 +142,24 @@ def check(data: DataSet, place: str) -> None:
 
 
 def warn_of_contradictions(data: DataSet) -> None:
-    """Print a warning with the number of pictures that stand in several classes."""
+    """Print a warning with the number of pictures that are in several classes.
+
+    Args:
+        data: The data set.
+    """
     labels = defaultdict(set)
     for faces in data.splits.values():
         for digest, label in zip(digests(faces), faces.labels.tolist(), strict=True):
             labels[digest].add(label)
-    count = sum(len(found) > 1 for found in labels.values())
+    count = sum(len(classes) > 1 for classes in labels.values())
     if count:
-        warn(f"pictures that stand in two classes or more: {count}")
+        warn(f"pictures that are in several classes: {count}")
 
 
 def warn(text: str) -> None:
-    """Print a warning."""
+    """Print a warning to stderr.
+
+    Args:
+        text: The warning.
+    """
     print(f"warning: {text}", file=sys.stderr)

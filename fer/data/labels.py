@@ -1,4 +1,4 @@
-"""From labels as a data set has them, words or numbers, to names of classes."""
+"""Turn the labels of a data set, words or numbers, into names of classes."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -7,50 +7,59 @@ from itertools import pairwise
 from fer.data.raw import RawFolder
 from fer.errors import FerError
 
-LONGEST = 100
-"""Characters of a class's name."""
+MAX_LENGTH = 100
+"""Largest number of characters in the name of a class."""
 
 FILE = "classes.txt"
-"""A file in the data set's folder that names numbered classes, a line each."""
+"""A file in the data set's folder with the names of numbered classes, one per line."""
 
 
 def class_names(raw: RawFolder, labels: Iterable[str]) -> dict[str, str]:
-    """Name of the class of each label, in the order of the classes.
+    """Return the class name of each label, in the order of the classes.
 
-    Words are their own names, in alphabetical order. Numbers are in numerical order; classes.txt
-    names them where there is one, its first line the lowest number.
+    Words name themselves and are sorted alphabetically. Numbers are sorted numerically; the file
+    classes.txt may name them, starting with the lowest.
+
+    Args:
+        raw: The files of the data set.
+        labels: The labels.
 
     Raises:
-        FerError: Where classes.txt does not have a name for each number.
+        FerError: If classes.txt does not have one name per number, or a name is too long.
     """
     labels = set(labels)
-    if long := next((label for label in labels if len(label) > LONGEST), None):
+    if long := next((label for label in labels if len(label) > MAX_LENGTH), None):
         raise FerError(
-            f"{raw.path}: the class {long[:20]!r}... has {len(long)} characters, and at most "
-            f"{LONGEST} are read"
+            f"{raw.path}: the class {long[:20]!r}... has {len(long)} characters; shorten it to "
+            f"{MAX_LENGTH}"
         )
     if not all(label.isascii() and label.isdigit() for label in labels):
         return {label: unicodedata.normalize("NFC", label) for label in sorted(labels)}
     ordered = sorted(labels, key=lambda label: (int(label), label))
-    for one, other in pairwise(ordered):
-        if int(one) == int(other):
-            raise FerError(f"{raw.path}: the classes {one} and {other} are one number; join them")
-    given = read_names(raw)
-    if given is None:
+    for first, second in pairwise(ordered):
+        if int(first) == int(second):
+            raise FerError(
+                f"{raw.path}: the classes {first} and {second} are one number; join them"
+            )
+    names = read_names(raw)
+    if names is None:
         return {label: label for label in ordered}
-    if len(given) != len(ordered):
+    if len(names) != len(ordered):
         raise FerError(
-            f"{raw.path}/{FILE}: names {len(given)} classes, but there are {len(ordered)}: "
-            f"{', '.join(ordered[:20])}"
+            f"{raw.path}/{FILE}: names {len(names)} classes, but the data set has {len(ordered)}: "
+            f"{', '.join(ordered[:20])}; write one line for each"
         )
-    return dict(zip(ordered, given, strict=True))
+    return dict(zip(ordered, names, strict=True))
 
 
 def read_names(raw: RawFolder) -> list[str] | None:
-    """The names in classes.txt; None where there is no such file.
+    """Read the names in classes.txt; return None without such a file.
+
+    Args:
+        raw: The files of the data set.
 
     Raises:
-        FerError: Where it cannot be read, or a name is missing or stands there twice.
+        FerError: If it cannot be read, or a name is missing or repeated.
     """
     files = [name for name in raw.names if name.rpartition("/")[2].lower() == FILE]
     if not files:
@@ -66,6 +75,6 @@ def read_names(raw: RawFolder) -> list[str] | None:
         names.pop()
     for number, name in enumerate(names, start=1):
         if not name or name in names[: number - 1]:
-            what = f"names {name!r} again" if name else "is empty"
-            raise FerError(f"{raw.path}/{file}: line {number}: {what}; each line names one class")
+            problem = f"names {name!r} again" if name else "is empty"
+            raise FerError(f"{raw.path}/{file}: line {number}: {problem}; name one class per line")
     return [unicodedata.normalize("NFC", name) for name in names]

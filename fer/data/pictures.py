@@ -1,4 +1,4 @@
-"""Read pictures as `fer.predict.Recognizer` does, so that training sees what it will see."""
+"""Read pictures the way `Recognizer` reads them, so that training and prediction agree."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,85 +17,90 @@ from fer.errors import FerError
 from fer.faces import FACE_SIZE
 from fer.params import Prepare
 from fer.predict import images
-from fer.predict.detection import Box, Detector, cut, middle
-from fer.predict.threads import cores, in_order
+from fer.predict.detection import Box, Detector, center_square, crop_face
+from fer.predict.threads import cores, map_in_order
 
-_CHUNK = 64
-"""Pictures that a process reads in one go ..."""
+_CHUNK_PICTURES = 64
+"""Largest number of pictures that a process gets at once."""
 
-_BYTES = 4 << 20
-"""... or as many as have so many bytes in an archive."""
+_CHUNK_BYTES = 4 << 20
+"""Size from which a chunk of pictures from an archive goes to a process."""
 
 _FEW = 500
-"""Pictures that are read here, as starting processes would take longer."""
+"""Number of pictures below which starting processes would take longer than reading them."""
 
 Source = tuple[int, str, Path | bytes | FerError]
-"""A picture's place in the result, its name, and its file, its content or why there is none."""
+"""Index of a picture in the result, its name, and its file, its content, or why it has none."""
 
 
 def read(
     raw: RawFolder, names: Sequence[str], prepare: Prepare
 ) -> tuple[np.ndarray, np.ndarray, list[Dropped]]:
-    """Read pictures of any size and mode as grey faces, by all cores.
+    """Read pictures of any size and mode as grey faces, on all cores.
 
     Args:
         raw: The files of the data set.
-        names: Names of the pictures in it.
-        prepare: With face "crop", the largest square in the middle of each is the face. With
-            "detect" it is the largest face that the detector finds.
+        names: Names of the pictures.
+        prepare: With face "crop", the central square of each picture is the face. With "detect",
+            it is the largest face that the detector finds.
 
     Returns:
-        The faces, uint8 [M, 48, 48]; the indices of their `names`, ascending, int64 [M]; and the
-        pictures that were left out.
+        The faces, uint8 [M, 48, 48]; the ascending indices of their names, int64 [M]; and the
+        dropped pictures.
 
     Raises:
-        FerError: For a picture that cannot be read, unless `prepare.on_bad_row` is "skip".
+        FerError: If a picture cannot be read, unless `prepare.on_bad_row` is "skip".
     """
     faces = np.empty((len(names), FACE_SIZE, FACE_SIZE), np.uint8)
     dropped: dict[int, Dropped] = {}
-    places = {name: place for place, name in enumerate(names)}
-    sources = ((places[name], name, source) for name, source in raw.contents(names))
-    work = partial(_read_chunk, prepare.face, str(raw.path))
+    indices = {name: index for index, name in enumerate(names)}
+    sources = ((indices[name], name, source) for name, source in raw.contents(names))
+    read_chunk = partial(_read_chunk, prepare.face, str(raw.path))
     with (
-        _workers_told_in_a_line(raw),
+        _worker_errors_as_fer_error(raw),
         tqdm(total=len(names), desc="reading", unit="picture", disable=None) as bar,
     ):
-        for results in _spread(work, _chunks(sources), len(names)):
-            for place, result in results:
+        for results in _map_chunks(read_chunk, _chunks(sources), len(names)):
+            for index, result in results:
                 if isinstance(result, Dropped):
                     _refuse(raw, result, prepare)
-                    dropped[place] = result
+                    dropped[index] = result
                 else:
-                    faces[place] = result
+                    faces[index] = result
             bar.update(len(results))
-    kept = np.array([place not in dropped for place in range(len(names))], bool)
+    kept = np.array([index not in dropped for index in range(len(names))], bool)
     rows = np.flatnonzero(kept)
-    return keep_rows(faces, rows), rows, [dropped[place] for place in sorted(dropped)]
+    return take_rows_in_place(faces, rows), rows, [dropped[index] for index in sorted(dropped)]
 
 
-def keep_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The `rows` (ascending, [M]) of an array, in its own memory: no second copy of all faces."""
+def take_rows_in_place(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return some rows of an array in its own memory, without a second copy of all faces.
+
+    Args:
+        array: The array; it must not be used afterwards.
+        rows: Ascending indices int64 [M].
+    """
     for start in range(0, len(rows), 1000):
-        some = rows[start : start + 1000]
-        array[start : start + len(some)] = array[some]
+        part = rows[start : start + 1000]
+        array[start : start + len(part)] = array[part]
     return array[: len(rows)]
 
 
-def _spread(work: Callable, chunks: Iterator[list[Source]], count: int) -> Iterator[list]:
-    """As `map`, by all cores; small pictures are mostly Python, which threads do not share."""
+def _map_chunks(function: Callable, chunks: Iterator[list[Source]], count: int) -> Iterator[list]:
+    """Map a function over chunks in processes: Python's lock would make threads wait."""
     if count < _FEW:
-        return map(work, chunks)
-    return in_order(work, chunks, cores(), ProcessPoolExecutor)
+        return map(function, chunks)
+    return map_in_order(function, chunks, cores(), ProcessPoolExecutor)
 
 
 @contextmanager
-def _workers_told_in_a_line(raw: RawFolder) -> Iterator[None]:
+def _worker_errors_as_fer_error(raw: RawFolder) -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool as error:
         raise FerError(
             f"{raw.path}: a process that reads pictures was killed, maybe for lack of memory; free "
-            "some, and give the same command again"
+            "memory, and give the same command again"
         ) from error
 
 
@@ -109,10 +114,10 @@ def _refuse(raw: RawFolder, dropped: Dropped, prepare: Prepare) -> None:
 def _chunks(sources: Iterable[Source]) -> Iterator[list[Source]]:
     chunk: list[Source] = []
     size = 0
-    for place, name, source in sources:
-        chunk.append((place, name, source))
+    for index, name, source in sources:
+        chunk.append((index, name, source))
         size += len(source) if isinstance(source, bytes) else 0
-        if len(chunk) == _CHUNK or size >= _BYTES:
+        if len(chunk) == _CHUNK_PICTURES or size >= _CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
     if chunk:
@@ -122,10 +127,10 @@ def _chunks(sources: Iterable[Source]) -> Iterator[list[Source]]:
 def _read_chunk(
     face: str, folder: str, chunk: list[Source]
 ) -> list[tuple[int, np.ndarray | Dropped]]:
-    return [(place, _read_one(face, name, folder, source)) for place, name, source in chunk]
+    return [(index, _read_picture(face, name, folder, source)) for index, name, source in chunk]
 
 
-def _read_one(
+def _read_picture(
     face: str, name: str, folder: str, source: Path | bytes | FerError
 ) -> np.ndarray | Dropped:
     shown = f"{folder}/{name}"
@@ -138,16 +143,16 @@ def _read_one(
         message = str(error)
         detail = message if message.startswith(shown) else f"{shown}: {message}"
         return Dropped(name, "unreadable", detail)
-    box = middle(pixels) if face == "crop" else _largest(pixels)
-    return Dropped(name, "no face found") if box is None else cut(pixels, box)
+    box = center_square(pixels) if face == "crop" else _largest_face(pixels)
+    return Dropped(name, "no face found") if box is None else crop_face(pixels, box)
 
 
-def _largest(pixels: np.ndarray) -> Box | None:
-    """The largest face that the detector finds in uint8 [H, W]."""
+def _largest_face(pixels: np.ndarray) -> Box | None:
+    """Return the largest detected face in uint8 [H, W]."""
     return max(_detector()(pixels), key=lambda box: box[2] - box[0], default=None)
 
 
 @cache
 def _detector() -> Detector:
-    """One for each process."""
+    """Return the detector of this process."""
     return Detector()

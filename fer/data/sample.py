@@ -1,8 +1,8 @@
-"""The built-in faces: drawn here, their expressions set by facial action units.
+"""Draw the faces of the built-in sample, with expressions set by facial action units.
 
-An action unit (AU) is a movement that facial muscles make, 0 (none) to 1 (full); emotions are
-combinations of them (Ekman and Friesen 1978, Facial Action Coding System; EMFACS). Lengths are in
-half heights of a head whose centre is (0, 0), x to the right and y down.
+An action unit (AU) is a movement of facial muscles, from 0 (none) to 1 (full). Emotions are
+combinations of action units (Ekman and Friesen 1978, Facial Action Coding System; EMFACS). Lengths
+are in half heights of a head with its center at (0, 0), x to the right and y down.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ ACTION_UNITS = {
     "Surprise": (1, 2, 5, 25, 26),
     "Neutral": (),
 }
-"""The prototype of each emotion.
+"""Action units of each emotion's prototype.
 
 1 inner brow up, 2 outer brow up, 4 brows down and together, 5 upper lid up, 6 cheeks up, 7 lids
 tight, 9 nose wrinkled, 10 upper lip up, 12 lip corners up, 15 lip corners down, 16 lower lip down,
@@ -39,21 +39,27 @@ SHARES = (0.139, 0.015, 0.143, 0.251, 0.168, 0.111, 0.173)
 
 _UNITS = sorted({unit for units in ACTION_UNITS.values() for unit in units})
 _ZOOM = 4
-"""Pixels drawn for each pixel of a face, each way: averaging them smooths the edges."""
+"""Pixels drawn per pixel of a face in each direction; averaging them smooths the edges."""
 
 Points = Sequence[tuple[float, float]]
-"""Of a shape, a few dozen: for so few, plain floats are faster than arrays."""
+"""Points of a shape: a few dozen, for which plain floats are faster than arrays."""
 
 _CIRCLE = [
     (float(np.cos(angle)), float(np.sin(angle)))
     for angle in np.linspace(0, 2 * np.pi, 32, endpoint=False)
 ]
 _BEZIER = [((1 - t) * (1 - t), 2 * t * (1 - t), t * t) for t in np.linspace(0, 1, 16).tolist()]
-"""Of points on a curve, the weights of its start, its bend and its end."""
+"""Weights of start, bend and end for each point of a quadratic Bezier curve."""
 
 
 def draw_split(count: int, params: Sample, stream: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Label (0 to 6) and face (uint8 [48, 48]) of `count` faces; each `stream` has its own."""
+    """Draw faces; yield the label (0 to 6) and the face, uint8 [48, 48], of each.
+
+    Args:
+        count: Number of faces.
+        params: Seed and label noise.
+        stream: Number of the split, so that each split has other faces.
+    """
     generator = np.random.default_rng([params.seed, stream])
     numbers = np.floor(np.array(SHARES) * count).astype(int).clip(1)
     numbers[CLASSES.index("Happy")] += count - numbers.sum()
@@ -65,7 +71,15 @@ def draw_split(count: int, params: Sample, stream: int) -> Iterator[tuple[int, n
 
 
 def write_csv(path: Path, params: Sample) -> None:
-    """Draw the splits and write them in Kaggle's format; the same params give the same bytes."""
+    """Draw all splits and write them in Kaggle's format; the same params give the same bytes.
+
+    Args:
+        path: The CSV to write.
+        params: Sizes of the splits, label noise and seed.
+
+    Raises:
+        FerError: If the file cannot be written.
+    """
     counts = {"train": params.train, "val": params.val, "test": params.test}
     tokens = [str(value) for value in range(256)]
     with (
@@ -82,7 +96,12 @@ def write_csv(path: Path, params: Sample) -> None:
 
 
 def draw(emotion: str, generator: np.random.Generator) -> np.ndarray:
-    """A face uint8 [48, 48] of someone new who shows `emotion`, subtly or strongly."""
+    """Draw a new person with an expression of random strength, uint8 [48, 48].
+
+    Args:
+        emotion: Name of the emotion.
+        generator: Source of all random choices.
+    """
     person = _Person.of(generator)
     sketch = _Sketch(person, _expression(emotion, generator), generator)
     grey = np.asarray(sketch.image.reduce(_ZOOM), np.float32)
@@ -95,7 +114,7 @@ def draw(emotion: str, generator: np.random.Generator) -> np.ndarray:
 
 
 def _expression(emotion: str, generator: np.random.Generator) -> dict[int, float]:
-    """Strength of each action unit: the prototype's, with some left out, over an idle face."""
+    """Return the strength of each action unit: a weak idle face plus most of the prototype."""
     strengths = {unit: generator.uniform(0, 0.16) for unit in _UNITS}
     intensity = generator.uniform(0.35, 1)
     for unit in ACTION_UNITS[emotion]:
@@ -106,7 +125,7 @@ def _expression(emotion: str, generator: np.random.Generator) -> dict[int, float
 
 @dataclass(frozen=True)
 class _Person:
-    """What stays the same whatever a face shows."""
+    """The features of a person, which do not depend on the expression."""
 
     width: float
     jaw: float
@@ -156,7 +175,7 @@ class _Person:
 
 
 class _Sketch:
-    """A face on a canvas of 192x192, in one pose."""
+    """A face on a canvas of 192x192 pixels, in one pose."""
 
     def __init__(
         self, person: _Person, units: dict[int, float], generator: np.random.Generator
@@ -185,8 +204,8 @@ class _Sketch:
         (u, v), scale, cos, sin = self.middle, self.scale, self.cos, self.sin
         pixels = []
         for x, y in points:
-            aside = x / 0.9
-            x += self.yaw * (1 - aside * aside)  # the middle of a turned head moves most
+            relative = x / 0.9
+            x += self.yaw * (1 - relative * relative)  # the center of a turned head moves most
             pixels.append((u + scale * (cos * x - sin * y), v + scale * (sin * x + cos * y)))
         return pixels
 
@@ -256,7 +275,7 @@ class _Sketch:
                 self.stroke([corner, outer], self.shade(1 - 0.25 * u[6]), 0.014)
 
     def clipped(self, window: Points, shape: Points, tone: float) -> None:
-        """Fill `shape` where it lies in `window`."""
+        """Fill the part of `shape` inside `window`."""
         mask = Image.new("1", self.image.size)
         ImageDraw.Draw(mask).polygon(self.place(window), fill=1)
         inner = Image.new("1", self.image.size)
@@ -285,7 +304,7 @@ class _Sketch:
                 self.stroke(line, self.shade(1 - 0.25 * raised), 0.018)
 
     def folds(self, side: int) -> None:
-        """From the nose to the corner of the mouth."""
+        """Draw the fold from the nose to the corner of the mouth."""
         p, u = self.person, self.units
         depth = max(u[12], u[10], u[9])
         if depth > 0.2:
@@ -320,7 +339,7 @@ class _Sketch:
         top = y - 0.1 * u[10] - 0.05 * u[9] + 0.04 * u[12] - 0.3 * gap
         bottom = y + 0.04 * u[12] + 0.7 * gap
         left, right = (-width, corner), (width, corner)
-        # A curve's middle lies half way to its bend.
+        # The middle of a curve is half way to its bend.
         bend = lambda middle: (0, 2 * middle - corner)  # noqa: E731
         upper_edge = _curve(left, bend(top - lips), right)
         lower_edge = _curve(right, bend(bottom + lips * 1.25), left)
@@ -354,6 +373,6 @@ def _ellipse(middle: tuple[float, float], width: float, height: float) -> list[t
 def _curve(
     start: tuple[float, float], bend: tuple[float, float], end: tuple[float, float]
 ) -> list[tuple[float, float]]:
-    """A quadratic Bezier curve."""
+    """Return points on a quadratic Bezier curve."""
     (x0, y0), (x1, y1), (x2, y2) = start, bend, end
     return [(a * x0 + b * x1 + c * x2, a * y0 + b * y1 + c * y2) for a, b, c in _BEZIER]

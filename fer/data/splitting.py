@@ -1,11 +1,11 @@
-"""Cut the splits that a data set lacks from those that it has."""
+"""Create the splits that a data set lacks."""
 
 from collections.abc import Set
 
 import numpy as np
 
 from fer.data.dataset import UNSPLIT, DataSet
-from fer.data.pictures import keep_rows
+from fer.data.pictures import take_rows_in_place
 from fer.errors import FerError
 from fer.faces import Faces, digests
 from fer.params import Prepare
@@ -13,42 +13,46 @@ from fer.params import Prepare
 SPLITS = ("train", "val", "test")
 
 
-def complete(data: DataSet, prepare: Prepare, place: str) -> DataSet:
-    """The data set with the splits train, val and test.
+def add_missing_splits(data: DataSet, prepare: Prepare, location: str) -> DataSet:
+    """Return the data set with train, val and test; existing val and test stay as they are.
 
-    What is missing is cut from train by `cut`. A val or test that is there stays as it is. The
-    memory of the faces that are split is used again: `data` must not be read afterwards.
+    The memory of the faces that are split is used again, so `data` must not be used afterwards.
 
     Args:
         data: Its splits are "unsplit" alone, or "train" with or without "val" and "test".
-        prepare: Its `split` has the shares, its `seed` decides who is where.
-        place: Of the data set, for errors.
+        prepare: Its `split` has the shares; its `seed` decides which face goes where.
+        location: The folder of the data set, for errors.
 
     Raises:
-        FerError: Where there is no train, or too few faces to split.
+        FerError: If there is no train, or too few faces to split.
     """
     splits, sources = dict(data.splits), dict(data.sources)
     whole = UNSPLIT if UNSPLIT in splits else "train"
     if whole not in splits:
-        raise FerError(f"{place}: has no face for train; its splits are {', '.join(splits)}")
+        raise FerError(
+            f"{location}: has no face for train, only for {', '.join(splits)}; add some to train"
+        )
     if not len(splits[whole]):
-        raise FerError(f"{place}: no face is left to train on; left out: {data.reasons()}")
-    wanted = {split: getattr(prepare.split, split) for split in ("val", "test")}
-    shares = {split: share for split, share in wanted.items() if split not in splits}
+        raise FerError(
+            f"{location}: no face is left to train on (left out: {data.reasons()}); add others"
+        )
+    all_shares = {split: getattr(prepare.split, split) for split in ("val", "test")}
+    shares = {split: share for split, share in all_shares.items() if split not in splits}
     if shares:
         faces, names = splits.pop(whole), sources.pop(whole)
-        given = {digest for own in splits.values() for digest in digests(own)}
-        sides = cut(faces, shares, prepare.seed, given)
-        rows = {split: np.flatnonzero(sides == split) for split in ("train", *shares)}
+        existing = {digest for split in splits.values() for digest in digests(split)}
+        assigned = assign_splits(faces, shares, prepare.seed, existing)
+        rows = {split: np.flatnonzero(assigned == split) for split in ("train", *shares)}
         for split in shares:
             splits[split] = faces[rows[split]]
-        votes = None if faces.shares is None else faces.shares[rows["train"]]
-        images, labels = (keep_rows(own, rows["train"]) for own in (faces.images, faces.labels))
-        splits["train"] = Faces(images, labels, faces.classes, votes)
-        sources |= {split: [names[row] for row in own] for split, own in rows.items()}
+        soft_labels = None if faces.soft_labels is None else faces.soft_labels[rows["train"]]
+        images = take_rows_in_place(faces.images, rows["train"])
+        labels = take_rows_in_place(faces.labels, rows["train"])
+        splits["train"] = Faces(images, labels, faces.classes, soft_labels)
+        sources |= {split: [names[row] for row in split_rows] for split, split_rows in rows.items()}
         counts = ", ".join(f"{len(splits[split]):,} {split}" for split in SPLITS)
         source = "train" if whole == "train" else "all faces"
-        print(f"cut {' and '.join(shares)} from {source}: {counts}", flush=True)
+        print(f"split {' and '.join(shares)} off {source}: {counts}", flush=True)
     return DataSet(
         {split: splits[split] for split in SPLITS},
         {split: sources[split] for split in SPLITS},
@@ -56,38 +60,41 @@ def complete(data: DataSet, prepare: Prepare, place: str) -> DataSet:
     )
 
 
-def cut(
-    faces: Faces, shares: dict[str, float], seed: int, given: Set[bytes] = frozenset()
+def assign_splits(
+    faces: Faces, shares: dict[str, float], seed: int, existing: Set[bytes] = frozenset()
 ) -> np.ndarray:
-    """The split of each face, str [N]: "train", or one of `shares`.
+    """Assign each face to a split, class by class (stratified).
 
-    Each class is split by the shares. Identical faces stay together, in the class of the first of
-    them. A class of three or more different faces has one in each split at least, and train always
-    has one.
+    Identical faces get the same split; the label of the first one counts. A class with three or
+    more different faces has at least one in each split. Train always has one.
 
     Args:
-        faces: The faces to split.
-        shares: Of each split that is cut, 0 to 1.
-        seed: Decides who is where, with the faces and their order.
-        given: Digests of faces in a val or test that is there. These stay in train, so that no
-            split that is cut has faces of one that was given.
+        faces: N faces.
+        shares: Share of each new split, 0 to 1.
+        seed: Seed of the assignment.
+        existing: Digests of faces in an existing val or test. They stay in train, so that a new
+            split has no face of an existing one.
+
+    Returns:
+        str [N], "train" or a key of `shares`.
     """
     groups: dict[bytes, list[int]] = {}
     for row, digest in enumerate(digests(faces)):
         groups.setdefault(digest, []).append(row)
     by_class: dict[int, list[list[int]]] = {label: [] for label in range(len(faces.classes))}
     for digest, rows in groups.items():
-        if digest not in given:
+        if digest not in existing:
             by_class[int(faces.labels[rows[0]])].append(rows)
-    sides = np.full(len(faces), "train", dtype="<U5")
+    assigned = np.full(len(faces), "train", dtype="<U5")
     generator = np.random.default_rng(seed)
-    for own in by_class.values():
-        order = generator.permutation(len(own))
+    for class_groups in by_class.values():
+        order = generator.permutation(len(class_groups))
         start = 0
         for split, share in shares.items():
-            count = max(round(share * len(own)), int(len(own) > len(shares)))
-            count = min(count, len(own) - 1 - start)
-            for place in order[start : start + max(count, 0)]:
-                sides[own[place]] = split
+            at_least = int(len(class_groups) > len(shares))
+            count = max(round(share * len(class_groups)), at_least)
+            count = min(count, len(class_groups) - 1 - start)
+            for index in order[start : start + max(count, 0)]:
+                assigned[class_groups[index]] = split
             start += max(count, 0)
-    return sides
+    return assigned

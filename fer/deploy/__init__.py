@@ -1,4 +1,4 @@
-"""From a trained network to the ONNX files that ship, in float32 and int8.
+"""Export a trained network to ONNX files in float32 and int8.
 
-Not here: reading those files (`fer.predict`), timing them (`fer.bench`).
+`fer.predict` reads these files, and `fer.bench` times them.
 """

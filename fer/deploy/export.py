@@ -1,4 +1,4 @@
-"""Write a network as an ONNX graph: raw faces in, probabilities out."""
+"""Export a network as an ONNX graph from grey faces to probabilities."""
 
 import json
 import logging
@@ -15,13 +15,13 @@ from onnx import helper
 from torch import nn
 
 from fer.faces import FACE_SIZE
-from fer.files import atomic_path, scratch, seal
+from fer.files import append_checksum, atomic_path, temporary_folder
 from fer.training.augmentation import center_crop
 from fer.training.networks import Network
 
 
 class _Deployed(nn.Module):
-    """A network with all that stands around it in use."""
+    """A network with the preprocessing before it and the softmax behind it."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -33,20 +33,27 @@ class _Deployed(nn.Module):
 
 
 def export(path: Path, network: Network) -> None:
-    """Write `network` as a float32 graph.
+    """Write a network as a float32 ONNX graph.
 
-    Its input `faces` is uint8 [N, 48, 48], 0 black to 255 white, with any N. Its outputs are
-    `probabilities`, float32 [N, C], and `maps`, float32 [N, C, h, w]: where in the face the
-    network sees each class. The mean of a map is the logit of its class.
+    The input `faces` is uint8 [N, 48, 48], 0 black to 255 white, for any N. The outputs are
+    `probabilities`, float32 [N, C], and `maps`, float32 [N, C, h, w], the class activation maps.
+    The mean of a map is the logit of its class.
+
+    Args:
+        path: The file to write.
+        network: The trained network.
+
+    Raises:
+        FerError: If the file cannot be written.
     """
     deployed = _Deployed(network).cpu().eval()
     faces = torch.zeros(2, FACE_SIZE, FACE_SIZE, dtype=torch.uint8)
-    with scratch(path.parent) as folder, quiet():
-        written = Path(folder, "fer.onnx")
+    with temporary_folder(path.parent) as folder, quiet():
+        exported = Path(folder, "fer.onnx")
         torch.onnx.export(
             deployed,
             (faces,),
-            written,
+            exported,
             input_names=["faces"],
             output_names=["probabilities", "maps"],
             dynamic_shapes=({0: torch.export.Dim("N")},),
@@ -54,40 +61,49 @@ def export(path: Path, network: Network) -> None:
             dynamo=True,
             verbose=False,
         )
-        tidy(written, path)
+        strip_names(exported, path)
 
 
-def describe(path: Path, about: Mapping[str, object], classes: Sequence[str]) -> None:
-    """Write metadata into a model's ONNX file: our version, `about`, the classes, a checksum.
+def write_metadata(path: Path, metadata: Mapping[str, object], classes: Sequence[str]) -> None:
+    """Write metadata into an ONNX file: the version of fer, some entries, classes, a checksum.
 
     Args:
-        path: The file, which is written anew.
-        about: Entries of the metadata; each value becomes JSON.
+        path: The file; it is replaced.
+        metadata: Entries of the metadata; each value becomes JSON.
         classes: Names of the classes, in the order of the outputs.
+
+    Raises:
+        FerError: If the file cannot be written.
     """
     graph = onnx.load(path)
     producer = f"fer-pipeline {version('fer-pipeline')}"
-    # A cut that takes the checksum and an entry takes the last, and without the classes no file
-    # is read.
-    known = {"producer": producer, **about, "classes": list(classes)}
-    helper.set_model_props(graph, {key: json.dumps(value) for key, value in known.items()})
+    # The classes come last: if a cut removes the checksum and an entry, it removes the classes, and
+    # a file without classes is refused.
+    entries = {"producer": producer, **metadata, "classes": list(classes)}
+    helper.set_model_props(graph, {key: json.dumps(value) for key, value in entries.items()})
     with atomic_path(path) as temporary:
-        temporary.write_bytes(seal(graph.SerializeToString(deterministic=True)))
+        temporary.write_bytes(append_checksum(graph.SerializeToString(deterministic=True)))
 
 
-def tidy(source: Path, target: Path) -> None:
-    """Write the graph at `source` without what does not count, a fifth of its bytes.
+def strip_names(source: Path, target: Path) -> None:
+    """Write a graph with short names and without the exporter's notes, a fifth of its bytes.
 
-    That is long names of what lies between the layers, and the exporter's notes of where each
-    operator came from, with our folders in them.
+    The notes say where each operator came from, with paths of this machine.
+
+    Args:
+        source: The ONNX file to read.
+        target: The ONNX file to write.
+
+    Raises:
+        FerError: If the file cannot be written.
     """
     model = onnx.load(source)
     graph = model.graph
     model.ClearField("metadata_props")
     graph.ClearField("metadata_props")
     graph.ClearField("value_info")
-    outside = {value.name for value in (*graph.input, *graph.output)}
-    names: dict[str, str] = {name: name for name in ("", *outside)}
+    interface = {value.name for value in (*graph.input, *graph.output)}
+    names: dict[str, str] = {name: name for name in ("", *interface)}
     for constant in graph.initializer:
         constant.name = names.setdefault(constant.name, f"c{len(names)}")
     for node in graph.node:
@@ -101,7 +117,7 @@ def tidy(source: Path, target: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the advice that PyTorch's exporter and ONNX Runtime's tools print and log."""
+    """Suppress what PyTorch's exporter and ONNX Runtime's tools print and log in the block."""
     logging.disable(logging.WARNING)
     try:
         with redirect_stdout(StringIO()), warnings.catch_warnings():

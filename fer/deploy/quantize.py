@@ -1,8 +1,8 @@
-"""The int8 graph, right on every processor.
+"""Quantize an ONNX graph to int8 so that every processor gives the same predictions.
 
-Without VNNI, the kernels for x86 add two products of uint8 and int8 in 16 bits (`vpmaddubsw`),
-which end at 32,767. Weights of at most 64 keep every such sum below: 2 * 255 * 64 is 32,640. ONNX
-Runtime calls that `reduce_range`; weights that `fer.training.refining` left lose nothing by it.
+Without VNNI, int8 kernels for x86 add two products of uint8 and int8 in 16 bits (`vpmaddubsw`) and
+saturate at 32,767. Weights of at most 64 keep each sum below: 2 * 255 * 64 is 32,640. ONNX Runtime
+calls this `reduce_range`. Weights from `fer.training.qat` lose nothing by it.
 """
 
 import warnings
@@ -22,10 +22,10 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
-from fer.deploy.export import quiet, tidy
+from fer.deploy.export import quiet, strip_names
 from fer.errors import FerError
-from fer.files import scratch
-from fer.training.refining import LARGEST
+from fer.files import temporary_folder
+from fer.training.qat import MAX_WEIGHT
 
 _METHODS = {
     "minmax": CalibrationMethod.MinMax,
@@ -34,30 +34,37 @@ _METHODS = {
 }
 
 _OPERATORS = ["Add", "AveragePool", "Concat", "Conv", "GlobalAveragePool", "MaxPool", "Mul", "Relu"]
-"""What is computed in int8; the mean of the maps and the softmax stay in float32."""
+"""Operators that are computed in int8; the mean of the maps and the softmax stay in float32."""
 
-_CHANNELS = 4
-"""Of the input, which ONNX Runtime's quick int8 kernels take in fours; those of zeros cost less."""
+_INPUT_CHANNELS = 4
+"""Channels of the input after padding: ONNX Runtime's fast int8 kernels take channels in fours."""
 
 
 def quantize(
     source: Path, target: Path, images: np.ndarray, method: str, *, portable: bool = True
 ) -> None:
-    """Write the float32 graph at `source` in int8, by ONNX Runtime's static quantization.
+    """Quantize a float32 graph to int8, by ONNX Runtime's static quantization.
 
-    images: uint8 [N, 48, 48], which show the ranges of the activations
-    method: "minmax"; "entropy", the range that loses least information; "percentile", without
-        the outermost 0.001 %
-    portable: gives the same answers on every processor; otherwise as is usual, weights up to 127
+    Args:
+        source: The float32 ONNX file.
+        target: The int8 ONNX file to write.
+        images: Calibration faces, uint8 [N, 48, 48], from which the ranges of activations follow.
+        method: "minmax"; "entropy", the range that loses least information; or "percentile",
+            without the outermost 0.001 %.
+        portable: With True, weights up to 64, for the same predictions on every processor. With
+            False, weights up to 127, which need VNNI.
+
+    Raises:
+        FerError: If the file cannot be written.
     """
-    with scratch(target.parent) as folder, quiet():
+    with temporary_folder(target.parent) as folder, quiet():
         folded = Path(folder, "folded.onnx")
         quant_pre_process(source, folded, skip_symbolic_shape=True)
-        written = Path(folder, "quantized.onnx")
+        quantized = Path(folder, "quantized.onnx")
         quantize_static(
             folded,
-            written,
-            _Batches(images),
+            quantized,
+            _CalibrationReader(images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_OPERATORS,
             per_channel=True,
@@ -66,27 +73,27 @@ def quantize(
             weight_type=QuantType.QInt8,
             calibrate_method=_METHODS[method],
         )
-        _leave_room(written)
+        _prevent_int32_overflow(quantized)
         if portable:
-            _quicken_input(written)
-        tidy(written, target)
+            _pad_input_channels(quantized)
+        strip_names(quantized, target)
 
 
-def _leave_room(path: Path) -> None:
-    """Halve what an int8 graph's convolutions add up wherever it could leave 32 bits.
+def _prevent_int32_overflow(path: Path) -> None:
+    """Halve weights and bias of output channels of an int8 graph that could overflow 32 bits.
 
-    That is where the weights of a channel are next to nothing beside its bias, which has their
-    scale; ONNX Runtime makes sure only that the bias by itself fits.
+    This happens if the weights of a channel are tiny beside its bias, because both have the same
+    scale. ONNX Runtime only ensures that the bias alone fits.
     """
     model = onnx.load(path)
-    tensors, makers = _by_name(model.graph)
+    tensors, producers = _index_graph(model.graph)
     for node in model.graph.node:
         if node.op_type != "Conv" or len(node.input) < 3:
             continue
-        names = [name for i in (1, 2) for name in makers[node.input[i]].input[:2]]
+        names = [name for i in (1, 2) for name in producers[node.input[i]].input[:2]]
         weights, scales, bias, bias_scales = (numpy_helper.to_array(tensors[n]) for n in names)
-        most = np.abs(bias.astype(float)) + 255 * np.abs(weights.astype(float)).sum((1, 2, 3))
-        factor = np.where(most < 2**31, 1, 2).astype(np.float32)
+        bound = np.abs(bias.astype(float)) + 255 * np.abs(weights.astype(float)).sum((1, 2, 3))
+        factor = np.where(bound < 2**31, 1, 2).astype(np.float32)
         halved = (
             np.rint(weights / factor[:, None, None, None]).astype(np.int8),
             scales * factor,
@@ -98,100 +105,115 @@ def _leave_room(path: Path) -> None:
     onnx.save(model, path)
 
 
-def _quicken_input(path: Path) -> None:
-    """Give an int8 graph's first convolution `_CHANNELS` channels, of which one has weights.
+def _pad_input_channels(path: Path) -> None:
+    """Pad the input of an int8 graph's first convolution to `_INPUT_CHANNELS` channels.
 
-    And, where each is its own int8 value, the grey values as they are. It says the same, sooner for
-    one face (docs/processors.md). Where something else reads what that convolution does, nothing
-    is done.
+    The added channels have zero weights, so the result is the same, and one face takes less time
+    (docs/processors.md). The grey values go in unscaled where scaling and rounding would give the
+    same int8 values. Nothing is done if another node uses the same input or weights.
     """
     model = onnx.load(path)
     graph = model.graph
-    tensors, makers = _by_name(graph)
+    tensors, producers = _index_graph(graph)
     first = next(node for node in graph.node if node.op_type == "Conv")
-    face, weight = (makers[name] for name in first.input[:2])
-    stored = numpy_helper.to_array(tensors[weight.input[0]])
+    face, weight = (producers[name] for name in first.input[:2])
+    kernel = numpy_helper.to_array(tensors[weight.input[0]])
     groups = sum(a.i for a in first.attribute if a.name == "group")
-    readers = [sum(name in node.input for node in graph.node) for name in first.input[:2]]
-    if stored.shape[1] != 1 or groups > 1 or readers != [1, 1]:
+    consumers = [sum(name in node.input for node in graph.node) for name in first.input[:2]]
+    if kernel.shape[1] != 1 or groups > 1 or consumers != [1, 1]:
         return
-    padded = np.pad(stored, ((0, 0), (0, _CHANNELS - 1), (0, 0), (0, 0)))
+    padded = np.pad(kernel, ((0, 0), (0, _INPUT_CHANNELS - 1), (0, 0), (0, 0)))
     tensors[weight.input[0]].CopyFrom(numpy_helper.from_array(padded, weight.input[0]))
-    shape = numpy_helper.from_array(np.array([1, _CHANNELS, 1, 1]), "channels")
+    shape = numpy_helper.from_array(np.array([1, _INPUT_CHANNELS, 1, 1]), "channels")
     graph.initializer.append(shape)
-    steps = _needless_steps(face, graph)
+    steps = _redundant_input_steps(face, graph)
     source = steps[-1].input[0] if steps else face.input[0]
     expand = helper.make_node("Expand", [source, shape.name], ["wide"])
     graph.node.insert(list(graph.node).index(face), expand)
     face.input[0] = "wide"
     for node in steps:
-        if node.output[0] not in _read(graph):
+        if node.output[0] not in _used_tensors(graph):
             graph.node.remove(node)
-    for name in {name for node in steps for name in node.input} & set(tensors) - _read(graph):
+    inputs = {name for node in steps for name in node.input}
+    for name in inputs & set(tensors) - _used_tensors(graph):
         graph.initializer.remove(tensors[name])
     onnx.save(model, path)
 
 
-def _needless_steps(face: onnx.NodeProto, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """What makes the input of `face` out of uint8 grey values, if that is these values again.
+def _redundant_input_steps(face: onnx.NodeProto, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Return the nodes before `face` that map uint8 grey values to the same uint8 values.
 
-    Last step first: rounded to uint8, divided by a constant, made a float.
+    They are, last one first: rounding to uint8, division by a constant, cast to float. The list is
+    empty if they change a value.
     """
-    tensors, makers = _by_name(graph)
+    tensors, producers = _index_graph(graph)
     steps, name = [], face.input[0]
-    for kind in ("QuantizeLinear", "Div", "Cast"):
-        if name not in makers or makers[name].op_type != kind:
+    for operator in ("QuantizeLinear", "Div", "Cast"):
+        if name not in producers or producers[name].op_type != operator:
             return []
-        steps.append(makers[name])
-        name = makers[name].input[0]
-    while name in makers and makers[name].op_type in ("Slice", "Unsqueeze"):
-        name = makers[name].input[0]
-    rounded, divided, _ = steps
-    if name != graph.input[0].name or divided.input[1] not in tensors:
+        steps.append(producers[name])
+        name = producers[name].input[0]
+    while name in producers and producers[name].op_type in ("Slice", "Unsqueeze"):
+        name = producers[name].input[0]
+    rounding, division, _ = steps
+    if name != graph.input[0].name or division.input[1] not in tensors:
         return []
-    names = (divided.input[1], *rounded.input[1:])
+    names = (division.input[1], *rounding.input[1:])
     divisor, scale, zero = (numpy_helper.to_array(tensors[name]) for name in names)
     grey = np.arange(256, dtype=np.float32)
-    same = divisor.size == 1 and np.array_equal(np.rint(grey / divisor / scale) + zero, grey)
-    return steps if same else []
+    is_same = divisor.size == 1 and np.array_equal(np.rint(grey / divisor / scale) + zero, grey)
+    return steps if is_same else []
 
 
-def _read(graph: onnx.GraphProto) -> set[str]:
-    """Names of the tensors that something reads."""
+def _used_tensors(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of the tensors that a node or the output uses."""
     return {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
 
 
-def _by_name(
+def _index_graph(
     graph: onnx.GraphProto,
 ) -> tuple[dict[str, onnx.TensorProto], dict[str, onnx.NodeProto]]:
-    """A graph's constants, and of each other tensor the node that makes it."""
+    """Return a graph's constants by name, and the node that produces each other tensor."""
     tensors = {constant.name: constant for constant in graph.initializer}
     return tensors, {output: node for node in graph.node for output in node.output}
 
 
 def check_portable(path: Path) -> None:
-    """Raise FerError where the answers of the int8 graph at `path` could depend on the processor.
+    """Check that the predictions of an int8 graph cannot depend on the processor.
 
-    That is, unless the weights of each convolution are int8 from -64 to 64 with a zero point of 0.
+    Args:
+        path: The int8 ONNX file.
+
+    Raises:
+        FerError: If a convolution has other weights than int8 from -64 to 64 with zero point 0.
     """
     graph = onnx.load(path).graph
-    tensors, makers = _by_name(graph)
+    tensors, producers = _index_graph(graph)
     constants = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}
     layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
     for number, node in enumerate(layers, 1):
-        weight = makers.get(node.input[1])
-        stored = constants.get(weight.input[0]) if weight else None
-        if stored is None or stored.dtype != np.int8:
-            raise FerError(f"{path}: layer {number} has no int8 weights")
+        weight = producers.get(node.input[1])
+        kernel = constants.get(weight.input[0]) if weight else None
+        if kernel is None or kernel.dtype != np.int8:
+            raise FerError(f"{path}: layer {number} has no int8 weights; quantize it again")
         zero = constants[weight.input[2]]
-        if zero.any() or np.abs(stored.astype(int)).max() > LARGEST:
-            raise FerError(f"{path}: the sums of layer {number} can leave 16 bits")
+        if zero.any() or np.abs(kernel.astype(int)).max() > MAX_WEIGHT:
+            raise FerError(
+                f"{path}: the sums of layer {number} can leave 16 bits; quantize it with "
+                "portable=True"
+            )
 
 
-def quantize_published(network: nn.Module) -> tuple[nn.Module, int]:
-    """The call of the project that ours redoes, and in how many modules it changed anything.
+def quantize_dynamic(network: nn.Module) -> tuple[nn.Module, int]:
+    """Apply PyTorch's dynamic quantization, as the student project did that this one redoes.
 
-    PyTorch's dynamic quantization is for Linear and recurrent layers; the network has none.
+    It covers Linear and recurrent layers, of which the networks here have none.
+
+    Args:
+        network: The trained network.
+
+    Returns:
+        The quantized network, and the number of modules that changed.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.ao.quantization is deprecated")
@@ -201,17 +223,25 @@ def quantize_published(network: nn.Module) -> tuple[nn.Module, int]:
     return quantized, sum(type(before) is not type(after) for before, after in pairs)
 
 
-def loss_warning(float32: float, int8: float, most: float) -> str | None:
-    """What to say where int8 loses more accuracy on val than `most`, all 0 to 1; else None."""
-    lost = round(float32 - int8, 6)
-    if lost <= most:
+def accuracy_drop_warning(float32: float, int8: float, limit: float) -> str | None:
+    """Return a warning if int8 loses too much accuracy; otherwise None.
+
+    Args:
+        float32: Accuracy of float32 on val, 0 to 1.
+        int8: Accuracy of int8 on val, 0 to 1.
+        limit: Largest drop without a warning, 0 to 1.
+    """
+    drop = round(float32 - int8, 6)
+    if drop <= limit:
         return None
-    return f"int8 loses {lost:.2%} of val accuracy, more than quantize.max_loss of {most:.2%}"
+    return (
+        f"int8 loses {drop:.2%} of val accuracy, more than quantize.max_accuracy_drop {limit:.2%}"
+    )
 
 
-class _Batches(CalibrationDataReader):
+class _CalibrationReader(CalibrationDataReader):
     def __init__(self, images: np.ndarray) -> None:
-        # One by one, as the histograms take no batches of different sizes.
+        # One by one, because the histograms need batches of one size.
         self.batches = iter(np.split(images, len(images)))
 
     def get_next(self) -> dict[str, np.ndarray] | None:

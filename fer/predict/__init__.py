@@ -1,14 +1,14 @@
-"""Emotions of the faces in photos and videos: the recognizer, and the command `fer`.
+"""Predict the emotions of faces in photos and videos: `Recognizer` and the command `fer`.
 
-Needs neither PyTorch nor DVC. Not here: making the model (`fer.deploy`).
+It needs neither PyTorch nor DVC. `fer.deploy` makes the models.
 """
 
 import importlib.util
 import warnings
 
-if importlib.util.find_spec("fer.fer"):  # a module of the other one's
+if importlib.util.find_spec("fer.fer"):  # a module of PyPI's fer
     warnings.warn(
-        "PyPI's `fer` is installed over this one, as both are imported as `fer`: "
+        "PyPI's `fer` is installed over fer-pipeline, because both are imported as `fer`; "
         "pip uninstall fer, then install fer-pipeline again",
         stacklevel=2,
     )

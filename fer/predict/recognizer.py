@@ -1,4 +1,4 @@
-"""Emotions of the faces in images, by an ONNX model; needs no torch."""
+"""Predict the emotions of the faces in images, with an ONNX model."""
 
 import json
 import os
@@ -12,40 +12,43 @@ import numpy as np
 import onnxruntime as ort
 from PIL import Image
 
+from fer import deprecated
 from fer.errors import FerError
 from fer.faces import FACE_SIZE
-from fer.files import read_sealed
+from fer.files import read_verified
 from fer.predict import images
-from fer.predict.detection import Box, Detector, cut, middle
-from fer.predict.threads import cores, in_order
+from fer.predict.detection import Box, Detector, center_square, crop_face
+from fer.predict.threads import cores, map_in_order
 
-_SHIPPED = {"int8": "fer.int8.onnx", "float32": "fer.onnx"}
+_RELEASED = {"int8": "fer.int8.onnx", "float32": "fer.onnx"}
 
-_SHARE = 16
-"""Faces in a call: with 128, what lies between the layers does not fit the caches."""
+_BATCH_SIZE = 16
+"""Faces per call: the activations of 128 faces would not fit the caches."""
 
-_LARGEST = 30_000
-"""Pixels of a box's side: what is cut out has to fit the memory."""
+_MAX_BOX_SIDE = 30_000
+"""Largest side of a box in pixels, so that a crop fits the memory."""
 
-SMALL = 24
-"""Pixels of a face's side under which a warning is due: of FER2013's PublicTest, brought to so many
-pixels and back, 57.7 % are right, of 32 pixels 64.5 %, of all 48 67.3 %; below, it falls fast."""
+SMALL_FACE = 24
+"""Side of a face in pixels below which the prediction is a guess; docs/detection.md measures it."""
 
 AnyImage = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
-"""A path, the content of a file, an open one, or pixels."""
+"""A path, the content of a file, an open file, a PIL image or an array of pixels."""
+
+__getattr__ = deprecated.renamed(__name__, {"SMALL": "SMALL_FACE"})
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face that was found; the same when box, emotion, probabilities and id are.
+    """A face and its emotion. Faces are equal if box, emotion, probabilities and id are.
 
-    box: left, top, right, bottom in pixels of the upright image; it may reach beyond its edge
-    emotion: the one of the highest probability
-    probabilities: of each emotion, 0 to 1, 1 in all
-    pixels: what the model saw, uint8 [48, 48]
-    maps: where it saw each emotion, float32 [C, h, w], a mean over the face and its mirror image;
-        without the latter, their means are the logits
-    id: in a video, the same for one face from frame to frame
+    Attributes:
+        box: Left, top, right, bottom in pixels of the upright image; may reach beyond its edge.
+        emotion: The class with the highest probability.
+        probabilities: Probability by class, 0 to 1; they sum to 1.
+        pixels: Input of the model, uint8 [48, 48].
+        maps: Class activation maps, float32 [C, h, w], averaged like the probabilities. Without
+            averaging, their means are the logits.
+        id: In a video, the number of the face, which stays from frame to frame; otherwise None.
     """
 
     box: Box
@@ -57,19 +60,31 @@ class Face:
 
 
 class Recognizer:
-    """Finds faces and tells their emotions.
+    """Find the faces in images and predict their emotions.
 
-    model: "int8" or "float32", which come with us (MODEL_CARD.md compares them), or the path of an
-        ONNX file that the stage `quantize` wrote
-    threads: among which many images or faces are shared; one for each core by default
-    flip: average over each face and its mirror image, which takes twice as long and is right more
-        often
-    detector: takes uint8 [H, W] and gives boxes (left, top, right, bottom), squares with the margin
-        of FER2013's faces; `fer.predict.detection.Detector` by default
+    Threads may share a recognizer, and so may processes, by fork or pickle.
 
-    Its `path` is the file, and its `about` what that says of itself: the data set, the scores, ...
-    Threads may share it, and so may processes, by fork or by pickle.
-    Raises FerError where the file is not such a model, or threads are less than one.
+    Args:
+        model: "int8" or "float32", the released models (MODEL_CARD.md compares them), or the path
+            of an ONNX file from stage `quantize`.
+        threads: Number of threads for several images or faces; one per core by default.
+        flip: Whether to average over each face and its mirror image, which takes twice the time
+            and is more accurate.
+        detector: Function from uint8 [H, W] to boxes (left, top, right, bottom), squares with the
+            margin of FER2013's faces. The default is `fer.predict.detection.Detector`.
+
+    Attributes:
+        path: The model file.
+        metadata: Its metadata: data set, scores, warning, classes and more.
+        classes: Names of the classes, in the order of the probabilities.
+
+    Raises:
+        FerError: If the file is no such model, or `threads` is below 1.
+
+    Examples:
+        >>> recognizer = Recognizer("int8", threads=1)
+        >>> recognizer.classes
+        ['Angry', 'Disgust', 'Fear', 'Happy', 'Sad', 'Surprise', 'Neutral']
     """
 
     def __init__(
@@ -81,40 +96,54 @@ class Recognizer:
         detector: Callable[[np.ndarray], Sequence[Box]] | None = None,
     ) -> None:
         if threads is not None and threads < 1:
-            raise FerError(f"threads is {threads}: at least 1, or None for one on each core")
-        self.path = _shipped(_SHIPPED[model]) if model in _SHIPPED else Path(model)
+            raise FerError(f"threads is {threads}: use at least 1, or None for one per core")
+        self.path = _released(_RELEASED[model]) if model in _RELEASED else Path(model)
         if not os.path.isfile(self.path):
-            raise FerError(f"{self.path}: no model here; take int8, float32 or an ONNX file of fer")
-        content = read_sealed(self.path)
+            raise FerError(f"{self.path}: no model here; use int8, float32 or an ONNX file of fer")
+        content = read_verified(self.path)
         options = ort.SessionOptions()
-        options.intra_op_num_threads = 1  # several calls at a time make better use of the cores
-        options.log_severity_level = 4  # what goes wrong is told by the exception
+        options.intra_op_num_threads = 1  # parallel calls make better use of the cores
+        options.log_severity_level = 4  # exceptions say the same
         try:
             self.session = ort.InferenceSession(content, options, ["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no common class
-            raise FerError(f"{self.path}: is not a model that ONNX Runtime can read") from error
+            raise FerError(
+                f"{self.path}: is not a model that ONNX Runtime can read; use an ONNX file of fer"
+            ) from error
         try:
-            metadata = self.session.get_modelmeta().custom_metadata_map
-            about = {key: json.loads(value) for key, value in metadata.items()}
+            entries = self.session.get_modelmeta().custom_metadata_map
+            metadata = {key: json.loads(value) for key, value in entries.items()}
         except ValueError as error:
-            raise FerError(f"{self.path}: is a model, but its metadata are not ours") from error
+            raise FerError(
+                f"{self.path}: has metadata of another program; use an ONNX file of fer"
+            ) from error
         inputs = [(i.name, i.type, i.shape[1:]) for i in self.session.get_inputs()]
         outputs = {output.name for output in self.session.get_outputs()}
         if (
             inputs != [("faces", "tensor(uint8)", [FACE_SIZE] * 2)]
             or not {"probabilities", "maps"} <= outputs
-            or "classes" not in about
+            or "classes" not in metadata
         ):
-            raise FerError(f"{self.path}: is a model, but does not take faces as those of fer do")
+            raise FerError(
+                f"{self.path}: its inputs, outputs or metadata are not those of fer; use an ONNX "
+                "file of fer"
+            )
         self.flip, self.threads = flip, threads or cores()
-        self.about: dict[str, Any] = about
-        self.classes: list[str] = self.about["classes"]
-        self._given = detector
+        self.metadata: dict[str, Any] = metadata
+        self.classes: list[str] = metadata["classes"]
+        self._custom_detector = detector
         self.detector = detector or Detector()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        again = partial(Recognizer, self.path, self.threads, flip=self.flip, detector=self._given)
-        return again, ()
+        # ONNX Runtime's sessions cannot be pickled, so a copy loads the file again.
+        load = partial(Recognizer, self.path, flip=self.flip, detector=self._custom_detector)
+        return load, (self.threads,)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The old name of `metadata`."""
+        deprecated.warn("Recognizer.about", "Recognizer.metadata")
+        return self.metadata
 
     @overload
     def predict(
@@ -142,78 +171,127 @@ class Recognizer:
         face: bool = False,
         boxes: Sequence[Box] | None = None,
     ) -> list[Face] | list[list[Face]]:
-        """The faces in an image, from left to right; of several images, a list for each.
+        """Return the faces in an image from left to right; for several images, a list of lists.
 
-        >>> Recognizer().predict(["one.jpg", "two.jpg"])
+        Args:
+            image: A path, the bytes of a file, an open file, a PIL image, or an array as for
+                `fer.predict.images.grey`. Several images are a list or an iterator of these, or an
+                array [N, H, W] or [N, H, W, 3]. Pass three grey images as a list, because
+                [3, H, W] could be one image with its colors first.
+            face: Whether each image is one face already, with the margin of FER2013's. Its central
+                square is used, and no face is searched for.
+            boxes: Boxes of the faces in one image (left, top, right, bottom in pixels). No face is
+                searched for; the result has one face per box, in this order.
 
-        image: a path, the bytes of a file, an open one, a PIL image or an array as
-            `fer.predict.images.grey` takes it; or a list or an iterator of such, or an array
-            [N, H, W] or [N, H, W, 3]; of three grey images, a list, as [3, H, W] might be one image
-            in another order
-        face: the image is a face already, with the margin of FER2013's: no search for faces; the
-            square in its middle is looked at
-        boxes: where the faces of one image are, left, top, right, bottom in pixels: no search, a
-            face for each in this order
+        Raises:
+            FerError: If an image cannot be read or has another type, or a box is empty or huge.
 
-        Raises FerError where an image cannot be read, or is of another type, or a box is empty or
-        huge.
+        Examples:
+            >>> import numpy as np
+            >>> recognizer = Recognizer(threads=1)
+            >>> black = np.zeros((100, 120), np.uint8)
+            >>> recognizer.predict(black)
+            []
+            >>> (face,) = recognizer.predict(black, face=True)
+            >>> face.box
+            (10, 0, 110, 100)
+            >>> [face.box for face in recognizer.predict(black, boxes=[(0, 0, 50, 50)])]
+            [(0, 0, 50, 50)]
+            >>> len(recognizer.predict([black, black]))
+            2
         """
         if boxes is not None:
             if face or _is_batch(image):
-                raise FerError("boxes are of one image, in which face=True has no say")
-            return self.in_boxes(images.grey(images.load(cast(AnyImage, image))), boxes)
+                raise FerError("boxes need a single image and face=False; remove one of them")
+            return self.predict_boxes(images.grey(images.load(cast(AnyImage, image))), boxes)
         if not _is_batch(image):
-            return self._tell([self._cut(cast(AnyImage, image), face)])[0]
-        several = cast(Iterable[AnyImage], image)
-        return self._tell(list(in_order(lambda one: self._cut(one, face), several, self.threads)))
+            return self._predict_crops([self._crop(cast(AnyImage, image), face)])[0]
+        batch = cast(Iterable[AnyImage], image)
+        crops = map_in_order(lambda item: self._crop(item, face), batch, self.threads)
+        return self._predict_crops(list(crops))
+
+    def predict_boxes(self, pixels: np.ndarray, boxes: Iterable[Box]) -> list[Face]:
+        """Return one face per box, in the order of the boxes.
+
+        Args:
+            pixels: Grey image, uint8 [H, W].
+            boxes: Left, top, right, bottom in pixels.
+
+        Raises:
+            FerError: If a box is empty or huge.
+        """
+        crops = [(box, crop_face(pixels, box)) for box in map(_checked, boxes)]
+        return self._predict_crops([crops])[0]
 
     def in_boxes(self, pixels: np.ndarray, boxes: Iterable[Box]) -> list[Face]:
-        """The faces in `boxes` of uint8 [H, W], in their order."""
-        return self._tell([[(box, cut(pixels, box)) for box in map(_checked, boxes)]])[0]
+        """Call `predict_boxes`; this is its old name.
+
+        Args:
+            pixels: Grey image, uint8 [H, W].
+            boxes: Left, top, right, bottom in pixels.
+        """
+        deprecated.warn("Recognizer.in_boxes", "Recognizer.predict_boxes")
+        return self.predict_boxes(pixels, boxes)
 
     def classify(self, faces: np.ndarray) -> np.ndarray:
-        """Probabilities float32 [N, C] of faces uint8 [N, 48, 48]. Raises FerError for others."""
+        """Return the probabilities of faces, float32 [N, C].
+
+        Args:
+            faces: uint8 [N, 48, 48], 0 black to 255 white, with the margin of FER2013's faces.
+
+        Raises:
+            FerError: If the array has another shape or type.
+
+        Examples:
+            >>> import numpy as np
+            >>> Recognizer(threads=1).classify(np.zeros((2, 48, 48), np.uint8)).shape
+            (2, 7)
+        """
         faces = np.asarray(faces)
         if faces.dtype != np.uint8 or faces.shape[1:] != (FACE_SIZE, FACE_SIZE):
-            raise FerError(f"faces are uint8 [N, 48, 48], not {faces.dtype} {list(faces.shape)}")
+            raise FerError(
+                f"faces are {faces.dtype} {list(faces.shape)}; convert them to uint8 [N, 48, 48]"
+            )
         return self._run(["probabilities"], faces)[0]
 
     def _run(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
-        """The outputs for faces uint8 [N, 48, 48], of the mirror images too where that is on."""
+        """Run the model on faces uint8 [N, 48, 48]; average with the mirror images if `flip`."""
         if not self.flip:
-            return self._run_once(outputs, np.ascontiguousarray(faces))
-        both = self._run_once(outputs, np.concatenate([faces, faces[..., ::-1]]))
-        halves = [(part[: len(faces)], part[len(faces) :]) for part in both]
-        # A map is of places in the face, and is mirrored back.
-        return [(a + (b[..., ::-1] if b.ndim == 4 else b)) / 2 for a, b in halves]
+            return self._run_session(outputs, np.ascontiguousarray(faces))
+        results = self._run_session(outputs, np.concatenate([faces, faces[..., ::-1]]))
+        pairs = [(result[: len(faces)], result[len(faces) :]) for result in results]
+        # Class activation maps of mirror images are mirrored back.
+        return [(a + (b[..., ::-1] if b.ndim == 4 else b)) / 2 for a, b in pairs]
 
-    def _run_once(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
-        if len(faces) <= _SHARE:
+    def _run_session(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
+        if len(faces) <= _BATCH_SIZE:
             return self.session.run(outputs, {"faces": faces})
-        shares = [faces[start : start + _SHARE] for start in range(0, len(faces), _SHARE)]
+        starts = range(0, len(faces), _BATCH_SIZE)
+        batches = [faces[start : start + _BATCH_SIZE] for start in starts]
         run = partial(self.session.run, outputs)
-        found = list(in_order(lambda one: run({"faces": one}), shares, self.threads))
-        return [np.concatenate(values) for values in zip(*found, strict=True)]
+        results = list(map_in_order(lambda batch: run({"faces": batch}), batches, self.threads))
+        return [np.concatenate(arrays) for arrays in zip(*results, strict=True)]
 
-    def _tell(self, cut_out: list[list[tuple[Box, np.ndarray]]]) -> list[list[Face]]:
-        crops = [crop for found in cut_out for _, crop in found]
-        if not crops:
-            return [[] for _ in cut_out]
-        results = zip(*self._run(["probabilities", "maps"], np.stack(crops)), strict=True)
-        return [[self._face(box, crop, *next(results)) for box, crop in found] for found in cut_out]
+    def _predict_crops(self, crops: list[list[tuple[Box, np.ndarray]]]) -> list[list[Face]]:
+        """Predict the emotions of the crops of each image, all in one run."""
+        pixels = [crop for image in crops for _, crop in image]
+        if not pixels:
+            return [[] for _ in crops]
+        results = zip(*self._run(["probabilities", "maps"], np.stack(pixels)), strict=True)
+        return [[self._face(box, crop, *next(results)) for box, crop in image] for image in crops]
 
-    def _cut(self, image: AnyImage, face: bool) -> list[tuple[Box, np.ndarray]]:
-        """Boxes of the faces, and the faces uint8 [48, 48]."""
+    def _crop(self, image: AnyImage, face: bool) -> list[tuple[Box, np.ndarray]]:
+        """Return the boxes of the faces in an image, and their crops uint8 [48, 48]."""
         pixels = images.grey(images.load(image))
-        boxes = [middle(pixels)] if face else map(_checked, self.detector(pixels))
-        return [(box, cut(pixels, box)) for box in boxes]
+        boxes = [center_square(pixels)] if face else map(_checked, self.detector(pixels))
+        return [(box, crop_face(pixels, box)) for box in boxes]
 
     def _face(
         self, box: Box, pixels: np.ndarray, probabilities: np.ndarray, maps: np.ndarray
     ) -> Face:
         emotion = self.classes[int(probabilities.argmax())]
-        named = dict(zip(self.classes, probabilities.tolist(), strict=True))
-        return Face(box, emotion, named, pixels, maps)
+        by_class = dict(zip(self.classes, probabilities.tolist(), strict=True))
+        return Face(box, emotion, by_class, pixels, maps)
 
 
 def _is_batch(image: AnyImage | Iterable[AnyImage]) -> bool:
@@ -226,18 +304,21 @@ def _checked(box: Sequence[int]) -> Box:
     try:
         left, top, right, bottom = map(int, box)
     except (TypeError, ValueError, OverflowError) as error:
-        raise FerError(f"a box is left, top, right, bottom in pixels, not {box}") from error
-    if left >= right or top >= bottom:
-        raise FerError(f"the box {left}, {top}, {right}, {bottom} is empty")
-    if max(right - left, bottom - top) > _LARGEST:
         raise FerError(
-            f"the box {left}, {top}, {right}, {bottom} has over {_LARGEST} pixels a side"
+            f"the box {box} is not left, top, right, bottom in pixels; pass four numbers"
+        ) from error
+    shown = f"the box {left}, {top}, {right}, {bottom}"
+    if left >= right or top >= bottom:
+        raise FerError(f"{shown} is empty; the order is left, top, right, bottom")
+    if max(right - left, bottom - top) > _MAX_BOX_SIDE:
+        raise FerError(
+            f"{shown} has a side of more than {_MAX_BOX_SIDE} pixels; pass a smaller one"
         )
     return left, top, right, bottom
 
 
-def _shipped(name: str) -> Path:
-    """A model of FER2013: in an installed package beside the code, or in a checkout."""
-    here = Path(__file__).parents[1]
-    installed = here / "weights" / name
-    return installed if installed.exists() else here.parent / "models" / "fer2013" / name
+def _released(name: str) -> Path:
+    """Return the path of a released model, in an installed package or in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "weights" / name
+    return installed if installed.exists() else package.parent / "models" / "fer2013" / name

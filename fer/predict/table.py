@@ -1,41 +1,59 @@
-"""Faces as rows: for CSV files and for pandas."""
+"""Arrange predictions as rows, for CSV files and for pandas."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from fer import deprecated
 from fer.predict.recognizer import Face
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Found = tuple[str, float | None, Sequence[Face]]
-"""The name of a picture or video, the second of the frame, and the faces there."""
+Predictions = tuple[str, float | None, Sequence[Face]]
+"""Name of an image or video, time of the frame in seconds (None for an image), and the faces."""
+
+__getattr__ = deprecated.renamed(__name__, {"Found": "Predictions"})
 
 
 def columns(classes: Sequence[str]) -> list[str]:
-    """Names of what `rows` gives."""
-    place = ["file", "seconds", "id", "left", "top", "right", "bottom", "emotion"]
-    return [*place, *(f"{name} (class)" if name in place else name for name in classes)]
+    """Return the column names of `rows`.
 
-
-def rows(found: Found, classes: Sequence[str]) -> Iterator[list[str | float | None]]:
-    """A row a face, with its probabilities in the order of `classes`; without faces, one of None.
-
-    seconds are those of the video, None for a photo; id is the face's in a video.
+    Args:
+        classes: Names of the classes.
     """
-    name, seconds, faces = found
-    at = None if seconds is None else round(seconds, 3)
+    fixed = ["file", "seconds", "id", "left", "top", "right", "bottom", "emotion"]
+    return [*fixed, *(f"{name} (class)" if name in fixed else name for name in classes)]
+
+
+def rows(predictions: Predictions, classes: Sequence[str]) -> Iterator[list[str | float | None]]:
+    """Yield one row per face; for an image without faces, one row with None.
+
+    Args:
+        predictions: The faces of an image or of a frame.
+        classes: Names of the classes, in the order of the probabilities.
+    """
+    name, seconds, faces = predictions
+    rounded = None if seconds is None else round(seconds, 3)
     if not faces:
-        yield [name, at, *[None] * (len(columns(classes)) - 2)]
+        yield [name, rounded, *[None] * (len(columns(classes)) - 2)]
     for face in faces:
-        probabilities = [round(face.probabilities[one], 4) for one in classes]
-        yield [name, at, face.id, *face.box, face.emotion, *probabilities]
+        probabilities = [round(face.probabilities[class_name], 4) for class_name in classes]
+        yield [name, rounded, face.id, *face.box, face.emotion, *probabilities]
 
 
-def to_frame(found: Iterable[Found], classes: Sequence[str]) -> "pd.DataFrame":
-    """The faces of several pictures or frames as a table of pandas, which must be installed."""
+def to_frame(predictions: Iterable[Predictions], classes: Sequence[str]) -> "pd.DataFrame":
+    """Return the faces of several images or frames as a data frame; pandas must be installed.
+
+    Args:
+        predictions: The faces of each image or frame.
+        classes: Names of the classes.
+
+    Examples:
+        >>> to_frame([("empty.jpg", None, [])], ["happy", "sad"])["file"].tolist()
+        ['empty.jpg']
+    """
     import pandas as pd
 
     return pd.DataFrame(
-        [row for one in found for row in rows(one, classes)], columns=columns(classes)
+        [row for item in predictions for row in rows(item, classes)], columns=columns(classes)
     )

@@ -1,4 +1,4 @@
-"""Work shared among the cores."""
+"""Share work among the cores."""
 
 import os
 from collections import deque
@@ -6,35 +6,50 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from fer import deprecated
+
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
+__getattr__ = deprecated.renamed(__name__, {"in_order": "map_in_order"})
+
 
 def cores() -> int:
-    """Number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def in_order(
-    do: Callable[[_Item], _Result],
+def map_in_order(
+    function: Callable[[_Item], _Result],
     items: Iterable[_Item],
     workers: int,
-    kind: Callable[[int], Executor] = ThreadPoolExecutor,
+    executor: Callable[[int], Executor] = ThreadPoolExecutor,
 ) -> Iterator[_Result]:
-    """As `map`, by several threads or processes, which are at most twice their number ahead.
+    """Map a function over items in several threads or processes, and yield the results in order.
 
-    They are made anew, as the threads of a pool do not live on in a forked process.
+    At most twice as many items as workers are in progress. Each call starts its own workers,
+    because threads of an existing pool do not survive a fork.
+
+    Args:
+        function: The function.
+        items: The items.
+        workers: Number of threads or processes.
+        executor: Makes the pool from the number of workers.
+
+    Examples:
+        >>> list(map_in_order(abs, [-1, 2, -3], workers=2))
+        [1, 2, 3]
     """
-    waiting: deque[Future[_Result]] = deque()
-    pool = kind(workers)
+    pending: deque[Future[_Result]] = deque()
+    pool = executor(workers)
     try:
         for item in items:
-            waiting.append(pool.submit(do, item))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(function, item))
+            if len(pending) > 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,1 @@
-"""What a run looked like: every figure, the headlines, and the page that shows them.
-
-And the scores of stage `evaluate`.
-"""
+"""Scores on the test split, figures, headline numbers and the HTML report."""

@@ -1,37 +1,81 @@
-"""The few figures by which runs are compared."""
+"""Compute the few numbers by which runs are compared."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 
-def headlines(found: Mapping[str, Mapping[str, Any]], ways: pd.DataFrame) -> dict[str, float]:
-    """Accuracies (0 to 1) and kilobytes of a data set.
+def headlines(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> dict[str, float]:
+    """Return the accuracies (0 to 1) and the size (kB) that `dvc metrics show` lists.
 
-    found: the JSON of each stage
-    ways: quantize.csv
+    Args:
+        results: Per stage, the content of its JSON file.
+        runtimes: quantize.csv.
     """
-    test = found["evaluate"]
-    row = ways.set_index("way").loc
+    test = results["evaluate"]
+    row = runtimes.set_index("runtime").loc
     return {
-        "val": round(row["ONNX Runtime"]["val_accuracy"], 4),
-        "test": round(test["float32"]["plain"]["accuracy"], 4),
-        "test_flip": round(test["float32"]["flip_averaged"]["accuracy"], 4),
-        "test_int8": round(test["int8"]["plain"]["accuracy"], 4),
-        "test_tuned": round(test["tuned"]["plain"]["accuracy"], 4),
-        "kB_int8": round(row["ONNX Runtime, our int8"]["bytes"] / 1000, 1),
+        "val": round(row["ONNX Runtime, float32"]["val_accuracy"], 4),
+        "test": round(test["float32"]["single_view"]["accuracy"], 4),
+        "test_int8": round(test["int8"]["single_view"]["accuracy"], 4),
+        "test_int8_flip": round(test["int8"]["flip_averaged"]["accuracy"], 4),
+        "kB_int8": round(row["ONNX Runtime, int8"]["bytes"] / 1000, 1),
     }
 
 
-def speeds(timings: Mapping[str, Mapping[str, Any]], ways: pd.DataFrame) -> dict[str, float]:
-    """Ms for a face and seconds an epoch of a data set.
+def speeds(timings: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> dict[str, float]:
+    """Return the latency in ms per face of float32 and the seconds per epoch of the training.
 
-    timings: those of each stage
-    ways: runtimes.csv
+    Args:
+        timings: Per stage, the content of its JSON file in timings/.
+        runtimes: runtimes.csv.
     """
-    latency = ways.set_index("way")["latency_ms_1_thread"]["ONNX Runtime"]
+    latency = runtimes.set_index("runtime")["latency_ms_1_thread"]["ONNX Runtime, float32"]
     return {
-        "ms": round(float(latency), 3),
-        "s_epoch": round(timings["train"]["seconds_per_epoch"]["total"], 2),
+        "ms_per_face": round(float(latency), 3),
+        "s_per_epoch": round(timings["train"]["seconds_per_epoch"]["total"], 2),
     }
+
+
+def steps(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the test accuracy after each step of the pipeline, in the order of the steps.
+
+    Args:
+        results: Per stage, the content of its JSON file.
+        runtimes: quantize.csv.
+
+    Returns:
+        A row per step: "step", "parameters", "kB" (None before the export), "test_accuracy" (0 to
+        1), its "standard_error", and "gain": its difference from the row before, None for the
+        teacher and the baseline.
+    """
+    test, kept = results["evaluate"], results["tune"]["winner"]["trial"] == 0
+    exported = runtimes.set_index("runtime")["bytes"]
+    table: list[dict[str, Any]] = []
+    for step, model, view in (
+        ("teacher", "teacher", "single_view"),
+        ("baseline", "baseline", "single_view"),
+        ("search kept the baseline" if kept else "winner of the search", "tuned", "single_view"),
+        ("exported in float32", "float32", "single_view"),
+        ("quantized to int8", "int8", "single_view"),
+        ("int8, averaged with mirror image", "int8", "flip_averaged"),
+    ):
+        if model not in test:  # without a teacher
+            continue
+        accuracy = test[model][view]["accuracy"]
+        parameters = test["parameters"].get(model, test["parameters"][results["quantize"]["model"]])
+        in_file = model in ("float32", "int8")
+        is_start = model in ("teacher", "baseline")
+        table.append(
+            {
+                "step": step,
+                "parameters": parameters,
+                "kB": exported[f"ONNX Runtime, {model}"] / 1000 if in_file else None,
+                "test_accuracy": accuracy,
+                "standard_error": math.sqrt(accuracy * (1 - accuracy) / test["faces"]["test"]),
+                "gain": None if is_start else accuracy - table[-1]["test_accuracy"],
+            }
+        )
+    return table

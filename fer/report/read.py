@@ -1,4 +1,4 @@
-"""Read what the stages wrote."""
+"""Read the JSON and CSV files that the stages wrote."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,19 @@ import pandas as pd
 
 from fer.errors import FerError
 
-_NAMES = dict.fromkeys(("class", "actual", "predicted"), str)
+_STRING_COLUMNS = dict.fromkeys(("class", "actual", "predicted"), str)
 """Columns that hold names of classes."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises FerError where it is missing or damaged."""
+    """Read the object in a JSON file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FerError: If the file is missing or damaged.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
@@ -24,9 +31,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The content of a CSV file; raises FerError where it is missing or damaged."""
+    """Read a CSV file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FerError: If the file is missing or damaged.
+    """
     try:
         # A class may be called 7, None or NA.
-        return pd.read_csv(path, dtype=_NAMES, keep_default_na=False, na_values=[""])
+        return pd.read_csv(path, dtype=_STRING_COLUMNS, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise FerError(f"{path}: cannot be read ({error}); run `dvc repro` to make it") from error

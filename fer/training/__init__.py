@@ -1,5 +1,4 @@
-"""Everything that trains a network and scores it, in PyTorch.
+"""Networks, augmentation, data loading and the training loop, in PyTorch.
 
-Networks, augmentation, the training loop. Not here: running a network without PyTorch (`fer.deploy`
-writes it, `fer.predict` uses it).
+`fer.deploy` exports a trained network, and `fer.predict` runs it without PyTorch.
 """

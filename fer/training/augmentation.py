@@ -1,4 +1,4 @@
-"""Augmentation: random changes of a batch of faces at once, drawn for each face on its own."""
+"""Augment whole batches, with separate random draws for each face."""
 
 import math
 
@@ -10,9 +10,14 @@ from fer.params import Augment
 
 
 def center_crop(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tensor:
-    """The network's input, not augmented: uint8 [N, 48, 48] -> float32 [N, 1, size, size], 0 to 1.
+    """Return the network's input without augmentation: the inner 44x44 pixels, resized.
 
-    size: pixels to which the inner 44x44 are brought
+    Args:
+        images: uint8 [N, 48, 48].
+        size: Height and width of the result in pixels.
+
+    Returns:
+        float32 [N, 1, size, size], 0 to 1.
     """
     inner = slice(MARGIN, MARGIN + INPUT_SIZE)
     faces = images[:, None, inner, inner].float() / 255
@@ -28,25 +33,32 @@ def augment(
     size: int = INPUT_SIZE,
     share: slice = slice(None),
 ) -> torch.Tensor:
-    """The network's input, augmented: uint8 [N, 48, 48] -> float32 [N, 1, size, size], 0 to 1.
+    """Return the network's input with random flip, shift, rotation, scale and contrast.
 
-    size: pixels to which 44x44 of the face are brought
-    share: which of the faces to return, each as it is among all
+    All geometric changes are one bilinear sampling. Pixels beyond the edge repeat the edge. To add
+    an augmentation, draw one more row of random numbers at the end of `draws` and apply it below.
 
-    Flip, rotation, scale, shift and crop are one bilinear sampling; beyond the edge, the edge
-    repeats. The draws come from `generator` on the CPU whatever the images' device is, so that a
-    seed gives the same faces on each. What follows from them for each face is computed there, too:
-    for so few numbers a GPU takes longer.
+    Args:
+        images: uint8 [N, 48, 48].
+        strengths: Strengths of each change.
+        generator: Source of the draws, on the CPU for every device: a seed gives the same faces
+            everywhere.
+        size: Height and width of the result in pixels.
+        share: Slice of the faces to return. Each has the same draws as in the whole batch.
+
+    Returns:
+        float32 [M, 1, size, size], 0 to 1, for the M faces of `share`.
     """
     draws = torch.rand(6, len(images), generator=generator)[:, share]
     images = images[share]
     flip, right, down, angle, zoom, contrast = draws
-    column, row = _sampling_lines(
+    # Computed on the CPU: for so few numbers a GPU would take longer.
+    column, row = _sampling_grid(
         mirror=torch.where(flip < strengths.flip, -1.0, 1.0),
-        right=_integer(right, strengths.shift),
-        down=_integer(down, strengths.shift),
-        angle=_either_way(angle, math.radians(strengths.rotation)),
-        zoom=1 + _either_way(zoom, strengths.scale),
+        right=_to_integers(right, strengths.shift),
+        down=_to_integers(down, strengths.shift),
+        angle=_to_range(angle, math.radians(strengths.rotation)),
+        zoom=1 + _to_range(zoom, strengths.scale),
         size=size,
     )
     device = images.device
@@ -59,22 +71,22 @@ def augment(
     ).div_(255)
     if strengths.contrast:
         mean = faces.mean((1, 2, 3), keepdim=True)
-        factor = (1 + _either_way(contrast, strengths.contrast)).to(device)
+        factor = (1 + _to_range(contrast, strengths.contrast)).to(device)
         faces = (mean + (faces - mean) * factor[:, None, None, None]).clamp(0, 1)
     return faces
 
 
-def _either_way(draw: torch.Tensor, most: float) -> torch.Tensor:
-    """From 0..1 to -most..most."""
-    return (2 * draw - 1) * most
+def _to_range(draw: torch.Tensor, limit: float) -> torch.Tensor:
+    """Map draws from 0..1 to -limit..limit."""
+    return (2 * draw - 1) * limit
 
 
-def _integer(draw: torch.Tensor, most: int) -> torch.Tensor:
-    """From 0..1 to the integers -most..most; a shift by part of a pixel would blur the face."""
-    return (draw * (2 * most + 1)).floor() - most
+def _to_integers(draw: torch.Tensor, limit: int) -> torch.Tensor:
+    """Map draws from 0..1 to whole pixels -limit..limit; fractions would blur the face."""
+    return (draw * (2 * limit + 1)).floor() - limit
 
 
-def _sampling_lines(
+def _sampling_grid(
     mirror: torch.Tensor,
     right: torch.Tensor,
     down: torch.Tensor,
@@ -82,18 +94,26 @@ def _sampling_lines(
     zoom: torch.Tensor,
     size: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where in the face each pixel of the output comes from: two float32 [N, 2, size].
+    """Return where in the face each output pixel is sampled, as a term per column and one per row.
 
-    The place is the sum of a term for the pixel's column and one for its row, -1..1 from edge to
-    edge, as `grid_sample` takes it. Adding them is many times faster on a CPU than the matrix
-    product of `affine_grid`.
+    A position is the sum of both terms, in the coordinates of `grid_sample` (-1 to 1 from edge to
+    edge). On a CPU this sum is many times faster than the matrix product of `affine_grid`.
 
-    mirror, right, down, angle, zoom: float32 [N]: -1 or 1, pixels, pixels, radians, a factor
+    Args:
+        mirror: float32 [N], -1 flips.
+        right: float32 [N], shift in pixels.
+        down: float32 [N], shift in pixels.
+        angle: float32 [N], rotation in radians.
+        zoom: float32 [N], factor of magnification.
+        size: Height and width of the output in pixels.
+
+    Returns:
+        Two float32 [N, 2, size].
     """
     output = (torch.arange(size) * 2 + 1) / size - 1
     # From edge to edge, the output shows 44 of the face's 48 pixels.
-    seen = INPUT_SIZE / FACE_SIZE / zoom
-    cos, sin = seen * angle.cos(), seen * angle.sin()
+    extent = INPUT_SIZE / FACE_SIZE / zoom
+    cos, sin = extent * angle.cos(), extent * angle.sin()
     column = torch.stack([mirror * cos, mirror * sin], 1)[:, :, None] * output
     shift = torch.stack([right, down], 1) * (2 / FACE_SIZE)
     return column, torch.stack([-sin, cos], 1)[:, :, None] * output + shift[:, :, None]

@@ -1,4 +1,4 @@
-"""The file that carries a trained network, and all that is needed to use it."""
+"""Write and read model files: the weights of a network, and all that is needed to use them."""
 
 import sys
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ import torch
 from pydantic import ValidationError
 
 from fer.errors import FerError
-from fer.faces import FACE_SIZE, INPUT_SIZE, MOST_CLASSES
-from fer.files import atomic_path, read_sealed, seal
+from fer.faces import FACE_SIZE, INPUT_SIZE, MAX_CLASSES
+from fer.files import append_checksum, atomic_path, read_verified
 from fer.params import Model
 from fer.training.clock import without_seconds
 from fer.training.networks import Network, build
@@ -23,7 +23,10 @@ _INPUT = {
     "input_size": INPUT_SIZE,
     "normalisation": {"mean": 0.0, "std": 255.0},  # of pixels 0 to 255
 }
-"""The input that this version of fer gives a network. It refuses a file that names another."""
+"""The input that this version of fer gives a network; a file with another input is refused."""
+
+_RENAMED_SCORES = {"val_new_accuracy": "val_unique_accuracy"}
+"""Names of scores in model files of version 0.2, and their current names."""
 
 
 def save(
@@ -40,21 +43,21 @@ def save(
 
     Args:
         path: The file to write.
-        network: A trained network.
-        model: What `network` was built from.
+        network: The trained network.
+        model: The name and width that it was built with.
         classes: Names of the classes, in the order of its outputs.
         dataset: Name of the data set that it was trained on.
-        scores: Its scores, of `fer.training.evaluation.val_scores`.
-        history: The history of its training, of `fer.training.fit`. The seconds are left out, so
-            that the same training gives the same file.
+        scores: Its scores, from `fer.training.evaluation.score_splits`.
+        history: The history of its training, from `fer.training.fit`. The seconds are left out, so
+            that a repeated training gives the same file.
 
     Raises:
-        FerError: Where the file cannot be written.
+        FerError: If the file cannot be written.
     """
     weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
-    # One string for each column, as pickle writes an equal one anew: that of a run that went on.
+    # Pickle writes equal strings again unless they are the same object, as after resuming.
     rows = [{sys.intern(k): v for k, v in row.items()} for row in without_seconds(history)]
-    about = {
+    metadata = {
         "format": _FORMAT,
         "classes": list(classes),
         **_INPUT,
@@ -63,18 +66,18 @@ def save(
         "scores": scores,
         "history": rows,
     }
-    write(path, about | {"weights": weights})
+    write(path, metadata | {"weights": weights})
 
 
 def load(path: Path, classes: Sequence[str] | None = None) -> tuple[Network, dict[str, Any]]:
-    """Load the network of a model file, ready to use, and the rest of what `save` wrote.
+    """Load the network of a model file in evaluation mode, and the metadata that `save` wrote.
 
     Args:
         path: The model file.
-        classes: Class names of the faces that the network is used on; None for any.
+        classes: Class names that the file must have; None accepts any.
 
     Raises:
-        FerError: Where there is no file, or not one of this version, or its classes are others.
+        FerError: If the file is missing, damaged, of another version, or has other classes.
     """
     content = read(path)
     for key, expected in {"format": _FORMAT, **_INPUT}.items():
@@ -83,57 +86,69 @@ def load(path: Path, classes: Sequence[str] | None = None) -> tuple[Network, dic
                 f"{path}: is not a model file of this version of fer: its {key} is "
                 f"{content.get(key)!r}, not {expected!r}; train it anew with `dvc repro train`"
             )
-    own = content.get("classes")
+    names = content.get("classes")
     if not (
-        isinstance(own, list)
-        and 2 <= len(own) <= MOST_CLASSES
-        and all(isinstance(name, str) for name in own)
+        isinstance(names, list)
+        and 2 <= len(names) <= MAX_CLASSES
+        and all(isinstance(name, str) for name in names)
     ):
         raise FerError(
-            f"{path}: its classes are {own!r}, not a list of names; train it anew with "
+            f"{path}: its classes are {names!r}, not a list of names; train it anew with "
             "`dvc repro train`"
         )
-    if classes is not None and own != list(classes):
+    if classes is not None and names != list(classes):
         raise FerError(
-            f"{path}: was trained on the classes {', '.join(own)}, the data set has "
+            f"{path}: was trained on the classes {', '.join(names)}, the data set has "
             f"{', '.join(classes)}; train it anew with `dvc repro train`"
         )
+    if isinstance(content.get("scores"), dict):  # model files of version 0.2 must stay usable
+        scores = content["scores"].items()
+        content["scores"] = {_RENAMED_SCORES.get(name, name): value for name, value in scores}
     try:
-        network = build(Model.model_validate(content.get("model")), len(own))
+        network = build(Model.model_validate(content.get("model")), len(names))
         network.load_state_dict(content.pop("weights"))
     except (ValidationError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise FerError(
-            f"{path}: its weights are not those of the network that it names; train it anew with "
+            f"{path}: its weights do not fit the network that it names; train it anew with "
             "`dvc repro train`"
         ) from error
     return network.eval(), content
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Write a dict of tensors and plain values, to be read by `read`.
+    """Write a dict of tensors and plain values, with a checksum.
 
-    Raises FerError where the file cannot be written.
+    Args:
+        path: The file to write.
+        content: The dict.
+
+    Raises:
+        FerError: If the file cannot be written.
     """
-    memory = BytesIO()  # as writing to a full disk, torch.save has an error of its own
-    torch.save(content, memory)
+    buffer = BytesIO()  # because torch.save raises an error of its own on a full disk
+    torch.save(content, buffer)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(seal(memory.getvalue()))
+        temporary.write_bytes(append_checksum(buffer.getvalue()))
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What `torch.save` wrote into a file: a dict of tensors and plain values, never code.
+    """Read a dict of tensors and plain values; code in a pickle is never run.
 
-    Raises FerError where there is no such file, or it is damaged.
+    Args:
+        path: A file of `write`, or of `torch.save`.
+
+    Raises:
+        FerError: If the file is missing or damaged.
     """
     if not Path(path).exists():
         raise FerError(f"{path}: no model here; run `dvc repro train`")
-    sealed = BytesIO(read_sealed(path))
+    buffer = BytesIO(read_verified(path))
     try:
-        content = torch.load(sealed, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load has no error of its own for a file that is not its
+        content = torch.load(buffer, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises errors of many classes for foreign files
         raise FerError(
             f"{path}: is not a file of PyTorch, or damaged; delete it and run `dvc repro`"
         ) from error
     if not isinstance(content, dict):
-        raise FerError(f"{path}: is not a model file")
+        raise FerError(f"{path}: is not a model file; delete it and run `dvc repro`")
     return content

@@ -1,4 +1,4 @@
-"""Timers that wait for the device: a GPU works on after a call returns."""
+"""Timers that wait for the device, because a GPU works on after a call returns."""
 
 import itertools
 import time
@@ -8,16 +8,23 @@ import torch
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until `device` has done all it was given."""
+    """Wait until a device has finished its work.
+
+    Args:
+        device: The device.
+    """
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 class Laps:
-    """Split the time of a loop among its parts.
+    """Stopwatch that splits the time of a loop among its parts.
 
-    On CUDA the marks are events in the stream, so that timing makes no step wait for another;
-    elsewhere they are the clock, after a synchronize.
+    On CUDA it records events in the stream, so that timing does not make a step wait. Elsewhere it
+    reads the clock after a synchronization.
+
+    Args:
+        device: Where the work runs.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -26,7 +33,11 @@ class Laps:
         self.lap("")
 
     def lap(self, part: str) -> None:
-        """Count what happened since the last lap as `part`."""
+        """Count the time since the last lap as time of a part.
+
+        Args:
+            part: Name of the part.
+        """
         if self.device.type == "cuda":
             mark = torch.cuda.Event(enable_timing=True)
             mark.record()
@@ -36,22 +47,30 @@ class Laps:
         self.marks.append((part, mark))
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of each part."""
+        """Return the seconds of each part."""
         synchronize(self.device)
         totals: dict[str, float] = defaultdict(float)
         for (_, start), (part, end) in itertools.pairwise(self.marks):
-            cuda = self.device.type == "cuda"
-            totals[part] += start.elapsed_time(end) / 1000 if cuda else end - start
+            is_cuda = self.device.type == "cuda"
+            totals[part] += start.elapsed_time(end) / 1000 if is_cuda else end - start
         return dict(totals)
 
 
 def without_seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    """What a training run came to, and will again: all but how long it took."""
+    """Return the history of a training without timings, so that a rerun gives the same rows.
+
+    Args:
+        history: The rows from `fer.training.fit.fit`.
+    """
     return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in history]
 
 
 def seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    """The epochs, and the seconds of each of their parts."""
+    """Return the seconds of each part of each epoch.
+
+    Args:
+        history: The rows from `fer.training.fit.fit`.
+    """
     return [
         {k: v for k, v in row.items() if k == "epoch" or k.startswith("seconds")} for row in history
     ]

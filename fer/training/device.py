@@ -1,4 +1,4 @@
-"""Where the work runs, and in which precision."""
+"""Choose the device and the precision, and set up memory and determinism."""
 
 import ctypes
 import os
@@ -10,16 +10,18 @@ import torch
 
 from fer.errors import FerError
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Options of `mallopt`, from <malloc.h>."""
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`, such as "cpu" or "cuda:1"; "auto" is CUDA, else MPS, else CPU.
+    """Return a device; a GPU with a number becomes PyTorch's current one, as CUDA graphs need.
 
-    A GPU that is named by its number becomes PyTorch's current one: CUDA graphs and events are of
-    that one.
+    Args:
+        name: Such as "cpu" or "cuda:1"; "auto" is CUDA, else MPS, else CPU.
 
-    Raises FerError where there is no such device.
+    Raises:
+        FerError: If there is no such device.
     """
     counts = {
         "cuda": torch.cuda.device_count(),
@@ -30,65 +32,77 @@ def pick_device(name: str) -> torch.device:
         name = next(kind for kind, count in counts.items() if count)
     device = torch.device(name)
     if (device.index or 0) >= counts[device.type]:
-        raise FerError(
-            f"settings.device is {name}, but there is none on this machine; use auto or cpu"
-        )
+        raise FerError(f"settings.device is {name}, but this machine has none; use auto or cpu")
     if device.index is not None:
         torch.cuda.set_device(device)
     return device
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype called `name`; "auto" is bfloat16 where `device` computes in it, else float32."""
+    """Return the data type of the computation.
+
+    Args:
+        name: "bfloat16" or "float32"; "auto" is bfloat16 where the device has hardware for it.
+        device: Where the computation runs.
+    """
     if name != "auto":
         return getattr(torch, name)
-    fast = {
+    checks = {
         "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
         "cpu": _has_fast_bfloat16,
     }
-    helps = device.type in fast and fast[device.type]()
-    return torch.bfloat16 if helps else torch.float32
+    is_fast = device.type in checks and checks[device.type]()
+    return torch.bfloat16 if is_fast else torch.float32
 
 
 def _has_fast_bfloat16() -> bool:
-    # Of the processor, and of the kernels that PyTorch may use: ATEN_CPU_CAPABILITY can say less.
-    there = torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return there and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    # ATEN_CPU_CAPABILITY may restrict PyTorch to fewer kernels than the processor supports.
+    supported = torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return supported and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep the memory that this process frees; elsewhere, nothing.
+    """Make glibc keep the memory that this process frees; does nothing with another libc.
 
-    By default it gives a training step's large buffers back to the system, whose pages are then
-    made anew, and zeroed, in the next step.
+    By default glibc returns the large buffers of a training step to the system. The next step then
+    waits for new, zeroed pages.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the highest that glibc takes
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the largest value that glibc accepts
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def be_deterministic(wanted: bool) -> None:
-    """From now on, compute the same bits each time on one GPU, or whatever is fastest.
+def set_deterministic(enabled: bool) -> None:
+    """Choose whether a GPU computes the same bits in each run; a CPU does so in any case.
 
-    On a CPU, PyTorch computes the same each time in any case. On a GPU, where `wanted`, an
-    operation with no such algorithm raises RuntimeError, which names it: none in our networks.
+    Args:
+        enabled: With True, an operation without a deterministic algorithm raises RuntimeError. The
+            networks here have no such operation.
     """
-    # cuBLAS reads it once, as it starts: for a later training in this process as well.
+    # cuBLAS reads this once at its start, so it must be there for a later training too.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(wanted)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # of which nothing here reads
+    torch.use_deterministic_algorithms(enabled)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # no code here reads such memory
 
 
 @contextmanager
-def enough_memory(device: torch.device, advice: str) -> Iterator[None]:
-    """Raise FerError, with `advice`, where `device` has not the memory for what the block does."""
+def out_of_memory_as_fer_error(device: torch.device, advice: str) -> Iterator[None]:
+    """Turn an out-of-memory error of the block into a FerError.
+
+    Args:
+        device: Where the block computes.
+        advice: What the user can do.
+
+    Raises:
+        FerError: If the device has too little memory.
+    """
     try:
         yield
-    except RuntimeError as error:  # PyTorch has no class of its own for most of it
+    except RuntimeError as error:  # PyTorch has no common class for these errors
         reason = str(error).partition("\n")[0]
-        # Of the CPU; of CUDA; of cuBLAS and its like; of cuDNN.
-        signs = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
-        if not any(sign in reason for sign in signs):
+        # The phrases of the CPU, of CUDA, of cuBLAS and of cuDNN.
+        phrases = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
+        if not any(phrase in reason for phrase in phrases):
             raise
-        raise FerError(f"{device} has not the memory for it: {advice}") from error
+        raise FerError(f"{device}: too little memory; {advice}") from error

@@ -1,6 +1,7 @@
-"""One training run by several processes, which torchrun started: each computes its share.
+"""Distributed training: several processes of torchrun each compute a share of every batch.
 
-Their environment variables say all. Without torchrun, or with one process, nothing here acts.
+The environment variables of torchrun describe the processes. With a single process, all functions
+here do nothing.
 """
 
 import os
@@ -20,22 +21,24 @@ from fer.training.device import pick_device
 T = TypeVar("T")
 
 _TIMEOUT = timedelta(minutes=10)
-"""After which a process that waits for a lost machine ends; torchrun ends those of a dead one."""
+"""Time after which a process that waits for a lost machine ends."""
 
 
 @contextmanager
-def group(name: str) -> Iterator[torch.device]:
-    """Join the processes that torchrun started, for the block; its value is this one's device.
+def process_group(name: str) -> Iterator[torch.device]:
+    """Join the processes of torchrun for the block, and yield the device of this process.
 
-    name: of the devices, as `pick_device` takes it; each process gets a GPU of its own
+    Args:
+        name: Name of the devices, as for `pick_device`; each process gets a GPU of its own.
 
-    Raises FerError where there are too few devices.
+    Raises:
+        FerError: If there are too few devices.
     """
     device = pick_device(name)
-    if not _several_started():
+    if not _launched_by_torchrun():
         yield device
         return
-    device = _own(device)
+    device = _local_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield device
@@ -43,138 +46,175 @@ def group(name: str) -> Iterator[torch.device]:
         dist.destroy_process_group()
 
 
-def refuse_several(stage: str) -> None:
-    """Raise FerError where torchrun started several processes of a `stage` that is for one."""
-    if _several_started():
+def require_single_process(stage: str) -> None:
+    """Refuse several processes for a stage that needs one.
+
+    Args:
+        stage: Name of the stage.
+
+    Raises:
+        FerError: If torchrun started several processes.
+    """
+    if _launched_by_torchrun():
         raise FerError(
-            f"stages.{stage} is for one process, stages.train for several; run `dvc repro {stage}`"
+            f"torchrun: stages.{stage} runs in one process only; run `dvc repro {stage}`"
         )
 
 
-def _several_started() -> bool:
+def _launched_by_torchrun() -> bool:
     return dist.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1
 
 
-def _own(device: torch.device) -> torch.device:
-    """The device of this process, of those like `device`."""
+def _local_device(device: torch.device) -> torch.device:
+    """Return the device of this process among those of the same kind."""
     if device.type == "cpu":
         return device
     count = int(os.environ["LOCAL_WORLD_SIZE"])
     if device.type != "cuda" or device.index is not None:
         raise FerError(
-            f"settings.device is {device}, of which torchrun's {count} processes on this machine "
-            "cannot have one each; use auto, cuda or cpu"
+            f"settings.device is {device}, which cannot serve {count} processes of torchrun; use "
+            "auto, cuda or cpu"
         )
     if count > torch.cuda.device_count():
         raise FerError(
-            f"torchrun started {count} processes on this machine, which has "
-            f"{torch.cuda.device_count()} GPUs; use --nproc-per-node={torch.cuda.device_count()}, "
-            "or set settings.device to cpu"
+            f"torchrun: {count} processes on a machine with {torch.cuda.device_count()} GPUs; use "
+            f"--nproc-per-node={torch.cuda.device_count()}, or set settings.device to cpu"
         )
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     torch.cuda.set_device(device)
     return device
 
 
-def several() -> bool:
-    """Whether this process is one of several."""
+def is_distributed() -> bool:
+    """Return whether this process is one of several."""
     return dist.is_initialized()
 
 
-def is_first() -> bool:
-    """Whether this process is the one that writes files, tracks and speaks."""
-    return not several() or dist.get_rank() == 0
+def is_main_process() -> bool:
+    """Return whether this process is the one that writes files, logs and prints."""
+    return not is_distributed() or dist.get_rank() == 0
 
 
-def from_first(value: T) -> T:
-    """The `value` of the first process, in all of them; it holds tensors of the CPU only."""
-    if not several():
+def broadcast(value: T) -> T:
+    """Return the value of the first process in all processes.
+
+    Args:
+        value: Any object that can be pickled, with tensors on the CPU only.
+    """
+    if not is_distributed():
         return value
     values = [value]
     dist.broadcast_object_list(values)
     return values[0]
 
 
-def share(count: int) -> slice:
-    """The part of `count` things that is this process's; it may be empty."""
-    if not several():
+def local_slice(count: int) -> slice:
+    """Return the share of this process, which may be empty.
+
+    Args:
+        count: Number of items of all processes.
+    """
+    if not is_distributed():
         return slice(0, count)
     rank, ranks = dist.get_rank(), dist.get_world_size()
     return slice(rank * count // ranks, (rank + 1) * count // ranks)
 
 
-def summed(values: torch.Tensor) -> torch.Tensor:
-    """The sum of the processes' `values`; without gradient."""
-    if several():
+def all_reduce_sum(values: torch.Tensor) -> torch.Tensor:
+    """Return the sum over all processes, without gradient.
+
+    Args:
+        values: The values of this process.
+    """
+    if is_distributed():
         values = values.clone()
         dist.all_reduce(values)
     return values
 
 
-def weight(count: int, device: torch.device) -> torch.Tensor | int:
-    """Factor on the mean loss of this process's `count` faces.
+def loss_weight(count: int, device: torch.device) -> torch.Tensor | int:
+    """Return the factor on the mean loss of this process's faces.
 
-    DistributedDataParallel means gradients over processes, not over faces.
+    DistributedDataParallel averages gradients over processes. This factor makes it an average over
+    faces.
+
+    Args:
+        count: Number of faces of this process in the batch.
+        device: Where the factor is needed.
     """
-    if not several():
+    if not is_distributed():
         return 1
-    total = summed(torch.tensor(float(count), device=device))
+    total = all_reduce_sum(torch.tensor(float(count), device=device))
     return count * dist.get_world_size() / total
 
 
-def parallel(network: nn.Module, device: torch.device) -> nn.Module:
-    """What to call in training in place of `network`, which it changes: steps are of all faces."""
-    if not several():
+def wrap(network: nn.Module, device: torch.device) -> nn.Module:
+    """Return the module to train in place of a network: its steps use the faces of all processes.
+
+    Args:
+        network: The network; its BatchNorms are replaced.
+        device: Where it is.
+    """
+    if not is_distributed():
         return network
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d):
-                setattr(module, name, SharedBatchNorm.of(child))
+                setattr(module, name, SyncBatchNorm.of(child))
     return DistributedDataParallel(
         network, device_ids=[device] if device.type == "cuda" else None, forward_sync_buffers=False
     )
 
 
-class _Sum(torch.autograd.Function):
-    """`summed` with its gradient: each process's loss depends on the values of all."""
+class _AllReduceSum(torch.autograd.Function):
+    """`all_reduce_sum` with a gradient, because each process's loss depends on all values."""
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
-        return summed(values)
+        return all_reduce_sum(values)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        return summed(gradient)
+        return all_reduce_sum(gradient)
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
-    """BatchNorm whose batch is that of all processes, so that their number changes nothing.
+class SyncBatchNorm(nn.BatchNorm2d):
+    """BatchNorm over the batch of all processes.
 
-    As torch.nn.SyncBatchNorm (which needs a GPU), on every device, and a process may have no face.
+    Unlike torch.nn.SyncBatchNorm it runs on a CPU too, and a process may have no face of a batch.
     """
 
     @classmethod
-    def of(cls, norm: nn.BatchNorm2d) -> "SharedBatchNorm":
-        """One with the options, parameters and running statistics of `norm`."""
-        shared = cls(norm.num_features, norm.eps, norm.momentum)
+    def of(cls, norm: nn.BatchNorm2d) -> "SyncBatchNorm":
+        """Return one with the options, parameters and running statistics of another BatchNorm.
+
+        Args:
+            norm: The BatchNorm to replace; its tensors are shared, not copied.
+        """
+        synced = cls(norm.num_features, norm.eps, norm.momentum)
         for name, value in [*norm.named_parameters(), *norm.named_buffers()]:
-            setattr(shared, name, value)
-        return shared
+            setattr(synced, name, value)
+        return synced
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[N, C, H, W] -> [N, C, H, W]."""
+        """Normalize each channel over the batch of all processes.
+
+        Args:
+            x: float [N, C, H, W].
+        """
         if not self.training:
             return super().forward(x)
-        values = x.float()  # statistics in float32 under autocast too, as BatchNorm's
-        faces = values.new_full((1,), float(x.numel() // x.size(1)))
-        *sums, count = _Sum.apply(torch.cat([values.sum((0, 2, 3)), faces])).split([x.size(1), 1])
-        mean = sums[0] / count
-        apart = values - mean[:, None, None]
-        # Of the differences, not of the squares, whose difference would lose most of its digits.
-        var = _Sum.apply(apart.square().sum((0, 2, 3))) / count
+        values = x.float()  # statistics in float32 under autocast too, as in BatchNorm
+        size = values.new_full((1,), float(x.numel() // x.size(1)))
+        totals = _AllReduceSum.apply(torch.cat([values.sum((0, 2, 3)), size]))
+        sums, count = totals.split([x.size(1), 1])
+        mean = sums / count
+        centered = values - mean[:, None, None]
+        # Not E[x^2] - E[x]^2, which would lose most of its digits.
+        var = _AllReduceSum.apply(centered.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * count / (count - 1), self.momentum)
         scale = self.weight * (var + self.eps).rsqrt()
-        return (apart * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return (centered * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)

@@ -1,4 +1,4 @@
-"""What a network says of faces, and how right it is on train and val."""
+"""Predict with a network in PyTorch, and score it on train and val."""
 
 import numpy as np
 import torch
@@ -9,18 +9,25 @@ from fer.training.augmentation import center_crop
 
 
 @torch.inference_mode()
-def logits(
+def predict_logits(
     network: torch.nn.Module,
     images: torch.Tensor,
     *,
     size: int = INPUT_SIZE,
     batch_size: int = 256,
 ) -> torch.Tensor:
-    """Logits float32 [N, C], on the CPU, of faces uint8 [N, 48, 48], computed in float32.
+    """Compute the logits of faces in float32, without augmentation.
 
-    On a GPU in what PyTorch takes for that, TF32: another answer for a face in thousands.
+    A GPU uses TF32, which changes the predicted class of about one face in thousands.
 
-    size: of what the network gets, in pixels
+    Args:
+        network: The network; it is put into evaluation mode.
+        images: Faces, uint8 [N, 48, 48].
+        size: Height and width of the network's input in pixels.
+        batch_size: Faces per call.
+
+    Returns:
+        Logits float32 [N, C] on the CPU.
     """
     network.eval()
     device = next(network.parameters()).device
@@ -28,29 +35,47 @@ def logits(
     return torch.cat([network(center_crop(batch.to(device), size)).cpu() for batch in batches])
 
 
-def probabilities(network: torch.nn.Module, images: np.ndarray) -> np.ndarray:
-    """Probabilities float32 [N, C] of faces uint8 [N, 48, 48]."""
-    return logits(network, torch.tensor(images)).softmax(1).numpy()
+def predict_probabilities(network: torch.nn.Module, images: np.ndarray) -> np.ndarray:
+    """Compute the class probabilities of faces, float32 [N, C].
 
-
-def loss_and_accuracy(output: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-    """Mean cross-entropy in nats, and accuracy 0 to 1, of logits [N, C] for labels int64 [N]."""
-    loss = F.cross_entropy(output, labels).item()
-    return loss, (output.argmax(1) == labels).double().mean().item()
-
-
-def val_scores(network: torch.nn.Module, train: Faces, val: Faces) -> dict[str, float]:
-    """Losses (nats) and accuracies (0 to 1) on both splits, their faces as they are.
-
-    So that recipes can be compared: what `fit` says of the training split depends on the recipe's
-    augmentation and label smoothing. `val_new_accuracy` is of the val faces that do not stand in
-    the training split too: what models are picked by.
+    Args:
+        network: The network.
+        images: Faces, uint8 [N, 48, 48].
     """
-    found = {}
+    return predict_logits(network, torch.tensor(images)).softmax(1).numpy()
+
+
+def loss_and_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """Return the mean cross-entropy in nats, and the accuracy, 0 to 1.
+
+    Args:
+        logits: float32 [N, C].
+        labels: int64 [N].
+    """
+    loss = F.cross_entropy(logits, labels).item()
+    return loss, (logits.argmax(1) == labels).double().mean().item()
+
+
+def score_splits(network: torch.nn.Module, train: Faces, val: Faces) -> dict[str, float]:
+    """Return losses (nats) and accuracies (0 to 1) on train and val, without augmentation.
+
+    These scores are comparable between configurations. The train scores in the history of `fit`
+    depend on augmentation and label smoothing.
+
+    Args:
+        network: The network.
+        train: The training split.
+        val: The val split.
+
+    Returns:
+        "train_loss", "train_accuracy", "val_loss", "val_accuracy", and "val_unique_accuracy" on
+        the val faces that are not in train, by which models are selected.
+    """
+    scores = {}
     for split, faces in (("train", train), ("val", val)):
-        output = logits(network, torch.tensor(faces.images))
-        loss, accuracy = loss_and_accuracy(output, torch.tensor(faces.labels, dtype=torch.int64))
-        found |= {f"{split}_loss": round(loss, 6), f"{split}_accuracy": round(accuracy, 6)}
-    new = ~is_in(val, train)
-    right = output.argmax(1).numpy() == val.labels
-    return found | {"val_new_accuracy": round(float(right[new].mean()), 6)}
+        logits = predict_logits(network, torch.tensor(faces.images))
+        loss, accuracy = loss_and_accuracy(logits, torch.tensor(faces.labels, dtype=torch.int64))
+        scores |= {f"{split}_loss": round(loss, 6), f"{split}_accuracy": round(accuracy, 6)}
+    unique = ~is_in(val, train)
+    correct = logits.argmax(1).numpy() == val.labels
+    return scores | {"val_unique_accuracy": round(float(correct[unique].mean()), 6)}

@@ -1,4 +1,4 @@
-"""Train a network: epochs, mixed precision, the best epoch kept, going on after a stop."""
+"""The training loop: epochs, mixed precision, the best epoch, resuming after a stop."""
 
 import copy
 import hashlib
@@ -19,24 +19,24 @@ from tqdm import tqdm
 from fer.errors import FerError
 from fer.faces import Faces
 from fer.machine import cores
-from fer.params import Recipe, home
+from fer.params import TrainingConfig, repository_root
 from fer.training import distributed
 from fer.training.checkpoint import read, write
 from fer.training.clock import Laps
-from fer.training.device import be_deterministic, keep_freed_memory, pick_precision
-from fer.training.evaluation import logits, loss_and_accuracy
+from fer.training.device import keep_freed_memory, pick_precision, set_deterministic
+from fer.training.distillation import predict_teacher_logits
+from fer.training.evaluation import loss_and_accuracy, predict_logits
 from fer.training.initial import Weights
-from fer.training.loading import loader
+from fer.training.loading import make_loader
 from fer.training.networks import Network, build
 from fer.training.optim import make_optimizer, make_schedule
 from fer.training.step import CapturedStep, Step
-from fer.training.teaching import ask
 
 Row = dict[str, float]
 """One epoch: size of the faces, losses (nats), accuracies (0 to 1), learning rate, seconds."""
 
 PARTS = ("data", "compute", "validation")
-"""Of an epoch, whose seconds a row has."""
+"""The parts of an epoch; a row has the seconds of each."""
 
 
 class DivergedError(FerError):
@@ -44,7 +44,7 @@ class DivergedError(FerError):
 
 
 def fit(
-    recipe: Recipe,
+    config: TrainingConfig,
     train: Faces,
     val: Faces,
     epochs: int,
@@ -56,25 +56,33 @@ def fit(
     init: Weights | None = None,
     quiet: bool = False,
 ) -> tuple[Network, list[Row]]:
-    """A network, trained from `recipe.train.seed`, and the history of its training.
+    """Train a network and return it with the weights of its best epoch, and its history.
 
-    Its weights are those of its best epoch by accuracy on `val`.
+    The best epoch has the highest accuracy on `val` among those at full size. All random draws
+    follow from `config.train.seed`.
 
-    on_epoch: gets the history after each epoch
-    checkpoint: where the state is kept after each epoch; a call with the same arguments goes on
-        from there, to the same end, even if it had reached the end; the caller removes it
-    teacher: a trained network, from which to learn as well, by `recipe.train.distill`
-    init: the weights to start from, of `fer.training.initial.load`; None for random ones
-    quiet: show no progress
+    Args:
+        config: The network and how it is trained.
+        train: The faces to train on.
+        val: The faces to select the best epoch on.
+        epochs: Number of epochs.
+        device: Where to train.
+        on_epoch: Called with the history after each epoch.
+        checkpoint: File that keeps the state after each epoch. A call with the same arguments
+            resumes from it and ends with the same result. The caller removes it.
+        teacher: A trained network to learn from, as `config.train.distill` says.
+        init: Initial weights, from `fer.training.initial.load`; None for random ones.
+        quiet: Whether to show no progress.
 
-    Raises DivergedError.
+    Raises:
+        DivergedError: If the loss is no longer finite.
     """
-    options = recipe.train
+    options = config.train
     precision = pick_precision(options.precision, device)
     keep_freed_memory()
-    be_deterministic(options.deterministic)
+    set_deterministic(options.deterministic)
     torch.manual_seed(options.seed)
-    network = build(recipe.model, len(train.classes))
+    network = build(config.model, len(train.classes))
     network.load_state_dict(init or {}, strict=False)
     network = network.to(device, memory_format=torch.channels_last)
     if options.num_workers > cores() and not quiet:
@@ -83,7 +91,7 @@ def fit(
             "cores seldom help",
             file=sys.stderr,
         )
-    batches = loader(
+    batches = make_loader(
         train,
         options.augment,
         batch_size=options.batch_size,
@@ -93,121 +101,161 @@ def fit(
     )
     optimizer = make_optimizer(network, options)
     schedule = make_schedule(optimizer, options, epochs, len(batches))
-    state = _State(network, optimizer, schedule)
+    state = _TrainingState(network, optimizer, schedule)
     if checkpoint:
-        state.key = _key(recipe, train, val, epochs, teacher, init)
+        state.key = _run_key(config, train, val, epochs, teacher, init)
         state.resume(checkpoint)
-    if teacher and not state.words:
+    if teacher and not state.teacher_logits:
         views = min(options.distill.views, epochs)
-        state.words = ask(teacher.to(device), batches, views, precision, quiet)
-    trainee = distributed.parallel(network, device)
+        state.teacher_logits = predict_teacher_logits(
+            teacher.to(device), batches, views, precision, quiet
+        )
+    trainee = distributed.wrap(network, device)
     step = Step(trainee, options, precision)
-    # Not beside threads of its own or of nccl: what they ask of the GPU would break a capture.
-    if device.type == "cuda" and not options.num_workers and not distributed.several():
+    # Worker threads and nccl make calls of their own to the GPU, which would break a capture.
+    if device.type == "cuda" and not options.num_workers and not distributed.is_distributed():
         step = CapturedStep(step, options.batch_size)
     images = torch.tensor(val.images, device=device)
     labels = torch.tensor(val.labels, dtype=torch.int64)
     steps = epochs * len(batches)
-    start = len(state.history)
+    first_epoch = len(state.history)
     hidden = True if quiet else None  # None: shown on a terminal only
-    with tqdm(total=steps, initial=start * len(batches), unit="step", disable=hidden) as bar:
-        for epoch in range(start, epochs):
+    with tqdm(total=steps, initial=first_epoch * len(batches), unit="step", disable=hidden) as bar:
+        for epoch in range(first_epoch, epochs):
             laps = Laps(device)
             lr = schedule.get_last_lr()[0]
-            size = input_size(options.sizes, epoch, epochs)
+            size = input_size(options.input_sizes, epoch, epochs)
             batches.sampler.epoch, batches.sampler.size = epoch, size
-            said = None
-            if teacher:  # the views that it was asked about, in turn
-                batches.sampler.epoch = view = epoch % len(state.words)
-                said = state.words[view].to(device)
+            teacher_logits = None
+            if teacher:  # its views are used in turn
+                batches.sampler.epoch = view = epoch % len(state.teacher_logits)
+                teacher_logits = state.teacher_logits[view].to(device)
             trainee.train()
-            trained = _train_epoch(step, batches, said, optimizer, schedule, laps, bar)
-            validated = distributed.from_first(  # all pick the same best epoch
-                loss_and_accuracy(logits(network, images, size=size), labels)
+            train_metrics = _train_epoch(
+                step, batches, teacher_logits, optimizer, schedule, laps, bar
+            )
+            val_metrics = distributed.broadcast(  # all processes select the same best epoch
+                loss_and_accuracy(predict_logits(network, images, size=size), labels)
             )
             laps.lap("validation")
-            if not (math.isfinite(trained[0]) and math.isfinite(validated[0])):
+            if not (math.isfinite(train_metrics[0]) and math.isfinite(val_metrics[0])):
                 raise DivergedError(
                     f"train.lr is {options.lr}: the loss is not finite after epoch {epoch + 1}; "
                     "try a lower one"
                 )
-            row = _row(epoch, size, trained, validated, lr, laps)
+            row = _row(epoch, size, train_metrics, val_metrics, lr, laps)
             state.add(row)
-            if checkpoint and distributed.is_first():
+            if checkpoint and distributed.is_main_process():
                 state.save(checkpoint)
             on_epoch(state.history)
             if not quiet:
-                _show(row, epochs, bar)
+                _print_epoch(row, epochs, bar)
     network.load_state_dict(state.best)
-    network.zero_grad()  # or the last gradients keep the memory of a CUDA graph
+    network.zero_grad()  # gradients would keep the memory of the CUDA graph
     return network.eval(), state.history
 
 
 def input_size(sizes: Sequence[int], epoch: int, epochs: int) -> int:
-    """Pixels of the faces in an epoch (from 0): `sizes` in turn, for equal shares of `epochs`.
+    """Return the size of the faces in an epoch, in pixels.
 
-    The last epoch has the last size, however few epochs there are.
+    Each size is used for an equal share of the epochs, in order. The last epoch has the last size,
+    however few epochs there are.
+
+    Args:
+        sizes: The sizes in pixels.
+        epoch: Index of the epoch, from 0.
+        epochs: Number of epochs.
     """
     return sizes[-1 - (epochs - 1 - epoch) * len(sizes) // epochs]
 
 
 def best_epoch(history: list[Row]) -> Row:
-    """The row that `fit` kept the weights of: the first with the highest accuracy on val.
+    """Return the row of the best epoch: the first with the highest accuracy on val.
 
-    Among those with the largest faces so far, as `val_accuracy` is of faces of the epoch's size.
+    Only epochs with the largest faces so far count, because `val_accuracy` is measured at the size
+    of the epoch.
+
+    Args:
+        history: The rows of a training, from `fit`.
     """
     return max(history, key=lambda row: (row["size"], row["val_accuracy"]))
 
 
 def seconds_per_epoch(history: list[Row]) -> dict[str, float]:
-    """Mean seconds of each part of an epoch, and their total."""
+    """Return the mean seconds of each part of an epoch, and their "total".
+
+    Args:
+        history: The rows of a training, from `fit`.
+    """
     means = {part: fmean(row[f"seconds_{part}"] for row in history) for part in PARTS}
     return {part: round(s, 4) for part, s in (means | {"total": sum(means.values())}).items()}
 
 
-def seconds_to(history: list[Row], levels: Sequence[float]) -> dict[str, float | None]:
-    """Seconds of training until an epoch of full size first had such an accuracy on val, or None.
+def seconds_to_accuracy(history: list[Row], levels: Sequence[float]) -> dict[str, float | None]:
+    """Return the seconds of training until an epoch at full size first reached each accuracy.
 
-    levels: accuracies, 0 to 1, as which they are the keys of the result too
+    Args:
+        history: The rows of a training, from `fit`.
+        levels: Accuracies on val, 0 to 1.
+
+    Returns:
+        Seconds by level (as a string); None for a level that was not reached.
     """
-    passed = list(accumulate(sum(row[f"seconds_{part}"] for part in PARTS) for row in history))
-    full = max(row["size"] for row in history)
-    reached = [
+    elapsed = list(accumulate(sum(row[f"seconds_{part}"] for part in PARTS) for row in history))
+    full_size = max(row["size"] for row in history)
+    epochs = [
         (row["val_accuracy"], seconds)
-        for row, seconds in zip(history, passed, strict=True)
-        if row["size"] == full
+        for row, seconds in zip(history, elapsed, strict=True)
+        if row["size"] == full_size
     ]
     return {
-        str(level): next((round(s, 1) for found, s in reached if found >= level), None)
+        str(level): next(
+            (round(seconds, 1) for accuracy, seconds in epochs if accuracy >= level), None
+        )
         for level in levels
     }
 
 
 def checkpoint_path(
-    recipe: Recipe,
+    config: TrainingConfig,
     train: Faces,
     val: Faces,
     epochs: int,
     teacher: Network | None = None,
     init: Weights | None = None,
 ) -> Path:
-    """Where `fit` may keep the state of such a run: in the repository, under a name of its own."""
-    key = _key(recipe, train, val, epochs, teacher, init)
-    return home() / ".checkpoints" / f"{key[:16]}.ckpt"
+    """Return the file in `.checkpoints/` of the repository for a run of `fit`.
 
+    Its name follows from all that the result depends on; the arguments are those of `fit`.
 
-def fingerprint(recipe: Recipe, train: Faces, val: Faces, *others: object) -> str:
-    """A digest of what a training run's result depends on: recipe, data, code.
-
-    Not the machine, so that unlike ones can share a search.
-
-    others: what else it depends on, by its repr
+    Args:
+        config: The network and how it is trained.
+        train: The faces to train on.
+        val: The faces to select the best epoch on.
+        epochs: Number of epochs.
+        teacher: The network to learn from.
+        init: Initial weights.
     """
-    # The number of workers changes the speed only, and what is refined is a finished network.
-    options = recipe.train.model_copy(update={"num_workers": 0, "refine": 0})
-    digest = hashlib.sha256(f"{recipe.model!r} {options!r} {others!r}".encode())
-    here = Path(__file__).parent
-    code = [here.parent / "faces.py", *sorted(here.rglob("*.py"))]
+    key = _run_key(config, train, val, epochs, teacher, init)
+    return repository_root() / ".checkpoints" / f"{key[:16]}.ckpt"
+
+
+def fingerprint(config: TrainingConfig, train: Faces, val: Faces, *dependencies: object) -> str:
+    """Return a digest of all that the result of a training run depends on: config, data, code.
+
+    The machine is not part of it, so that different machines can share a search.
+
+    Args:
+        config: The network and how it is trained.
+        train: The faces to train on.
+        val: The faces to select the best epoch on.
+        *dependencies: Further values that the result depends on; their `repr` counts.
+    """
+    # The number of workers changes only the time, and fine-tuning starts from the finished network.
+    options = config.train.model_copy(update={"num_workers": 0, "qat_epochs": 0})
+    digest = hashlib.sha256(f"{config.model!r} {options!r} {dependencies!r}".encode())
+    folder = Path(__file__).parent
+    code = [folder.parent / "faces.py", *sorted(folder.rglob("*.py"))]
     for path in code:
         digest.update(path.read_bytes())
     for faces in (train, val):
@@ -217,15 +265,15 @@ def fingerprint(recipe: Recipe, train: Faces, val: Faces, *others: object) -> st
     return digest.hexdigest()
 
 
-def _key(
-    recipe: Recipe,
+def _run_key(
+    config: TrainingConfig,
     train: Faces,
     val: Faces,
     epochs: int,
     teacher: Network | None,
     init: Weights | None,
 ) -> str:
-    """The fingerprint of a run of `fit`."""
+    """Return the fingerprint of a run of `fit`."""
     digests = []
     for weights in (teacher.state_dict() if teacher else {}, init or {}):
         digest = hashlib.sha256()
@@ -233,62 +281,64 @@ def _key(
             digest.update(name.encode())
             digest.update(tensor.cpu().numpy().tobytes())
         digests.append(digest.hexdigest())
-    return fingerprint(recipe, train, val, epochs, *digests)
+    return fingerprint(config, train, val, epochs, *digests)
 
 
 def _train_epoch(
     step: Step | CapturedStep,
     batches: DataLoader,
-    said: torch.Tensor | None,
+    teacher_logits: torch.Tensor | None,
     optimizer: Optimizer,
     schedule: LRScheduler,
     laps: Laps,
     bar: tqdm,
 ) -> tuple[float, float]:
-    """One pass over the training split; its mean loss and accuracy, of the faces as augmented."""
+    """Train for one epoch; return the mean loss and accuracy on the augmented faces."""
     device = laps.device
-    # Summed on the device: asking for a number at each step would make the GPU wait.
+    # Summed on the device, because reading a number at each step would make the GPU wait.
     total = torch.zeros(
         2, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device
     )
     count = 0
-    for images, labels in batches:
+    for images, targets in batches:
         images = images.to(device, non_blocking=True)
-        labels = labels.to(device, non_blocking=True)
+        targets = targets.to(device, non_blocking=True)
         laps.lap("data")
-        told = () if said is None else (said[count : count + len(labels)],)
-        total += step(images, labels, *told)
+        batch = [images, targets]
+        if teacher_logits is not None:
+            batch.append(teacher_logits[count : count + len(targets)])
+        total += step(*batch)
         optimizer.step()
         schedule.step()
-        count += len(labels)
+        count += len(targets)
         laps.lap("compute")
         bar.update()
-    faces = distributed.summed(torch.tensor(count, device=device))
-    loss, accuracy = (distributed.summed(total) / faces).tolist()
+    faces = distributed.all_reduce_sum(torch.tensor(count, device=device))
+    loss, accuracy = (distributed.all_reduce_sum(total) / faces).tolist()
     return loss, accuracy
 
 
 def _row(
     epoch: int,
     size: int,
-    trained: tuple[float, float],
-    validated: tuple[float, float],
+    train_metrics: tuple[float, float],
+    val_metrics: tuple[float, float],
     lr: float,
     laps: Laps,
 ) -> Row:
     seconds = laps.seconds()
-    figures = {
-        "train_loss": trained[0],
-        "train_accuracy": trained[1],
-        "val_loss": validated[0],
-        "val_accuracy": validated[1],
+    metrics = {
+        "train_loss": train_metrics[0],
+        "train_accuracy": train_metrics[1],
+        "val_loss": val_metrics[0],
+        "val_accuracy": val_metrics[1],
         "lr": lr,
     }
     parts = {f"seconds_{part}": round(seconds[part], 4) for part in PARTS}
-    return {"epoch": epoch + 1, "size": size} | {k: round(v, 6) for k, v in figures.items()} | parts
+    return {"epoch": epoch + 1, "size": size} | {k: round(v, 6) for k, v in metrics.items()} | parts
 
 
-def _show(row: Row, epochs: int, bar: tqdm) -> None:
+def _print_epoch(row: Row, epochs: int, bar: tqdm) -> None:
     text = (
         f"loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.1%}; "
         f"val loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.1%}"
@@ -301,19 +351,19 @@ def _show(row: Row, epochs: int, bar: tqdm) -> None:
         bar.set_postfix_str(text)
 
 
-class _State:
-    """All that a run needs to go on: after a stop it ends as it would have without."""
+class _TrainingState:
+    """All that a run needs to resume with the same result."""
 
     def __init__(self, network: Network, optimizer: Optimizer, schedule: LRScheduler) -> None:
         self.parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
         self.device = next(network.parameters()).device
-        cpu = self.device.type == "cpu"
-        self.random = torch if cpu else torch.get_device_module(self.device)
-        self.where = () if cpu else (self.device,)
+        is_cpu = self.device.type == "cpu"
+        self.rng_module = torch if is_cpu else torch.get_device_module(self.device)
+        self.rng_arguments = () if is_cpu else (self.device,)
         self.key = ""
         self.history: list[Row] = []
         self.best: dict[str, torch.Tensor] = {}
-        self.words: list[torch.Tensor] = []
+        self.teacher_logits: list[torch.Tensor] = []
 
     def add(self, row: Row) -> None:
         self.history.append(row)
@@ -322,28 +372,34 @@ class _State:
 
     def save(self, path: Path) -> None:
         parts = {name: part.state_dict() for name, part in self.parts.items()}
-        words = [] if distributed.several() else self.words
-        own = {"history": self.history, "best": self.best, "words": words}
-        draws = {self.device.type: self.random.get_rng_state(*self.where)}  # of dropout
-        write(path, {"key": self.key, "random": draws, **own, **parts})
+        content = {
+            "key": self.key,
+            # Dropout draws from this generator.
+            "random": {self.device.type: self.rng_module.get_rng_state(*self.rng_arguments)},
+            "history": self.history,
+            "best": self.best,
+            # Each of several processes has the logits of its share, and computes them again.
+            "teacher_logits": [] if distributed.is_distributed() else self.teacher_logits,
+        }
+        write(path, content | parts)
 
     def resume(self, path: Path) -> None:
-        if distributed.from_first(self.key) != self.key:
+        if distributed.broadcast(self.key) != self.key:
             raise FerError(
-                "code, params.yaml or data here are not those of torchrun's first process; bring "
-                "all machines to the same"
+                "torchrun: code, params.yaml or data differ from those of the first process; use "
+                "the same on all machines"
             )
-        saved = distributed.from_first(self._read(path) if distributed.is_first() else None)
+        saved = distributed.broadcast(self._read(path) if distributed.is_main_process() else None)
         if saved is None:
             return
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
-        if self.device.type in saved["random"]:  # another kind of device draws otherwise
-            self.random.set_rng_state(saved["random"][self.device.type], *self.where)
-        self.history, self.best, self.words = (saved[k] for k in ("history", "best", "words"))
-        if distributed.several():
-            self.words = []  # they are of one process's shares: each asks again
-        if distributed.is_first():
+        if self.device.type in saved["random"]:  # another kind of device draws differently
+            rng_state = saved["random"][self.device.type]
+            self.rng_module.set_rng_state(rng_state, *self.rng_arguments)
+        self.history, self.best = saved["history"], saved["best"]
+        self.teacher_logits = [] if distributed.is_distributed() else saved["teacher_logits"]
+        if distributed.is_main_process():
             print(f"going on after epoch {len(self.history)}", flush=True)
 
     def _read(self, path: Path) -> dict[str, Any] | None:
@@ -354,5 +410,5 @@ class _State:
         except FerError as error:
             print(f"{error.args[0].partition(';')[0]}: training starts anew", flush=True)
             return None
-        # That of another run a change of code, params or data made useless.
+        # A checkpoint of other code, params or data is of no use.
         return saved if saved.get("key") == self.key else None

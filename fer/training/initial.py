@@ -1,4 +1,4 @@
-"""Read the weights that training starts from, which `train.init` names."""
+"""Read the initial weights that `train.init` names."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from fer.errors import FerError
-from fer.params import SCRATCH, Recipe
+from fer.params import SCRATCH, TrainingConfig
 from fer.training import checkpoint
 from fer.training.networks import build
 
@@ -15,49 +15,50 @@ Weights = dict[str, torch.Tensor]
 """Tensors by their names in a network's `state_dict`."""
 
 
-def load(recipe: Recipe, classes: Sequence[str]) -> Weights | None:
-    """Read the weights that `recipe.train.init` names, and print what is taken over.
+def load(config: TrainingConfig, classes: Sequence[str]) -> Weights | None:
+    """Read the initial weights of a training, and print which of them are used.
 
-    The head, whose shape depends on the number of classes, is left out where the classes differ,
-    or the file does not name them: the network keeps its random one.
+    The head is left out if the classes differ or the file does not name them. The network then
+    keeps its random head.
 
     Args:
-        recipe: Its `train.init` is a model file of stage `train` or `tune`, the folder of one
-            (baseline.pt is read), or a checkpoint of the base project, for `mini-xception`
+        config: Its `train.init` is a model file of stage `train` or `tune`, or the folder of one
+            (baseline.pt is read). For `mini-xception` it may be a checkpoint of the base project
             (github.com/yoshidan/pytorch-facial-expression-recognition, `trained/*.t7`).
         classes: Names of the data set's classes.
 
     Returns:
-        The weights, or None for training from scratch.
+        The weights, or None for random ones.
 
     Raises:
-        FerError: Where there is no such file, or it holds another network.
+        FerError: If there is no such file, or it holds another network.
     """
-    if recipe.train.init == SCRATCH:
+    if config.train.init == SCRATCH:
         return None
-    path = Path(recipe.train.init)
+    path = Path(config.train.init)
     if path.is_dir():
         path = path / "baseline.pt"
-    weights, own = _read(path, recipe)
-    expected = build(recipe.model, len(classes)).state_dict()
-    other = build(recipe.model, len(classes) + 1).state_dict()
-    head = {name for name in expected if expected[name].shape != other[name].shape}
-    keeps_head = own == list(classes)
-    body = {name: tensor for name, tensor in expected.items() if name not in head}
-    taken = {name: weights[name] for name in (expected if keeps_head else body) if name in weights}
-    if not _has_shapes(taken, expected if keeps_head else body):
-        model = f"{recipe.model.name} of width {recipe.model.width:g}"
+    weights, file_classes = _read(path, config)
+    whole = build(config.model, len(classes)).state_dict()
+    # The head is what depends on the number of classes.
+    with_more_classes = build(config.model, len(classes) + 1).state_dict()
+    body = {n: tensor for n, tensor in whole.items() if tensor.shape == with_more_classes[n].shape}
+    keeps_head = file_classes == list(classes)
+    expected = whole if keeps_head else body
+    used = {name: weights[name] for name in expected if name in weights}
+    if not _has_shapes(used, expected):
+        model = f"{config.model.name} of width {config.model.width:g}"
         raise FerError(
             f"train.init: {path} does not hold the weights of {model}; set model to the network "
             f"of that file, or train.init to {SCRATCH}"
         )
-    rest = "" if keeps_head else f" but the head, which is new for {len(classes)} classes"
-    print(f"training starts from {path}: all weights{rest}", flush=True)
-    return taken
+    head = "" if keeps_head else f" except the head, which is new for {len(classes)} classes"
+    print(f"training starts from {path}: all weights{head}", flush=True)
+    return used
 
 
-def _read(path: Path, recipe: Recipe) -> tuple[Weights, list[str] | None]:
-    """The weights in a file, and its classes; None where it does not name them."""
+def _read(path: Path, config: TrainingConfig) -> tuple[Weights, list[str] | None]:
+    """Return the weights in a file and its classes; None if it does not name classes."""
     if not path.is_file():
         raise FerError(
             f"train.init: {path}: no model here; name a file such as models/fer2013/baseline.pt, "
@@ -65,30 +66,33 @@ def _read(path: Path, recipe: Recipe) -> tuple[Weights, list[str] | None]:
         )
     try:
         content = checkpoint.read(path)
-    except FerError as error:  # whose advice is for the pipeline's own files
+    except FerError as error:  # its advice is for files of the pipeline
         raise FerError(
-            f"train.init: {path}: is no file of weights, or damaged; name a model file such as "
+            f"train.init: {path}: holds no weights, or is damaged; name a model file such as "
             "models/fer2013/baseline.pt"
         ) from error
     if "net" in content:
         return _from_base_project(path, content["net"]), None
-    network, about = checkpoint.load(path)
-    if about["model"] != recipe.model.model_dump():
-        own, model = about["model"], recipe.model
+    network, metadata = checkpoint.load(path)
+    if metadata["model"] != config.model.model_dump():
+        saved, model = metadata["model"], config.model
         raise FerError(
-            f"train.init: {path} holds {own['name']} of width {own['width']:g}, but model is "
+            f"train.init: {path} holds {saved['name']} of width {saved['width']:g}, but model is "
             f"{model.name} of width {model.width:g}; set model to the same"
         )
-    return network.state_dict(), about["classes"]
+    return network.state_dict(), metadata["classes"]
 
 
 def _from_base_project(path: Path, weights: object) -> Weights:
-    """Weights of the base project's Mini-Xception by the names of ours."""
+    """Rename the weights of the base project's Mini-Xception to the names used here."""
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor)
         for name, tensor in weights.items()
     ):
-        raise FerError(f"train.init: {path}: is not a checkpoint of the base project")
+        raise FerError(
+            f"train.init: {path}: is not a checkpoint of the base project; name a model file such "
+            "as models/fer2013/baseline.pt"
+        )
     renamed = {}
     for name, tensor in weights.items():
         name = re.sub(r"^module(\d)\.", lambda m: f"blocks.{int(m[1]) - 1}.", name)

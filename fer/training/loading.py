@@ -1,4 +1,4 @@
-"""Iterate augmented batches: in process, or in DataLoader workers."""
+"""Load augmented batches, in the main process or in DataLoader workers."""
 
 import warnings
 from collections.abc import Iterator
@@ -12,17 +12,20 @@ from fer.params import Augment
 from fer.training import distributed
 from fer.training.augmentation import augment
 
-# `fit` says it in a line, and the benchmark does it on purpose.
+# `fit` prints its own line about too many workers, and the benchmark uses them on purpose.
 warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
 
 Key = tuple[torch.Tensor, int, int, slice]
+"""A batch: indices int64 [B], seed of the augmentation, size in pixels, share of this process."""
 
 
-class Batches(Dataset):
-    """Batches built at once, by key: (indices int64 [B], seed of the draws, size in pixels, share).
+class AugmentedBatches(Dataset):
+    """Data set of which an item is a whole augmented batch, chosen by its key.
 
-    An item is (images float32 [B, 1, size, size], targets), on `device`, of the share. The targets
-    are labels int64 [B], or each class's share float32 [B, C] where `faces` has shares.
+    Args:
+        faces: The faces.
+        strengths: Strengths of the augmentation.
+        device: Where the faces are kept and augmented.
     """
 
     def __init__(self, faces: Faces, strengths: Augment, device: torch.device) -> None:
@@ -31,7 +34,15 @@ class Batches(Dataset):
         self.strengths = strengths
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
-        """The batch of `key`: the same one in any process."""
+        """Return this process's share of a batch; a key gives the same batch in every process.
+
+        Args:
+            key: Indices, seed, size and share of the batch.
+
+        Returns:
+            Images float32 [B, 1, size, size], 0 to 1, and targets: labels int64 [B], or soft
+            labels float32 [B, C].
+        """
         indices, seed, size, share = key
         indices = indices.to(self.images.device)
         generator = torch.Generator().manual_seed(seed)
@@ -39,12 +50,20 @@ class Batches(Dataset):
         return images, self.targets[indices[share]]
 
 
-class Shuffled(Sampler[Key]):
-    """The keys of an epoch: all faces in a new order, and a seed for each batch.
+class BatchSampler(Sampler[Key]):
+    """Sampler of the batches of an epoch: all faces in a new order.
 
-    Both depend only on `seed` and `epoch`: the number of workers, or a run that goes on after a
-    stop, changes nothing. Of each batch, each process of several has a share. `size` is that of
-    the epoch's faces, in pixels.
+    Order and augmentation depend only on `seed` and `epoch`. The number of workers and resuming
+    change nothing.
+
+    Args:
+        count: Number of faces.
+        batch_size: Faces per batch, over all processes.
+        seed: Seed of order and augmentation.
+
+    Attributes:
+        epoch: The current epoch, set before each epoch.
+        size: Size of its faces in pixels, set before each epoch.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
@@ -55,15 +74,16 @@ class Shuffled(Sampler[Key]):
         return -(-self.count // self.batch_size)
 
     def __iter__(self) -> Iterator[Key]:
-        first, *seeds = np.random.SeedSequence([self.seed, self.epoch]).generate_state(
+        order_seed, *seeds = np.random.SeedSequence([self.seed, self.epoch]).generate_state(
             1 + len(self)
         )
-        order = torch.randperm(self.count, generator=torch.Generator().manual_seed(int(first)))
+        generator = torch.Generator().manual_seed(int(order_seed))
+        order = torch.randperm(self.count, generator=generator)
         for indices, seed in zip(order.split(self.batch_size), seeds, strict=True):
-            yield indices, int(seed), self.size, distributed.share(len(indices))
+            yield indices, int(seed), self.size, distributed.local_slice(len(indices))
 
 
-def loader(
+def make_loader(
     faces: Faces,
     strengths: Augment,
     *,
@@ -73,17 +93,24 @@ def loader(
     device: torch.device,
     persistent: bool = True,
 ) -> DataLoader:
-    """Augmented batches of `faces`; set `.sampler.epoch` and `.sampler.size` before each epoch.
+    """Return a loader of augmented batches; set `.sampler.epoch` and `.sampler.size` per epoch.
 
-    With `num_workers` 0 all faces lie on `device`, and so do the batches; otherwise the batches
-    come from worker processes, in memory from which they go to `device` fast.
+    Args:
+        faces: The faces.
+        strengths: Strengths of the augmentation.
+        batch_size: Faces per batch, over all processes.
+        seed: Seed of order and augmentation.
+        num_workers: With 0, all faces and the batches are on `device`. Otherwise worker processes
+            make the batches, in pinned memory for CUDA.
+        device: Where the batches are needed.
+        persistent: Whether workers stay alive between epochs.
     """
     return DataLoader(
-        Batches(faces, strengths, torch.device("cpu") if num_workers else device),
-        sampler=Shuffled(len(faces), batch_size, seed),
+        AugmentedBatches(faces, strengths, torch.device("cpu") if num_workers else device),
+        sampler=BatchSampler(len(faces), batch_size, seed),
         batch_size=None,  # an item is a batch already
         num_workers=num_workers,
         persistent_workers=persistent and num_workers > 0,
         pin_memory=num_workers > 0 and device.type == "cuda",
-        generator=torch.Generator(),  # which leaves alone the one that dropout draws from
+        generator=torch.Generator(),  # so that the loader leaves dropout's generator alone
     )

@@ -1,4 +1,4 @@
-"""Optimizer and learning-rate schedule from the recipe."""
+"""Make the optimizer and the learning-rate schedule from the configuration."""
 
 import torch
 from torch.optim import SGD, AdamW, Optimizer
@@ -8,12 +8,17 @@ from fer.params import Train
 
 
 def make_optimizer(model: torch.nn.Module, train: Train) -> Optimizer:
-    """SGD with Nesterov momentum, or AdamW; weight decay acts on convolution weights only."""
+    """Return SGD with Nesterov momentum, or AdamW; weight decay acts on convolution weights only.
+
+    Args:
+        model: The network to train.
+        train: The configuration.
+    """
     weights = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    without_decay = [p for p in model.parameters() if p.ndim <= 1]
     groups = [
         {"params": weights, "weight_decay": train.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": without_decay, "weight_decay": 0.0},
     ]
     if train.optimizer == "adamw":
         return AdamW(groups, lr=train.lr)
@@ -22,20 +27,26 @@ def make_optimizer(model: torch.nn.Module, train: Train) -> Optimizer:
 
 
 def make_schedule(optimizer: Optimizer, train: Train, epochs: int, steps: int) -> LRScheduler:
-    """The learning rate of each step, for `epochs` of `steps`; call `step()` after each step.
+    """Return the schedule of the learning rate; call its `step()` after each training step.
 
-    one-cycle: up for a share `warmup` of the steps, then down (Smith and Topin 2019,
-        arXiv:1708.07120); cosine: down from the first step on; step: the base project's decay
+    "one-cycle" rises for a share `warmup` of the steps, then falls (Smith and Topin 2019,
+    arXiv:1708.07120). "cosine" falls from the first step. "step" is the decay of the base project.
+
+    Args:
+        optimizer: The optimizer.
+        train: The configuration.
+        epochs: Number of epochs.
+        steps: Steps per epoch.
     """
     total = max(3, epochs * steps)
     if train.schedule == "one-cycle":
-        warmup = max(train.warmup, 2 / total)  # OneCycleLR divides by the steps but one
+        warmup = max(train.warmup, 2 / total)  # OneCycleLR divides by warmup * total - 1
         return OneCycleLR(optimizer, train.lr, total, pct_start=warmup, cycle_momentum=False)
     if train.schedule == "cosine":
         return CosineAnnealingLR(optimizer, total)
 
     def factor(step: int) -> float:
-        late = max(0, step // steps - train.decay_start)
-        return train.decay_rate ** (late // train.decay_every)
+        epochs_of_decay = max(0, step // steps - train.decay_start)
+        return train.decay_rate ** (epochs_of_decay // train.decay_every)
 
     return LambdaLR(optimizer, factor)

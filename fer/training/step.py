@@ -1,4 +1,4 @@
-"""What a step of training computes: on a GPU as a CUDA graph, as launching kernels takes longer."""
+"""One training step: loss and gradients of a batch, on a GPU as a CUDA graph."""
 
 import torch
 import torch.nn.functional as F
@@ -9,96 +9,117 @@ from fer.training import distributed
 
 
 class Step:
-    """The gradients of a batch's mean loss, by the recipe."""
+    """Compute the gradients of a batch's mean loss.
+
+    Args:
+        network: The network in training mode.
+        options: Label smoothing and distillation.
+        precision: Data type of the forward pass; the loss is computed in float32.
+    """
 
     def __init__(self, network: nn.Module, options: Train, precision: torch.dtype) -> None:
         self.network, self.options, self.precision = network, options, precision
 
     def __call__(
-        self, images: torch.Tensor, targets: torch.Tensor, told: torch.Tensor | None = None
+        self,
+        images: torch.Tensor,
+        targets: torch.Tensor,
+        teacher_logits: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Leave the gradients in the parameters; return sums, float32 [2].
+        """Leave the gradients in the parameters and return two sums over the batch.
 
-        They are of the losses, and of the faces that are right.
+        Args:
+            images: float32 [B, 1, H, W], 0 to 1.
+            targets: Labels int64 [B], or soft labels float32 [B, C].
+            teacher_logits: float16 [B, C]; None trains on the targets alone.
 
-        images: float32 [B, 1, H, W], 0 to 1
-        targets: labels int64 [B], or each class's share float32 [B, C]
-        told: what a teacher says of them, logits float16 [B, C]
+        Returns:
+            float32 [2]: the sum of the losses, and the number of correct faces.
         """
         self.network.zero_grad()
-        mixed = self.precision != torch.float32
-        # Each weight is used once in a step: nothing to cache.
-        with torch.autocast(images.device.type, self.precision, mixed, cache_enabled=False):
+        is_mixed = self.precision != torch.float32
+        # Each weight is used once per step, so a cache of casted weights would gain nothing.
+        with torch.autocast(images.device.type, self.precision, is_mixed, cache_enabled=False):
             output = self.network(images)
         output = output.float()
-        # No mean of no face: a process may have none of a last batch.
-        loss = self._loss(output, targets, told) if len(targets) else output.sum()
-        (loss * distributed.weight(len(targets), images.device)).backward()
+        # One of several processes may have no face of the last batch, and a mean of none is NaN.
+        loss = self._loss(output, targets, teacher_logits) if len(targets) else output.sum()
+        (loss * distributed.loss_weight(len(targets), images.device)).backward()
         labels = targets if targets.ndim == 1 else targets.argmax(1)
-        right = (output.argmax(1) == labels).sum()
-        return torch.stack([loss.detach() * len(targets), right.to(loss.dtype)])
+        correct = (output.argmax(1) == labels).sum()
+        return torch.stack([loss.detach() * len(targets), correct.to(loss.dtype)])
 
     def _loss(
-        self, output: torch.Tensor, targets: torch.Tensor, told: torch.Tensor | None
+        self, output: torch.Tensor, targets: torch.Tensor, teacher_logits: torch.Tensor | None
     ) -> torch.Tensor:
-        """Cross-entropy; where a teacher `told` something, distillation as well.
+        """Return the cross-entropy, mixed with distillation where there is a teacher.
 
-        After Hinton, Vinyals and Dean 2015, arXiv:1503.02531.
+        The distillation loss is that of Hinton, Vinyals and Dean 2015, arXiv:1503.02531.
         """
         loss = F.cross_entropy(output, targets, label_smoothing=self.options.label_smoothing)
-        if told is None:
+        if teacher_logits is None:
             return loss
-        weight, heat = self.options.distill.weight, self.options.distill.temperature
-        ours, theirs = ((each / heat).log_softmax(1) for each in (output, told.float()))
-        apart = F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
-        return (1 - weight) * loss + weight * heat**2 * apart
+        weight, temperature = self.options.distill.weight, self.options.distill.temperature
+        student, teacher = (
+            (logits / temperature).log_softmax(1) for logits in (output, teacher_logits.float())
+        )
+        distance = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+        return (1 - weight) * loss + weight * temperature**2 * distance
 
 
 class CapturedStep:
-    """What a `Step` computes on a GPU, for batches of `batch_size` in one launch.
+    """Run a `Step` on a GPU as one CUDA graph.
 
-    Launching the some 300 kernels of a step one by one takes the processor longer than computing
-    them takes the GPU. The graph keeps its memory: a smaller batch, the last one, takes its own.
+    A step has about 300 kernels. Launching them one by one takes the processor longer than the GPU
+    needs to compute them. The graph keeps its own memory.
+
+    Args:
+        step: The step to capture.
+        batch_size: Faces per batch; a smaller batch runs without the graph.
     """
 
     def __init__(self, step: Step, batch_size: int) -> None:
         self.step, self.batch_size = step, batch_size
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.batch: list[torch.Tensor] = []  # what the graph reads,
-        self.sums: torch.Tensor | None = None  # and what it writes
+        self.inputs: list[torch.Tensor] = []
+        self.sums: torch.Tensor | None = None
         self.gradients: list[torch.Tensor] = []
 
     def __call__(self, *batch: torch.Tensor) -> torch.Tensor:
-        """What `step` returns for a batch."""
+        """Return what the step returns for a batch.
+
+        Args:
+            *batch: The arguments of `Step.__call__`.
+        """
         if len(batch[0]) != self.batch_size:
             return self.step(*batch)
-        if not self.graph or batch[0].shape != self.batch[0].shape:  # faces of another size
+        if not self.graph or batch[0].shape != self.inputs[0].shape:  # faces of another size
             self._capture(batch)
-        for mine, given in zip(self.batch, batch, strict=True):
-            mine.copy_(given)
+        for graph_input, tensor in zip(self.inputs, batch, strict=True):
+            graph_input.copy_(tensor)
         self.graph.replay()
         for parameter, gradient in zip(self.step.network.parameters(), self.gradients, strict=True):
             parameter.grad = gradient
         return self.sums
 
     def _capture(self, batch: tuple[torch.Tensor, ...]) -> None:
-        """Record the graph. The runs that this takes leave no trace in the network."""
+        """Record the graph. Its warm-up runs leave no trace in the network."""
         network, device = self.step.network, batch[0].device
-        self.graph, self.sums, self.gradients = None, None, []  # of the size before: frees memory
-        self.batch = [one.clone() for one in batch]
-        random = torch.cuda.get_rng_state(device)
-        before = [buffer.clone() for buffer in network.buffers()]  # BatchNorm's
-        aside = torch.cuda.Stream(device)
-        aside.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(aside):  # so that libraries have set up what they need
+        self.graph, self.sums, self.gradients = None, None, []  # frees the memory of the last graph
+        self.inputs = [tensor.clone() for tensor in batch]
+        rng_state = torch.cuda.get_rng_state(device)
+        buffers = [buffer.clone() for buffer in network.buffers()]  # statistics of BatchNorm
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):  # libraries allocate what they need in the first runs
             for _ in range(3):
-                self.step(*self.batch)
-        torch.cuda.current_stream(device).wait_stream(aside)
+                self.step(*self.inputs)
+        torch.cuda.current_stream(device).wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
-        network.zero_grad()  # frees the gradients of those runs: the graph has its own
-        with torch.cuda.graph(self.graph, stream=aside):
-            self.sums = self.step(*self.batch)
+        network.zero_grad()  # frees the gradients of the warm-up; the graph has its own
+        with torch.cuda.graph(self.graph, stream=stream):
+            self.sums = self.step(*self.inputs)
         self.gradients = [parameter.grad for parameter in network.parameters()]
-        for buffer, value in zip(network.buffers(), before, strict=True):
+        for buffer, value in zip(network.buffers(), buffers, strict=True):
             buffer.copy_(value)
-        torch.cuda.set_rng_state(random, device)
+        torch.cuda.set_rng_state(rng_state, device)

@@ -1,1 +1,1 @@
-"""The search for a better recipe: short runs of many, full runs of a few."""
+"""The hyperparameter search: short trials of many configurations, longer finals of the best."""

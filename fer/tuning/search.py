@@ -1,7 +1,7 @@
-"""The short runs of the search: shared by processes and machines, and kept so that it can go on.
+"""The trials of the search, kept in a database: it resumes, and several machines can share it.
 
-What a trial draws depends on its place in the search, not on who runs it, when, or how often it was
-begun: a search that was stopped ends as it would have without.
+The parameters of a trial depend on its index, not on which process runs it or when. A search that
+was stopped and resumed therefore ends with the same trials.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from fer.errors import FerError
 from fer.faces import Faces
-from fer.params import Recipe, Search, home
+from fer.params import Search, TrainingConfig, repository_root
 from fer.training import runs
 from fer.training.fit import DivergedError, best_epoch, checkpoint_path
 from fer.training.initial import Weights
@@ -39,66 +39,112 @@ from fer.training.networks import Network
 from fer.training.runs import Track
 from fer.tuning.space import GENERATION, Space, Trial
 
-_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # the latter are those that diverged
-_BEAT, _GRACE = 5, 30
-"""Seconds between the signs of life of a trial, and without one until it counts as failed."""
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+"""States of a finished trial; pruned trials are those that diverged."""
+
+_HEARTBEAT_INTERVAL, _GRACE_PERIOD = 5, 30
+"""Seconds between heartbeats of a running trial, and without one until it counts as failed."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is searched, and from where.
+class SearchTask:
+    """What is searched.
 
-    recipe: trial 0
-    space: where the others may be
-    device: where they are trained
-    init: the weights that they start from; None for random ones
+    Attributes:
+        train: The faces to train on.
+        val: The faces that measure accuracy: val without duplicates.
+        config: The baseline configuration, which is trial 0.
+        space: What the other trials draw from.
+        device: Where trials are trained.
+        init: Initial weights; None for random ones.
     """
 
     train: Faces
     val: Faces
-    recipe: Recipe
+    config: TrainingConfig
     space: Space
     device: torch.device
     init: Weights | None = None
 
-    def checkpoint(self, recipe: Recipe, epochs: int) -> Path:
-        """Where the state of such a run is kept."""
-        return checkpoint_path(recipe, self.train, self.val, epochs, init=self.init)
+    def checkpoint(self, config: TrainingConfig, epochs: int) -> Path:
+        """Return the file that keeps the state of a run.
+
+        Args:
+            config: The configuration of the run.
+            epochs: Its number of epochs.
+        """
+        return checkpoint_path(config, self.train, self.val, epochs, init=self.init)
 
     def run(
-        self, name: str, recipe: Recipe, epochs: int, track: Track, *, quiet: bool
+        self, name: str, config: TrainingConfig, epochs: int, track: Track, *, quiet: bool
     ) -> tuple[Network, list[dict[str, float]]]:
-        """What `fit` returns, for a run that goes on where it was stopped.
+        """Train a configuration, or resume a stopped training of it.
 
-        Raises DivergedError.
+        Args:
+            name: Name of the run that is logged.
+            config: The configuration.
+            epochs: Number of epochs.
+            track: Starts the run that is logged.
+            quiet: Whether to show no progress.
+
+        Returns:
+            The network and its history, as from `fer.training.fit.fit`.
+
+        Raises:
+            DivergedError: If the loss is no longer finite.
         """
-        state = self.checkpoint(recipe, epochs)
-        given = (name, recipe, self.train, self.val, epochs, self.device)
-        return runs.run(track, *given, checkpoint=state, init=self.init, quiet=quiet)
+        return runs.train(
+            track,
+            name,
+            config,
+            self.train,
+            self.val,
+            epochs,
+            self.device,
+            checkpoint=self.checkpoint(config, epochs),
+            init=self.init,
+            quiet=quiet,
+        )
 
-    def forget(self, recipes: Iterable[Recipe], epochs: int) -> None:
-        """Remove what is kept of such runs."""
-        for recipe in recipes:
-            self.checkpoint(recipe, epochs).unlink(missing_ok=True)
+    def remove_checkpoints(self, configs: Iterable[TrainingConfig], epochs: int) -> None:
+        """Remove the states of finished runs.
+
+        Args:
+            configs: Their configurations.
+            epochs: Their number of epochs.
+        """
+        for config in configs:
+            self.checkpoint(config, epochs).unlink(missing_ok=True)
 
     def key(self, epochs: int) -> str:
-        """A digest of what the trials' results depend on, of any machine."""
-        run = self.checkpoint(self.recipe, epochs).stem
+        """Return a digest of all that the results of the trials depend on, except the machine.
+
+        Args:
+            epochs: Epochs per trial.
+        """
+        run = self.checkpoint(self.config, epochs).stem
         digest = hashlib.sha256(f"{run} {self.space.seed} {self.space.dimensions!r}".encode())
         for path in sorted(Path(__file__).parent.glob("*.py")):
             digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 
 
-def search(task: Task, dataset: str, budget: Search, url: str, track: Track) -> list[Trial]:
-    """The first `budget.trials` trials of the task in the order of their places.
+def search(task: SearchTask, dataset: str, budget: Search, url: str, track: Track) -> list[Trial]:
+    """Run the trials that the storage does not have yet, and return all of them by index.
 
-    Those that the storage at `url` does not have yet are run until the minutes of this call are
-    over; these cut no trial short. Several processes may share the storage, on machines of any
-    kind: each takes the next place that is free, and waits where only those of others are left.
-    Another space, recipe, data, code or length of a trial is another search.
+    Several processes may share the storage. Each takes the next free index, and waits while only
+    trials of other processes are left. Another space, baseline, data set, code or number of epochs
+    is another search.
 
-    Raises FerError where the storage cannot be used, or no trial came to an end.
+    Args:
+        task: What is searched.
+        dataset: Name of the data set.
+        budget: Number of trials, epochs per trial, and minutes after which none is started.
+        url: SQLAlchemy URL of the storage.
+        track: Starts the run that is logged for each trial.
+
+    Raises:
+        FerError: If the storage cannot be used, or every trial diverged.
     """
     deadline = time.monotonic() + 60 * budget.minutes
     with (
@@ -108,37 +154,37 @@ def search(task: Task, dataset: str, budget: Search, url: str, track: Track) -> 
         study, storage = _open(f"{dataset}-{task.key(budget.epochs)}", url)
         trials = _finished(study)
         if trials:
-            _say(f"going on after {len(trials)} finished trials")
+            _print_line(f"going on after {len(trials)} finished trials")
         while len(trials) < budget.trials:
             bar.update(len(trials) - bar.n)
             if time.monotonic() > deadline and any(t.accuracy is not None for t in trials):
-                _say(f"stopped after {budget.minutes:g} minutes and {len(trials)} trials")
+                _print_line(f"stopped after {budget.minutes:g} minutes and {len(trials)} trials")
                 break
             fail_stale_trials(study)
-            _queue(study, storage, task.space, trials, budget.trials)
-            place = _take_one(study, storage, task, budget.epochs, track)
-            if place is None:
+            _enqueue_generation(study, storage, task.space, trials, budget.trials)
+            index = _run_waiting_trial(study, storage, task, budget.epochs, track)
+            if index is None:
                 time.sleep(1)
             trials = _finished(study)
             for trial in trials:
-                if trial.place == place:
-                    _say(_line(trials, trial, budget.trials))
+                if trial.index == index:
+                    _print_line(_format_trial(trials, trial, budget.trials))
     trials = trials[: budget.trials]
     if all(trial.accuracy is None for trial in trials):
-        raise FerError("tune: no trial came to an end; try lower learning rates")
+        raise FerError("tune.space: every trial diverged; try lower learning rates")
     return trials
 
 
 def _open(name: str, url: str) -> tuple[optuna.Study, RDBStorage]:
-    # LookupError, TypeError and ValueError: of trials that are not what was written.
-    others = (ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
-    with _storage_errors(url, *others):
-        place = _in_repository(make_url(url))
+    # Damaged trials raise LookupError, TypeError or ValueError.
+    errors = (ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+    with _storage_errors(url, *errors):
+        absolute_url = _in_repository(make_url(url))
         try:
-            storage = _connect(place)
-        except SQLAlchemyError:  # maybe of two processes that made the tables at the same time
+            storage = _connect(absolute_url)
+        except SQLAlchemyError:  # two processes may create the tables at the same time
             time.sleep(1)
-            storage = _connect(place)
+            storage = _connect(absolute_url)
         try:
             study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
         except DuplicatedStudyError:
@@ -148,121 +194,121 @@ def _open(name: str, url: str) -> tuple[optuna.Study, RDBStorage]:
 
 
 def _in_repository(url: URL) -> str:
-    """The same, where SQLite's relative path starts at the repository; its folder is made."""
+    """Make SQLite's relative path start at the repository, and create its folder."""
     if url.get_backend_name() == "sqlite" and url.database:
-        path = home() / url.database
+        path = repository_root() / url.database
         path.parent.mkdir(parents=True, exist_ok=True)
         url = url.set(database=str(path))
     return url.render_as_string(hide_password=False)
 
 
 def _connect(url: str) -> RDBStorage:
-    return RDBStorage(url, heartbeat_interval=_BEAT, grace_period=_GRACE)
+    return RDBStorage(url, heartbeat_interval=_HEARTBEAT_INTERVAL, grace_period=_GRACE_PERIOD)
 
 
-def _held(study: optuna.Study) -> dict[int, FrozenTrial]:
-    """By place, in order, the trials that wait, run or are finished.
+def _trials_by_index(study: optuna.Study) -> dict[int, FrozenTrial]:
+    """Return the trials that wait, run or are finished, by index.
 
-    Two processes may queue the same place at the same time: then the first in the storage counts.
+    Two processes may queue the same index at the same time. Then the first in the storage counts.
     """
-    live = study.get_trials(deepcopy=False)
-    placed = [t for t in live if t.state != TrialState.FAIL and "place" in t.user_attrs]
-    return {t.user_attrs["place"]: t for t in sorted(placed, key=_by_place, reverse=True)}
+    trials = study.get_trials(deepcopy=False)
+    valid = [t for t in trials if t.state != TrialState.FAIL and "index" in t.user_attrs]
+    return {t.user_attrs["index"]: t for t in sorted(valid, key=_by_index, reverse=True)}
 
 
 def _finished(study: optuna.Study) -> list[Trial]:
-    held = [t for _, t in sorted(_held(study).items()) if t.state in _FINISHED]
-    for trial in held:
+    finished = [t for _, t in sorted(_trials_by_index(study).items()) if t.state in _FINISHED]
+    for trial in finished:
         if trial.user_attrs.get("digest") != _digest(trial, trial.value):
-            raise StorageInternalError(f"trial {trial.number} is not what was written")
-    return [Trial(t.user_attrs["place"], t.params, t.value) for t in held]
+            raise StorageInternalError(f"trial {trial.number} is damaged")
+    return [Trial(t.user_attrs["index"], t.params, t.value) for t in finished]
 
 
 def _digest(trial: optuna.Trial | FrozenTrial, accuracy: float | None) -> str:
-    """Of a trial and what came of it: databases have no checksums of their own."""
-    content = (trial.user_attrs.get("place"), sorted(trial.params.items()), accuracy)
+    """Return a checksum of a trial and its result, because databases have none."""
+    content = (trial.user_attrs.get("index"), sorted(trial.params.items()), accuracy)
     return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
-def _queue(
+def _enqueue_generation(
     study: optuna.Study, storage: RDBStorage, space: Space, finished: list[Trial], trials: int
 ) -> None:
-    """Let those places of the present generation wait that nobody has."""
+    """Queue the trials of the current generation that the storage does not have."""
     first = len(finished) // GENERATION * GENERATION
-    places = range(first, min(first + GENERATION, trials))
-    for place in sorted(set(places) - set(_held(study))):
-        values = space.draw(place, finished[:first])
-        waiting = space.trial(values, state=TrialState.WAITING, user_attrs={"place": place})
+    indices = range(first, min(first + GENERATION, trials))
+    for index in sorted(set(indices) - set(_trials_by_index(study))):
+        values = space.draw(index, finished[:first])
+        waiting = space.trial(values, state=TrialState.WAITING, user_attrs={"index": index})
         waiting.set_user_attr("drawn", _digest(waiting, None))
         study.add_trial(waiting)
-    # A sign of life before anybody takes them: without any, Optuna takes a process that was killed
-    # right afterwards to be alive for ever.
+    # Without a first heartbeat, Optuna would consider a process that is killed right after taking a
+    # trial to be alive for ever.
     for trial in study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
         storage.record_heartbeat(trial._trial_id)
 
 
-def _take_one(
-    study: optuna.Study, storage: RDBStorage, task: Task, epochs: int, track: Track
+def _run_waiting_trial(
+    study: optuna.Study, storage: RDBStorage, task: SearchTask, epochs: int, track: Track
 ) -> int | None:
-    """Run one of the trials that wait; returns its place, None where there was none."""
+    """Run a queued trial and return its index; None if there was none."""
     if not study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
         return None
     trial = study.ask()
     accuracy, state = None, TrialState.FAIL
     try:
-        if trial.number not in {own.number for own in _held(study).values()}:
-            return None  # another process was faster
-        place = trial.user_attrs["place"]
+        if trial.number not in {valid.number for valid in _trials_by_index(study).values()}:
+            return None  # another process queued the same index earlier
+        index = trial.user_attrs["index"]
         if trial.user_attrs.get("drawn") != _digest(trial, None):
-            raise StorageInternalError(f"trial {trial.number} is not what was drawn")
+            raise StorageInternalError(f"trial {trial.number} is damaged")
         with get_heartbeat_thread(trial._trial_id, storage):
-            recipe = task.recipe.changed(trial.params)
-            _, history = task.run(f"trial-{place}", recipe, epochs, track, quiet=True)
+            config = task.config.with_values(trial.params)
+            _, history = task.run(f"trial-{index}", config, epochs, track, quiet=True)
         accuracy, state = best_epoch(history)["val_accuracy"], TrialState.COMPLETE
     except DivergedError:
         state = TrialState.PRUNED
-    finally:  # Ctrl-C too: the place is free again
-        # Finished it is where it was taken for dead, such as by a machine that slept.
+    finally:  # after Ctrl-C too, so that the index is free again
+        # Another process finishes a trial that it considers dead, as after a machine slept.
         with suppress(UpdateFinishedTrialError):
             trial.set_user_attr("digest", _digest(trial, accuracy))
             study.tell(trial, accuracy, state, skip_if_finished=True)
-    return place
+    return index
 
 
-def _by_place(trial: FrozenTrial) -> tuple[int, int]:
-    return trial.user_attrs["place"], trial.number
+def _by_index(trial: FrozenTrial) -> tuple[int, int]:
+    return trial.user_attrs["index"], trial.number
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     tqdm.write(text)
     sys.stdout.flush()
 
 
-def _line(trials: list[Trial], trial: Trial, count: int) -> str:
+def _format_trial(trials: list[Trial], trial: Trial, count: int) -> str:
     values = ", ".join(f"{name} {value}" for name, value in trial.values.items())
-    text = f"trial {trial.place} of {count}: {values}: "
+    text = f"trial {trial.index} of {count}: {values}: "
     text += "diverged" if trial.accuracy is None else f"{trial.accuracy:.1%}"
-    done = [t for t in trials if t.accuracy is not None]
-    if done:
-        best = max(done, key=lambda t: t.accuracy)  # of equals, the first
-        text += f"; best {best.accuracy:.1%} of trial {best.place}"
+    measured = [t for t in trials if t.accuracy is not None]
+    if measured:
+        best = max(measured, key=lambda t: t.accuracy)  # the first of equal ones
+        text += f"; best {best.accuracy:.1%} of trial {best.index}"
     return text
 
 
 @contextmanager
-def _storage_errors(url: str, *others: type[Exception]) -> Iterator[None]:
-    """Make one line of what goes wrong with the storage at `url`, without its password."""
+def _storage_errors(url: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn errors of the storage into a FerError of one line that hides its password."""
     shown = re.sub(r"://([^:/]*):.*@", r"://\1:***@", url)
     shown = re.sub(r"(password=)[^&]*", r"\1***", shown)
-    # To SQLAlchemy, what follows a first @ is the host, which errors name.
+    # SQLAlchemy takes what follows the first @ for the host, which its errors show.
     if shown.count("***") and url.count("@") > 1:
         raise FerError(f"settings.storage is {shown}: write an @ in its password as %40")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # the signs of life
+            warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats
             warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed")
             yield
-    except (SQLAlchemyError, StorageInternalError, *others) as error:
+    except (SQLAlchemyError, StorageInternalError, *errors) as error:
         cause = error.__cause__ or error
         reason = " ".join(str(getattr(cause, "orig", cause)).split())
         if url.startswith("sqlite"):

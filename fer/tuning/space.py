@@ -1,4 +1,4 @@
-"""The search space: what a trial draws from it, and what the trials show of its parameters."""
+"""The search space: draw the parameters of a trial, and analyse finished trials."""
 
 import math
 import warnings
@@ -18,87 +18,120 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from fer.params import Dimension, Recipe, Tune, Value
+from fer.params import Dimension, TrainingConfig, Tune, Value
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)  # no word on each study and trial
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # no line per study and trial
 
 GENERATION = 4
-"""Trials that are drawn, and may run, at a time: they know those of the generations before."""
+"""Number of trials that are drawn together, from the results of earlier generations only."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A short run that came to its end.
+    """A finished trial: a short training run.
 
-    place: in the search, from 0, which is the recipe
-    values: of the parameters that are searched
-    accuracy: on val, 0 to 1; None where it diverged
+    Attributes:
+        index: Its number in the search; trial 0 is the baseline.
+        values: Values of the searched parameters, by path such as "train.lr".
+        accuracy: Accuracy on val without duplicates, 0 to 1; None if it diverged.
     """
 
-    place: int
+    index: int
     values: dict[str, Value]
     accuracy: float | None
 
 
 class Space:
-    """The parameters that are searched; ranges and choices have the recipe's own value in them.
+    """The parameters that are searched. Each range or list of choices includes the baseline.
 
-    start: the recipe's own values
+    Args:
+        config: The baseline configuration.
+        tune: Section `tune` of params.yaml.
+
+    Attributes:
+        seed: Seed of the draws.
+        baseline_values: Values of the baseline.
+        dimensions: Ranges and choices.
+        distributions: The same for Optuna.
     """
 
-    def __init__(self, recipe: Recipe, tune: Tune) -> None:
+    def __init__(self, config: TrainingConfig, tune: Tune) -> None:
         self.seed = tune.seed
-        self.start = {name: recipe.get(name) for name in tune.space}
-        self.dimensions = {name: d.including(self.start[name]) for name, d in tune.space.items()}
+        self.baseline_values = {name: config.get(name) for name in tune.space}
+        self.dimensions = {
+            name: dimension.including(self.baseline_values[name])
+            for name, dimension in tune.space.items()
+        }
         self.distributions = {
-            name: _distribution(d, self.start[name]) for name, d in self.dimensions.items()
+            name: _distribution(dimension, self.baseline_values[name])
+            for name, dimension in self.dimensions.items()
         }
 
-    def draw(self, place: int, known: Sequence[Trial]) -> dict[str, Value]:
-        """The values of the trial at `place`; numbers from a range have three digits.
+    def draw(self, index: int, earlier: Sequence[Trial]) -> dict[str, Value]:
+        """Draw the values of a trial; numbers from a range have three significant digits.
 
-        They depend on the seed, the place and the trials `known`, in their order, and on nothing
-        else. By a tree-structured Parzen estimator over all parameters at once (Bergstra et al.
-        2011, NeurIPS 24; Falkner, Klein and Hutter 2018, arXiv:1807.01774).
+        They depend only on the seed, the index and the earlier trials. The sampler is a
+        tree-structured Parzen estimator over all parameters together (Bergstra et al. 2011,
+        NeurIPS 24; Falkner, Klein and Hutter 2018, arXiv:1807.01774).
+
+        Args:
+            index: Number of the trial in the search; 0 returns the baseline.
+            earlier: The trials of earlier generations, in the order of their indices.
         """
-        if place == 0:
-            return self.start
-        seed = int(np.random.SeedSequence([self.seed, place]).generate_state(1)[0])
+        if index == 0:
+            return self.baseline_values
+        seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1)[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             sampler = TPESampler(n_startup_trials=GENERATION, multivariate=True, seed=seed)
-            drawn = self._study(known, sampler).ask(self.distributions).params
+            drawn = self._study(earlier, sampler).ask(self.distributions).params
         return {name: _rounded(value, self.dimensions[name]) for name, value in drawn.items()}
 
-    def trial(self, values: dict[str, Value], **about: object) -> FrozenTrial:
-        """A trial of Optuna with these values."""
-        return create_trial(params=values, distributions=self.distributions, **about)
+    def trial(self, values: dict[str, Value], **attributes: object) -> FrozenTrial:
+        """Return a trial of Optuna.
+
+        Args:
+            values: Values of the searched parameters.
+            **attributes: Other arguments of `optuna.trial.create_trial`.
+        """
+        return create_trial(params=values, distributions=self.distributions, **attributes)
 
     def table(self, trials: Sequence[Trial]) -> list[dict[str, Value]]:
-        """The trials in order without those that diverged, a row each: accuracies, parameters.
+        """Return a row per trial that did not diverge.
 
-        `best` is the highest accuracy so far.
+        Args:
+            trials: The trials in the order of their indices.
+
+        Returns:
+            "trial", "val_accuracy", "best" (the highest accuracy so far), and the parameters.
         """
         rows: list[dict[str, Value]] = []
         for trial in trials:
             if trial.accuracy is not None:
                 accuracy = round(trial.accuracy, 6)
                 best = max([accuracy, *(row["best"] for row in rows)])
-                found = {"trial": trial.place, "val_accuracy": accuracy, "best": best}
-                rows.append(found | trial.values)
+                scores = {"trial": trial.index, "val_accuracy": accuracy, "best": best}
+                rows.append(scores | trial.values)
         return rows
 
     def positions(self, trials: Sequence[Trial]) -> list[dict[str, Value]]:
-        """The rows of `table`, one for each parameter, with its position, 0 to 1, in its range."""
+        """Return a row per trial and parameter, with the position of its value in the range.
+
+        Args:
+            trials: The trials in the order of their indices.
+
+        Returns:
+            "trial", "val_accuracy", "parameter", "value" and "position" (0 to 1).
+        """
         return [
             {"trial": row["trial"], "val_accuracy": row["val_accuracy"]}
-            | {"parameter": name, "value": row[name], "position": _position(d, row[name])}
+            | {"parameter": name, "value": row[name], "position": _position(dimension, row[name])}
             for row in self.table(trials)
-            for name, d in self.dimensions.items()
+            for name, dimension in self.dimensions.items()
         ]
 
     def scales(self) -> dict[str, dict[str, float]]:
-        """Of each parameter, the positions (0 to 1) of its choices, or of the ends of its range.
+        """Return per parameter the positions (0 to 1) of its choices or of the ends of its range.
 
         Such as {"train.lr": {"0.03": 0.0, "0.6": 1.0}}.
         """
@@ -107,25 +140,32 @@ class Space:
             for name, d in self.dimensions.items()
         }
 
-    def importance(self, trials: Sequence[Trial]) -> dict[str, float]:
-        """Share of each parameter in the variance of the accuracy, 0 to 1.
+    def log_scales(self) -> list[str]:
+        """Return the parameters that are searched on a logarithmic scale."""
+        return [name for name, dimension in self.dimensions.items() if dimension.log]
 
-        By fANOVA (Hutter, Hoos and Leyton-Brown 2014, PMLR 32:754-762). 0 where the trials
-        are too few or too alike to tell.
+    def importance(self, trials: Sequence[Trial]) -> dict[str, float]:
+        """Return the share of each parameter in the variance of the accuracy, 0 to 1.
+
+        The method is fANOVA (Hutter, Hoos and Leyton-Brown 2014, PMLR 32:754-762). A share is 0 if
+        the trials are too few or too similar.
+
+        Args:
+            trials: The finished trials.
         """
-        shares = dict.fromkeys(self.start, 0.0)
+        shares = dict.fromkeys(self.baseline_values, 0.0)
         rows = self.table(trials)
         if len(rows) > 1:
-            # By its name, Optuna imports this, and scikit-learn with it, only here.
-            by = optuna.importance.FanovaImportanceEvaluator(seed=self.seed)
-            with suppress(RuntimeError):  # where all trials came to the same accuracy
+            # Optuna imports this lazily, and scikit-learn with it.
+            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self.seed)
+            with suppress(RuntimeError):  # raised if all trials have the same accuracy
                 study = self._study(trials)
-                shares |= optuna.importance.get_param_importances(study, evaluator=by)
+                shares |= optuna.importance.get_param_importances(study, evaluator=evaluator)
         varied = {name for name in shares if len({row[name] for row in rows}) > 1}
         return {name: share if name in varied else 0.0 for name, share in shares.items()}
 
     def _study(self, trials: Sequence[Trial], sampler: BaseSampler | None = None) -> optuna.Study:
-        """A study in memory, of these trials."""
+        """Return a study in memory with these trials."""
         study = optuna.create_study(direction="maximize", sampler=sampler)
         for trial in trials:
             state = TrialState.PRUNED if trial.accuracy is None else TrialState.COMPLETE
@@ -133,11 +173,11 @@ class Space:
         return study
 
 
-def _distribution(dimension: Dimension, own: Value) -> BaseDistribution:
+def _distribution(dimension: Dimension, baseline: Value) -> BaseDistribution:
     if dimension.choices:
         return CategoricalDistribution(dimension.choices)
-    kind = IntDistribution if isinstance(own, int) else FloatDistribution
-    return kind(dimension.low, dimension.high, log=dimension.log)
+    distribution = IntDistribution if isinstance(baseline, int) else FloatDistribution
+    return distribution(dimension.low, dimension.high, log=dimension.log)
 
 
 def _rounded(value: Value, dimension: Dimension) -> Value:

@@ -4,17 +4,19 @@ import pytest
 from harness import SMALL, start
 from test_pipeline import new_project
 
+collect_ignore = ["fuzz_csv.py"]  # --doctest-modules would import it, and with it atheris
+
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """A small project, all of whose stages have run."""
+    """A small project in which all stages have run."""
     folder = new_project(tmp_path_factory.mktemp("made"), SMALL)
-    said = start(folder, "dvc", "repro")
-    assert said.wait() == 0, said.stderr.read()
+    process = start(folder, "dvc", "repro")
+    assert process.wait() == 0, process.stderr.read()
     return folder
 
 
 @pytest.fixture
 def project(made, tmp_path):
-    """A copy of it, to spoil."""
+    """A copy of the small project, which a test may damage."""
     return shutil.copytree(made, tmp_path / "project", symlinks=True)

@@ -37,7 +37,7 @@ def reference(text):
     columns = [name for name in (b"emotion", b"label", b"class") if name in names]
     if b"pixels" not in names or not columns:
         return None
-    found = {}
+    actual = {}
     for line in lines:
         if not line or line.isspace():
             continue
@@ -56,9 +56,9 @@ def reference(text):
         if not all(number.isdigit() and int(number) < 256 for number in numbers):
             return None
         split = "unsplit" if usage is None else USAGES[usage.decode()]
-        found.setdefault(split, []).append((int(label), [int(n) for n in numbers]))
-    labels = {label for rows in found.values() for label, _ in rows}
-    return found if len(labels) > 1 and labels == set(range(len(labels))) else None
+        actual.setdefault(split, []).append((int(label), [int(n) for n in numbers]))
+    labels = {label for rows in actual.values() for label, _ in rows}
+    return actual if len(labels) > 1 and labels == set(range(len(labels))) else None
 
 
 def read(folder):
@@ -92,10 +92,10 @@ def main():
             traced = hash(content) % 32 == 0  # as tracing takes ten times as long
             if traced:
                 tracemalloc.start()
-            found = read(path.parent)
+            actual = read(path.parent)
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
-            assert found == reference(content), content
+            assert actual == reference(content), content
             assert peak < MEMORY[0] + MEMORY[1] * len(content), (peak, len(content))
 
         assert reference(SEED)

@@ -16,12 +16,12 @@ SMALL = {
     "prepare": {"balance": "oversample"},
     "train": {"batch_size": 16},
     "teach": {"model": {"name": "deep", "width": 0.1}},
-    "quantize": {"faces": 20},
+    "quantize": {"calibration_faces": 20},
     "budget": {
         "sample": {
             "epochs": 5,
             "teacher_epochs": 1,
-            "timings": {"loaders": 1, "runtimes": 1},
+            "timings": {"loader_epochs": 1, "runtime_rounds": 1},
             "search": {
                 "trials": 3,
                 "epochs": 2,
@@ -58,14 +58,14 @@ def start(folder, *command, **environment):
 
 def results(folder, stage):
     """Digests of the outputs of a stage that are no timings, by path."""
-    found = {}
+    actual = {}
     place = "data/raw/dvc.yaml" if stage == "sample" else "dvc.yaml"
     for out in YAML(typ="safe").load(folder / place)["stages"][stage]["outs"]:
         path = folder / next(iter(out)).replace("${item.dataset}", "sample")
         if not any(part in str(path) for part in TIMINGS):
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-                found[file.relative_to(folder)] = hashlib.md5(file.read_bytes()).hexdigest()
-    return found
+                actual[file.relative_to(folder)] = hashlib.md5(file.read_bytes()).hexdigest()
+    return actual
 
 
 def leftovers(folder):

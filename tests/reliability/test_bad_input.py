@@ -23,7 +23,7 @@ from fer import errors, params
 from fer.data.formats.pixels import CLASSES
 from fer.deploy import export
 from fer.faces import Faces
-from fer.files import seal
+from fer.files import append_checksum
 from fer.predict import cli
 from fer.training import checkpoint
 from fer.training.networks import build
@@ -48,12 +48,12 @@ def made(tmp_path_factory):
             folder / "data/mine" / split
         )
     models, network = folder / "models/mine", build(TINY, 7).eval()
-    scores = {"val_accuracy": 0.5, "val_new_accuracy": 0.5}
+    scores = {"val_accuracy": 0.5, "val_unique_accuracy": 0.5}
     for name in ("baseline", "tuned"):
         about = {"classes": CLASSES, "dataset": "mine", "scores": scores, "history": []}
         checkpoint.save(models / f"{name}.pt", network, TINY, **about)
     export.export(models / "fer.onnx", network)
-    export.describe(models / "fer.onnx", {"warning": None}, CLASSES)
+    export.write_metadata(models / "fer.onnx", {"warning": None}, CLASSES)
     shutil.copy(models / "fer.onnx", models / "fer.int8.onnx")
     (folder / "metrics/mine").mkdir(parents=True)
     (folder / "metrics/mine/prepare.json").write_text("{}")
@@ -260,28 +260,28 @@ ARCHIVES = {
 }
 
 
-@pytest.mark.parametrize(("row", "said"), ROWS.values(), ids=ROWS)
-def test_row(project, row, said):
+@pytest.mark.parametrize(("row", "message"), ROWS.values(), ids=ROWS)
+def test_row(project, row, message):
     (project / "data/raw/mine/faces.csv").write_bytes(csv(row, GOOD.decode().partition("\n")[2]))
     line = refusal(stage("prepare"))
     assert "faces.csv" in line
-    assert_says(line, said)
+    assert_says(line, message)
 
 
-def assert_says(line, said):
-    assert said.replace("\\", "") in line, line
+def assert_says(line, message):
+    assert message.replace("\\", "") in line, line
 
 
-@pytest.mark.parametrize(("name", "content", "said"), FILES.values(), ids=FILES)
-def test_file(project, name, content, said):
+@pytest.mark.parametrize(("name", "content", "message"), FILES.values(), ids=FILES)
+def test_file(project, name, content, message):
     (project / "data/raw/mine" / name).write_bytes(content)
-    assert_says(refusal(stage("prepare")), said)
+    assert_says(refusal(stage("prepare")), message)
 
 
-@pytest.mark.parametrize(("name", "content", "said"), ARCHIVES.values(), ids=ARCHIVES)
-def test_archive(project, name, content, said):
+@pytest.mark.parametrize(("name", "content", "message"), ARCHIVES.values(), ids=ARCHIVES)
+def test_archive(project, name, content, message):
     (project / "data/raw/mine" / name).write_bytes(content)
-    assert_says(refusal(stage("prepare")), said)
+    assert_says(refusal(stage("prepare")), message)
 
 
 @pytest.mark.parametrize("name", ["../faces.csv", "a/../../faces.csv"])
@@ -331,8 +331,8 @@ VALUES = [
     ("benchmark.workers", []),
     ("benchmark.workers", [1, 1]),
     ("benchmark.workers", [10**6]),
-    ("budget.sample.timings.loaders", 0),
-    ("budget.sample.timings.runtimes", 0),
+    ("budget.sample.timings.loader_epochs", 0),
+    ("budget.sample.timings.runtime_rounds", 0),
     ("model.width", 0),
     ("model.width", "wide"),
     ("model.width", float("nan")),
@@ -351,8 +351,8 @@ VALUES = [
     ("train.weight_decay", 1e20),
     ("train.schedule", "linear"),
     ("train.label_smoothing", 1),
-    ("train.sizes", [24]),
-    ("train.sizes", [44, 12, 44]),
+    ("train.input_sizes", [24]),
+    ("train.input_sizes", [44, 12, 44]),
     ("train.augment.flip", 2),
     ("train.augment.shift", 2.5),
     ("train.augment.shear", 1),
@@ -366,9 +366,9 @@ VALUES = [
     ("tune.space", {"train.lr": {"choices": [-1.0]}}),
     ("tune.space", {"train.lr": {"choices": [0.1], "low": 0}}),
     ("tune.space", {"train.optimizer": {"low": 0, "high": 1}}),
-    ("quantize.calibration", "best"),
+    ("quantize.calibration_method", "best"),
     ("quantize.faces", 0),
-    ("quantize.max_loss", 2),
+    ("quantize.max_accuracy_drop", 2),
     ("evaluate.calibration_bins", 0),
     ("budget.sample.epochs", 0),
     ("budget.sample.epochs", 10**30),
@@ -443,13 +443,13 @@ STORAGES = {
 }
 
 
-@pytest.mark.parametrize(("url", "said"), STORAGES.items())
-def test_storage(project, url, said):
+@pytest.mark.parametrize(("url", "message"), STORAGES.items())
+def test_storage(project, url, message):
     change("settings.storage", url)
     line = refusal(stage("tune"))
     assert "settings.storage is " in line
     assert "secret" not in line
-    assert_says(line, said)
+    assert_says(line, message)
 
 
 # -- what one stage hands to the next --------------------------------------------------------------
@@ -527,7 +527,9 @@ class Touch:
         return Path.touch, (Path("touched"),)
 
 
-@pytest.mark.parametrize("wrap", [lambda b: b, seal], ids=["as it is", "with a checksum"])
+@pytest.mark.parametrize(
+    "wrap", [lambda b: b, append_checksum], ids=["as it is", "with a checksum"]
+)
 def test_pickle_in_a_model_file_is_not_run(project, wrap):
     stream = io.BytesIO()
     torch.save({"weights": Touch()}, stream)

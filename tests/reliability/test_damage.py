@@ -40,8 +40,8 @@ def write_faces(path):
 
 
 def read_faces(path):
-    found = faces.load(path.parent)
-    return found.images.tobytes(), found.labels.tobytes(), found.classes
+    actual = faces.load(path.parent)
+    return actual.images.tobytes(), actual.labels.tobytes(), actual.classes
 
 
 def write_model(path):
@@ -58,12 +58,14 @@ def read_model(path):
 def write_onnx(path):
     torch.manual_seed(0)
     export.export(path, build(TINY, 7).eval())
-    export.describe(path, {"scores": {"val_accuracy": 0.5}}, CLASSES)
+    export.write_metadata(path, {"scores": {"val_accuracy": 0.5}}, CLASSES)
 
 
 def read_onnx(path):
     recognizer = Recognizer(path)
-    about = {key: value for key, value in recognizer.about.items() if key in ("classes", "scores")}
+    about = {
+        key: value for key, value in recognizer.metadata.items() if key in ("classes", "scores")
+    }
     return about, recognizer.classify(np.full((1, 48, 48), 99, np.uint8)).tobytes()
 
 
@@ -102,14 +104,14 @@ def test_damage_is_noticed_or_changes_nothing(intact, place, bit):
     if bit is not None:
         spoiled[at] ^= 1 << bit
     path.write_bytes(spoiled)
-    found, said = meant, f"{path.name}: "
+    actual, message = meant, f"{path.name}: "
     try:
-        found = read(path)
+        actual = read(path)
     except FerError as error:
-        said = str(error)
-    assert found == meant
-    assert path.name in said or said.startswith(f"{path.parent} holds no data")
-    assert "\n" not in said
+        message = str(error)
+    assert actual == meant
+    assert path.name in message or message.startswith(f"{path.parent} holds no data")
+    assert "\n" not in message
 
 
 def test_onnx_file_that_is_cut_in_what_it_says_of_itself(tmp_path_factory, intact_onnx):
@@ -131,13 +133,13 @@ def test_damage_to_the_mark_of_an_onnx_checksum(place, tmp_path_factory, intact_
         spoiled = bytearray(content)
         spoiled[-place] ^= 1 << bit
         path.write_bytes(spoiled)
-        found, said = meant, ""
+        actual, message = meant, ""
         try:
-            found = read_onnx(path)
+            actual = read_onnx(path)
         except FerError as error:
-            said = str(error)
-        assert found == meant
-        assert "\n" not in said
+            message = str(error)
+        assert actual == meant
+        assert "\n" not in message
 
 
 @pytest.fixture(scope="module")

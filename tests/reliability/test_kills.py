@@ -24,7 +24,7 @@ VARIED = {
     "train": "seed",
     "tune": "seed",
     "quantize": "seed",
-    "evaluate": "shown_seed",
+    "evaluate": "examples_seed",
 }
 """By which parameter each stage is made to run anew: by turns one of two values."""
 
@@ -75,16 +75,18 @@ def test_killed_stage_ends_with_the_same_bits(project, stage):
         os.killpg(process.pid, signal.SIGKILL)
         before, _ = process.communicate()
         after, _ = repro(project, stage, lock)
-        said = f"{stage}, kill {kill} after {moment:.2f} s:\n{before}\n---\n{after}"
-        assert results(project, stage) == undisturbed[value], said
-        assert not leftovers(project), said
+        message = f"{stage}, kill {kill} after {moment:.2f} s:\n{before}\n---\n{after}"
+        assert results(project, stage) == undisturbed[value], message
+        assert not leftovers(project), message
         # The checkpoint goes with the stage's last step, and then nothing is left to be done but
         # DVC's own notes.
         epochs = re.findall(r"^epoch (\d+)/5", before, re.MULTILINE)
         if epochs and epochs[-1] != "5":
-            assert int(re.search(r"going on after epoch (\d+)", after)[1]) >= int(epochs[-1]), said
+            assert int(re.search(r"going on after epoch (\d+)", after)[1]) >= int(epochs[-1]), (
+                message
+            )
         trials = re.findall(r"^trial (\d+) of", before, re.MULTILINE)
-        assert not set(trials) & set(re.findall(r"^trial (\d+) of", after, re.MULTILINE)), said
+        assert not set(trials) & set(re.findall(r"^trial (\d+) of", after, re.MULTILINE)), message
 
 
 def dvc(folder, *command):
@@ -123,11 +125,11 @@ def test_killed_queue_goes_on(project):
     until(lambda: dvc(project, "queue", "status").count("Success") == 2)
     logs = [path.read_text() for path in project.glob(".dvc/tmp/exps/run/*/*.out")]
     assert len([log for log in logs if "going on after epoch" in log]) == 1, logs
-    found = {}
+    actual = {}
     for name in ("two", "one"):
         git(project, "checkout", "-q", ".")
         dvc(project, "exp", "apply", name)
-        found[name] = results(project, "train")
-    assert found["one"] != found["two"]
+        actual[name] = results(project, "train")
+    assert actual["one"] != actual["two"]
     dvc(project, "repro", "--force", "--single-item", "train@sample")
-    assert results(project, "train") == found["one"]
+    assert results(project, "train") == actual["one"]

@@ -43,9 +43,9 @@ def test_read_only_folder(project, name):
     mount = "mount --bind . . && cd $PWD && mount -o remount,ro,bind . && exec $0 -m stages.$1"
     inside = ("unshare", "-rm", "sh", "-c", mount, sys.executable, name)
     process = start(project, *inside, DVC_ROOT=str(project))
-    _, said = process.communicate()
-    assert process.returncode == 1, said
-    (line,) = errors(said)
+    _, message = process.communicate()
+    assert process.returncode == 1, message
+    (line,) = errors(message)
     assert line.startswith("error: ")
     assert re.search("read-?only", line, re.IGNORECASE), line
 
@@ -62,9 +62,9 @@ def test_full_disk(project, name):
     script = f"for f in {' '.join(FOLDERS)}; do {fill}; done 2>/dev/null; exec $1 -m stages.$2"
     inside = ("unshare", "-rm", "sh", "-c", script, str(keep), sys.executable, name)
     process = start(project, *inside, DVC_ROOT=str(project))
-    _, said = process.communicate()
-    assert process.returncode == 1, said
-    (line,) = errors(said)
+    _, message = process.communicate()
+    assert process.returncode == 1, message
+    (line,) = errors(message)
     assert line.startswith("error: ")
     assert re.search("No space left|disk is full|disk I/O", line), line
 
@@ -86,17 +86,17 @@ def test_stop_at_any_moment(project, name):
             continue  # faster than the first time
         begun = time.monotonic()
         os.killpg(process.pid, number)
-        _, said = process.communicate()
-        assert time.monotonic() - begun < 2, said
+        _, message = process.communicate()
+        assert time.monotonic() - begun < 2, message
         if process.returncode == 0:
-            assert not said
+            assert not message
             assert results(project, name) == whole
             continue
-        (line,) = said.splitlines()
+        (line,) = message.splitlines()
         assert line == "stopped; give the same command again, and it goes on from here"
     process = stage(project, name)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    _, message = process.communicate()
+    assert process.returncode == 0, message
     assert not leftovers(project)
 
 
@@ -121,9 +121,9 @@ def test_tracker_that_fails_fails_no_training(project, mode, environment):
     update(project, {"settings": {"wandb": mode}})
     before = results(project, "train")
     process = stage(project, "train", **environment)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    assert "Traceback" not in said
+    _, message = process.communicate()
+    assert process.returncode == 0, message
+    assert "Traceback" not in message
     assert results(project, "train") == before
 
 
@@ -135,10 +135,10 @@ def test_worker_that_dies(project):
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
     for child in children.split():
         os.kill(int(child), signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
+    _, message = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "error: train.num_workers is 1: a worker died" in said
-    assert "Traceback" not in said
+    assert "error: train.num_workers is 1: a worker died" in message
+    assert "Traceback" not in message
 
 
 def endless():
@@ -148,9 +148,9 @@ def endless():
 def test_two_at_once(project):
     update(project, {"train": {"seed": 5}})
     both = [start(project, "dvc", "repro", "train@sample") for _ in range(2)]
-    said = [process.communicate() for process in both]
-    assert 0 in [process.returncode for process in both], said
-    for process, (out, err) in zip(both, said, strict=True):
+    message = [process.communicate() for process in both]
+    assert 0 in [process.returncode for process in both], message
+    for process, (out, err) in zip(both, message, strict=True):
         assert process.returncode == 0 or "lock" in out + err
         assert "Traceback" not in out + err
     again = start(project, "dvc", "repro", "train@sample")
@@ -181,8 +181,8 @@ def test_clock_that_jumps(project, name):
         time.sleep(0.2)
         (project / "next").write_text(f"{draw.randint(-30, 30):+}d")
         (project / "next").rename(jump)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    _, message = process.communicate()
+    assert process.returncode == 0, message
     assert results(project, name) == before
     with (project / "plots/sample/seconds.csv").open() as file:
         seconds = [float(v) for row in csv.DictReader(file) for k, v in row.items() if k != "epoch"]
@@ -206,11 +206,11 @@ def test_damaged_lock_is_named_or_its_stages_run_again(project, spoil):
     content = lock.read_bytes()
     lock.write_bytes(spoil(content))
     process = start(project, "dvc", "repro", "prepare@sample")
-    out, said = process.communicate()
+    out, message = process.communicate()
     assert results(project, "prepare") == before
-    assert "Traceback" not in said
+    assert "Traceback" not in message
     if process.returncode:
-        assert "dvc.lock'" in said, said
+        assert "dvc.lock'" in message, message
         lock.unlink()
         again = start(project, "dvc", "repro", "prepare@sample")
         assert again.wait() == 0

@@ -1,6 +1,6 @@
-"""FER+: FER2013's faces with the votes of ten people for each.
+"""FER+: the faces of FER2013 with ten votes per face.
 
-Barsoum, Zhang, Canton Ferrer and Zhang 2016, arXiv:1608.01041. The votes become labels as in the
+Barsoum, Zhang, Canton Ferrer and Zhang 2016, arXiv:1608.01041. Votes become labels as in the
 authors' code (github.com/microsoft/FERPlus, src/ferplus.py).
 """
 
@@ -23,10 +23,10 @@ CLASSES = (
 """The classes, in the order of the votes."""
 
 _OF_FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
-"""The names here of FER2013's classes, in the order of its labels."""
+"""Names in FER+ of FER2013's classes, in the order of FER2013's labels."""
 
-_CHECKED = 100
-"""Rows whose labels are compared with the votes at a time."""
+_ROWS_PER_CHECK = 100
+"""Number of rows in which labels and votes are compared at once."""
 
 _COLUMNS = (*CLASSES, "unknown", "NF")
 _UNKNOWN, _NO_FACE = (_COLUMNS.index(name) for name in ("unknown", "NF"))
@@ -35,24 +35,32 @@ _HEADER = b"Usage,Image name," + ",".join(_COLUMNS).encode()
 
 
 def recognizes(raw: RawFolder) -> bool:
-    """Whether there are the votes."""
+    """Tell whether a file has the header of the votes.
+
+    Args:
+        raw: The files of the data set.
+    """
     return bool(_vote_files(raw))
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
-    """Read the faces of FER2013's CSV with the labels that the votes give.
+    """Read the faces of FER2013's CSV with labels from the votes.
 
-    Training faces have shares of the classes where `prepare.votes` is "soft". Faces without a
-    label are left out: "unknown", "no face" and "no majority".
+    With `prepare.votes` "soft", training faces have soft labels. Faces without a label are left
+    out, as "unknown", "no face" or "no majority".
+
+    Args:
+        raw: The files of the data set.
+        prepare: How votes become labels.
 
     Raises:
-        FerError: Where the CSV of pixels is missing, or its rows are not those of the votes.
+        FerError: If the CSV is missing, or its rows are not those of the votes.
     """
     (file, *others), faces = _vote_files(raw), pixels.find(raw)
     if others or len(faces) != 1:
         raise FerError(
-            f"{raw.path}: needs FER2013's CSV and one file of votes, found "
-            f"{[*faces, file, *others]}"
+            f"{raw.path}: holds {', '.join([*faces, file, *others])}; FER+ needs one CSV of "
+            "FER2013 and one file of votes"
         )
     print(f"reading {raw.path / faces[0]} and {file}", flush=True)
     usages, votes = _read_votes(raw, file)
@@ -61,35 +69,33 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     splits = np.concatenate([usage for _, _, usage, _ in blocks])
     lines = np.concatenate([line for *_, line in blocks])
     _check_rows(raw, file, faces[0], usages, splits, lines)
-    own = np.concatenate([codes for _, codes, *_ in blocks])
-    _check_labels(raw, file, faces[0], own, votes.argmax(1))
-    soft = np.array([shares(row) for row in votes], np.float32)
+    fer2013_labels = np.concatenate([codes for _, codes, *_ in blocks])
+    _check_labels(raw, file, faces[0], fer2013_labels, votes.argmax(1))
+    soft = np.array([vote_shares(row) for row in votes], np.float32)
     hard = np.array([majority(row) for row in votes], np.float32)
-    found, sources, dropped = {}, {}, []
+    face_sets, sources, dropped = {}, {}, []
     images = np.concatenate([block for block, *_ in blocks]).reshape(-1, FACE_SIZE, FACE_SIZE)
     del blocks
     for code, split in enumerate(pixels.USAGES.values()):
-        own = soft if prepare.votes == "soft" and split == "train" else hard
-        kept = (splits == code) & (own.argmax(1) < len(CLASSES))
-        rest = own[kept][:, : len(CLASSES)]
-        rest = rest / rest.sum(1, keepdims=True)
-        found[split] = Faces(
-            images[kept],
-            rest.argmax(1).astype(np.uint8),
-            CLASSES,
-            rest if own is soft else None,
-        )
+        is_soft = prepare.votes == "soft" and split == "train"
+        targets = soft if is_soft else hard
+        kept = (splits == code) & (targets.argmax(1) < len(CLASSES))
+        class_shares = targets[kept][:, : len(CLASSES)]
+        class_shares = class_shares / class_shares.sum(1, keepdims=True)
+        labels = class_shares.argmax(1).astype(np.uint8)
+        face_sets[split] = Faces(images[kept], labels, CLASSES, class_shares if is_soft else None)
         sources[split] = [f"{faces[0]}:{line}" for line in lines[kept].tolist()]
         for row in np.flatnonzero((splits == code) & ~kept):
             dropped.append(Dropped(f"{faces[0]}:{lines[row]}", _reason(votes[row])))
-    return DataSet(found, sources, dropped)
+    return DataSet(face_sets, sources, dropped)
 
 
 def majority(votes: np.ndarray) -> np.ndarray:
-    """The class with more than half of the votes as float64 [10], 1 for it; else "unknown".
+    """Return the class with more than half of the votes, one-hot float64 [10]; else "unknown".
 
     Args:
-        votes: Of the 8 classes, "unknown" and "no face", int64 [10]. Single votes do not count.
+        votes: Votes for the 8 classes, "unknown" and "no face", int64 [10]. Single votes are
+            ignored.
     """
     counted = np.where(votes > 1, votes, 0)
     label = np.zeros(len(votes))
@@ -98,38 +104,38 @@ def majority(votes: np.ndarray) -> np.ndarray:
     return label
 
 
-def shares(votes: np.ndarray) -> np.ndarray:
-    """Each class's share of the votes, float64 [10], in all 1; for "unknown", 1 there.
+def vote_shares(votes: np.ndarray) -> np.ndarray:
+    """Return each class's share of the votes, float64 [10], which sum to 1.
 
-    The classes with most votes are taken, until they have three quarters of them, three at most.
-    Where they come to half or less, or are too many, or "unknown" or "no face" is among the first,
-    the face is unknown.
+    The classes with the most votes count, up to three, until they have three quarters of the votes.
+    The face is "unknown" if they have half of the votes or less, if more than three are equal, or
+    if "unknown" or "no face" comes first.
 
     Args:
-        votes: As for `majority`.
+        votes: Votes, as for `majority`.
     """
-    counted = np.where(votes > 1, votes, 0).astype(float)
-    total, taken = counted.sum(), np.zeros(len(votes))
+    remaining = np.where(votes > 1, votes, 0).astype(float)
+    total, counted = remaining.sum(), np.zeros(len(votes))
     count, valid = 0, True
-    while taken.sum() < 0.75 * total and count < 3 and valid:
-        most = counted.max()
-        for place in np.flatnonzero(counted == most):
-            taken[place], counted[place] = most, 0
+    while counted.sum() < 0.75 * total and count < 3 and valid:
+        highest = remaining.max()
+        for index in np.flatnonzero(remaining == highest):
+            counted[index], remaining[index] = highest, 0
             count += 1
-            if place >= _UNKNOWN:
+            if index >= _UNKNOWN:
                 valid = False
-                if taken.sum() > most:  # other classes came before
-                    taken[place] = 0
+                if counted.sum() > highest:  # other classes came first
+                    counted[index] = 0
                     count -= 1
                 break
-    if taken.sum() <= total / 2 or count > 3:
-        taken = np.zeros(len(votes))
-        taken[_UNKNOWN] = 1
-    return taken / taken.sum()
+    if counted.sum() <= total / 2 or count > 3:
+        counted = np.zeros(len(votes))
+        counted[_UNKNOWN] = 1
+    return counted / counted.sum()
 
 
 def _reason(votes: np.ndarray) -> str:
-    """Why a face has no label."""
+    """Return why a face has no label."""
     counted = np.where(votes > 1, votes, 0)
     best = counted.argmax()
     if counted[best] <= counted.sum() / 2:
@@ -146,7 +152,7 @@ def _vote_files(raw: RawFolder) -> list[str]:
 
 
 def _read_votes(raw: RawFolder, file: str) -> tuple[list[str], np.ndarray]:
-    """Usage of each row, and its votes, int64 [N, 10]."""
+    """Return the Usage of each row, and the votes, int64 [N, 10]."""
     usages, votes = [], []
     text = (line.decode(errors="replace") for line in raw.lines(file))
     rows = csv.reader(text, quoting=csv.QUOTE_NONE)
@@ -157,8 +163,8 @@ def _read_votes(raw: RawFolder, file: str) -> tuple[list[str], np.ndarray]:
         numbers = row[2:]
         if len(numbers) != len(_COLUMNS) or not all(_is_count(number) for number in numbers):
             raise FerError(
-                f"{raw.path}/{file}: line {rows.line_num}: has not {len(_COLUMNS)} numbers of "
-                "votes; download it anew"
+                f"{raw.path}/{file}: line {rows.line_num}: has no {len(_COLUMNS)} numbers of "
+                "votes; download it again"
             )
         usages.append(row[0])
         votes.append([int(number) for number in numbers])
@@ -170,26 +176,24 @@ def _is_count(text: str) -> bool:
 
 
 def _check_labels(
-    raw: RawFolder, votes: str, faces: str, labels: np.ndarray, most: np.ndarray
+    raw: RawFolder, votes: str, faces: str, labels: np.ndarray, most_voted: np.ndarray
 ) -> None:
-    """Raise FerError where rows are shifted: FER2013's labels then differ from most voters'.
-
-    They agree in two thirds of the rows, and in a fifth of shifted ones.
+    """Refuse shifted rows: labels and votes agree in two thirds of the rows, or in a fifth.
 
     Args:
         raw: The files of the data set.
         votes: Name of the file of votes.
         faces: Name of the CSV.
         labels: FER2013's label of each row, uint8 [N].
-        most: Index of the class with most votes, int64 [N].
+        most_voted: Index of the class with the most votes, int64 [N].
     """
     if labels.max() >= len(_OF_FER2013):
         raise FerError(
             f"{raw.path}/{faces}: has other labels than 0 to 6; FER+ needs FER2013's CSV"
         )
-    agree = np.array([CLASSES.index(name) for name in _OF_FER2013])[labels] == most
-    for start in range(0, len(agree) - _CHECKED + 1, _CHECKED):
-        if agree[start : start + _CHECKED].mean() < 0.4:
+    agree = np.array([CLASSES.index(name) for name in _OF_FER2013])[labels] == most_voted
+    for start in range(0, len(agree) - _ROWS_PER_CHECK + 1, _ROWS_PER_CHECK):
+        if agree[start : start + _ROWS_PER_CHECK].mean() < 0.4:
             raise FerError(
                 f"{raw.path}: {faces} and {votes} are not of the same faces from row {start + 1} "
                 "on; FER+ needs all rows of FER2013, in its order"
@@ -204,7 +208,7 @@ def _check_rows(
     splits: np.ndarray,
     lines: np.ndarray,
 ) -> None:
-    """Raise FerError where the rows of the CSV are not those of the votes, one by one."""
+    """Refuse a CSV with other rows than the file of votes."""
     if len(usages) != len(splits):
         raise FerError(
             f"{raw.path}: {faces} has {len(splits)} rows, and {votes} {len(usages)}; FER+ needs "
@@ -213,8 +217,8 @@ def _check_rows(
     for row, (usage, split) in enumerate(zip(usages, splits, strict=True)):
         codes = list(pixels.USAGES)
         if split >= len(codes) or usage != codes[split]:
-            own = codes[split] if split < len(codes) else "none"
+            shown = codes[split] if split < len(codes) else "none"
             raise FerError(
-                f"{raw.path}/{faces}: line {lines[row]}: Usage is {own}, but {usage} in {votes}; "
+                f"{raw.path}/{faces}: line {lines[row]}: Usage is {shown}, but {usage} in {votes}; "
                 "FER+ needs all rows of FER2013, in its order"
             )

@@ -18,35 +18,43 @@ SPLITS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""What the folders of the splits are called, in lower case, and our name of each."""
+"""Names of the folders of splits in lower case, and the names of the splits here."""
 
 
 def recognizes(raw: RawFolder) -> bool:
-    """Whether there are pictures."""
+    """Tell whether there are pictures.
+
+    Args:
+        raw: The files of the data set.
+    """
     return bool(raw.pictures)
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
-    """Read the pictures by the folders that they lie in.
+    """Read the pictures; their folders are the splits and classes.
+
+    Args:
+        raw: The files of the data set.
+        prepare: How to read pictures.
 
     Raises:
-        FerError: Where the folders do not tell the class of each picture.
+        FerError: If the folders do not give the class of each picture.
     """
     _warn_of_other_files(raw)
-    placed = _split_folders(raw) or _class_folders(raw)
-    _refuse_yolo(raw, placed)
-    names = class_names(raw, {label for _, label in placed.values()})
+    labelled = _split_folders(raw) or _class_folders(raw)
+    _refuse_yolo(raw, labelled)
+    names = class_names(raw, {label for _, label in labelled.values()})
     return read_pictures(
         raw,
-        [Picture(file, names[label], split) for file, (split, label) in placed.items()],
+        [Picture(file, names[label], split) for file, (split, label) in labelled.items()],
         prepare,
         list(names.values()),
     )
 
 
 def _split_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
-    """Split and class of each picture, where folders of splits lie above those of classes."""
-    placed, roots, outside = {}, defaultdict(set), []
+    """Return split and class of each picture, if folders of splits contain folders of classes."""
+    labelled, roots, outside = {}, defaultdict(set), []
     for name in raw.pictures:
         folders = PurePosixPath(name).parts[:-1]
         depth = next((d for d, part in enumerate(folders) if part.lower() in SPLITS), None)
@@ -58,60 +66,60 @@ def _split_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
             depth += 1  # train/train/happy, as some archives unpack
         if depth + 1 == len(folders):
             raise FerError(
-                f"{raw.path}: {name} lies in no class's folder; the layout is "
-                f"{folders[depth]}/<class>/<picture>"
+                f"{raw.path}: {name} is in no folder of a class; move it to "
+                f"{folders[depth]}/<class>/"
             )
-        placed[name] = (split, unicodedata.normalize("NFC", folders[depth + 1]))
+        labelled[name] = (split, unicodedata.normalize("NFC", folders[depth + 1]))
         roots[split].add("/".join(folders[: depth + 1]))
-    if placed and outside:
+    if labelled and outside:
         raise FerError(
-            f"{raw.path}: {outside[0]} lies in no split, but others lie in train, val or test; "
-            "move it into one"
+            f"{raw.path}: {outside[0]} is in no split, but others are in train, val or test; move "
+            "it into one"
         )
     _refuse_copies(raw, roots)
-    return placed
+    return labelled
 
 
 def _refuse_copies(raw: RawFolder, roots: dict[str, set[str]]) -> None:
-    for split, places in roots.items():
-        if len(places) > 1:
-            shown = " and ".join(sorted(places)[:3])
-            raise FerError(f"{raw.path}: {split} lies in {shown}; leave one of them")
+    for split, folders in roots.items():
+        if len(folders) > 1:
+            shown = " and ".join(sorted(folders)[:3])
+            raise FerError(f"{raw.path}: {split} is in {shown}; keep one of them")
 
 
 def _class_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
-    """Class of each picture, where there are no splits: the folder below the one of them all."""
-    parts = {name: PurePosixPath(name).parts for name in raw.pictures}
+    """Return the class of each picture without splits: the first folder in which they differ."""
+    paths = {name: PurePosixPath(name).parts for name in raw.pictures}
     root = 0
-    while len({own[root] for own in parts.values()}) == 1:
+    while len({parts[root] for parts in paths.values()}) == 1:
         root += 1
-        if any(len(own) <= root for own in parts.values()):
+        if any(len(parts) <= root for parts in paths.values()):
             break
-    shallow = [name for name, own in parts.items() if len(own) <= root + 1]
-    if len(shallow) == len(parts):
-        place = "/".join(next(iter(parts.values()))[:-1]) or "the folder itself"
+    shallow = [name for name, parts in paths.items() if len(parts) <= root + 1]
+    if len(shallow) == len(paths):
+        folder = "/".join(next(iter(paths.values()))[:-1]) or "the folder itself"
         raise FerError(
-            f"{raw.path}: all pictures lie in {place}; the layout is a folder for each class, two "
-            "or more, such as happy/1.jpg and sad/2.jpg"
+            f"{raw.path}: all pictures are in {folder}; make a folder for each class, two or more, "
+            "such as happy/1.jpg and sad/2.jpg"
         )
     if shallow:
-        raise FerError(f"{raw.path}: {shallow[0]} lies in no class's folder; move it into one")
-    places = {"/".join(own[: root + 1]) for own in parts.values()}
-    if places & raw.archives:
-        shown = " and ".join(sorted(places)[:3])
-        raise FerError(f"{raw.path}: pictures lie in {shown}; leave one of them")
-    return {name: ("", unicodedata.normalize("NFC", own[root])) for name, own in parts.items()}
+        raise FerError(f"{raw.path}: {shallow[0]} is in no folder of a class; move it into one")
+    folders = {"/".join(parts[: root + 1]) for parts in paths.values()}
+    if folders & raw.archives:
+        shown = " and ".join(sorted(folders)[:3])
+        raise FerError(f"{raw.path}: pictures are in {shown}; keep one of them")
+    return {name: ("", unicodedata.normalize("NFC", parts[root])) for name, parts in paths.items()}
 
 
-def _refuse_yolo(raw: RawFolder, placed: dict[str, tuple[str, str]]) -> None:
-    if {label.lower() for _, label in placed.values()} == {"images"}:
+def _refuse_yolo(raw: RawFolder, labelled: dict[str, tuple[str, str]]) -> None:
+    if {label.lower() for _, label in labelled.values()} == {"images"}:
         raise FerError(
-            f"{raw.path}: is in YOLO's layout, images with boxes in labels; the layout that is "
-            "read is a folder for each class, such as train/happy/1.jpg"
+            f"{raw.path}: has YOLO's layout, images with boxes in labels; make a folder for each "
+            "class, such as train/happy/1.jpg"
         )
 
 
 def _warn_of_other_files(raw: RawFolder) -> None:
     others = [name for name in raw.others() if not name.lower().endswith("classes.txt")]
     if others:
-        warn(f"files that are no pictures, and are not read: {len(others)}, such as {others[0]}")
+        warn(f"files that are no pictures and are not read: {len(others)}, such as {others[0]}")

@@ -1,4 +1,4 @@
-"""Read pictures whose classes and splits are known: what several formats end with."""
+"""Read pictures with known classes and splits, the last step of several formats."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,7 +16,13 @@ from fer.params import Prepare
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a data set: its file, its class, and its split ("" where there are none)."""
+    """A picture of a data set.
+
+    Attributes:
+        file: Name of its file.
+        label: Name of its class.
+        split: Name of its split; "" if the data set has no splits.
+    """
 
     file: str
     label: str
@@ -26,33 +32,34 @@ class Picture:
 def read_pictures(
     raw: RawFolder, listed: Sequence[Picture], prepare: Prepare, classes: Sequence[str]
 ) -> DataSet:
-    """Read the pictures `listed` into the splits that they name.
+    """Read pictures into their splits.
 
     Args:
         raw: The files of the data set.
         listed: The pictures, in any order.
-        prepare: How pictures are read.
+        prepare: How to read pictures.
         classes: Names of the classes, in the order of the labels.
 
     Raises:
-        FerError: Where the classes cannot be told apart, or a class is not in train, or a picture
+        FerError: If two names of classes are too similar, a class is not in train, or a picture
             cannot be read.
     """
     check_classes(tuple(classes), str(raw.path))
     by_split = defaultdict(list)
-    for picture in sorted(listed, key=lambda one: one.file):
+    for picture in sorted(listed, key=lambda picture: picture.file):
         by_split[picture.split or UNSPLIT].append(picture)
     _check_train(raw, by_split)
     numbers = {name: number for number, name in enumerate(classes)}
     splits: dict[str, Faces] = {}
     sources: dict[str, list[str]] = {}
     dropped: list[Dropped] = []
-    for split, own in sorted(by_split.items()):
-        images, rows, left_out = pictures.read(raw, [one.file for one in own], prepare)
-        labels = np.array([numbers[own[row].label] for row in rows], np.uint8)
+    for split, members in sorted(by_split.items()):
+        files = [picture.file for picture in members]
+        images, rows, split_dropped = pictures.read(raw, files, prepare)
+        labels = np.array([numbers[members[row].label] for row in rows], np.uint8)
         splits[split] = Faces(images, labels, tuple(classes))
-        sources[split] = [own[row].file for row in rows]
-        dropped += left_out
+        sources[split] = [files[row] for row in rows]
+        dropped += split_dropped
     return DataSet(splits, sources, dropped)
 
 
@@ -60,12 +67,12 @@ def _check_train(raw: RawFolder, by_split: dict[str, list[Picture]]) -> None:
     if by_split.keys() == {UNSPLIT}:
         return
     if "train" not in by_split:
-        raise FerError(f"{raw.path}: has {', '.join(sorted(by_split))}, but no train")
-    known = {picture.label for picture in by_split["train"]}
-    for split, own in sorted(by_split.items()):
-        for picture in own:
-            if picture.label not in known:
+        raise FerError(f"{raw.path}: has {', '.join(sorted(by_split))}, but no train; add it")
+    trained = {picture.label for picture in by_split["train"]}
+    for split, members in sorted(by_split.items()):
+        for picture in members:
+            if picture.label not in trained:
                 raise FerError(
                     f"{raw.path}: class {picture.label} is in {split} ({picture.file}), but not in "
-                    "train"
+                    "train; add some to train"
                 )

@@ -1,4 +1,4 @@
-"""CSVs of pixels: Kaggle's FER2013, and any other with a label and 48x48 pixels in each row."""
+"""CSVs of pixels: Kaggle's FER2013, and others with a label and 48x48 pixels per row."""
 
 import itertools
 import re
@@ -13,7 +13,7 @@ from fer.data.dataset import UNSPLIT, DataSet, Dropped, check_classes, warn
 from fer.data.labels import FILE, read_names
 from fer.data.raw import RawFolder
 from fer.errors import FerError
-from fer.faces import FACE_SIZE, MOST_CLASSES, Faces
+from fer.faces import FACE_SIZE, MAX_CLASSES, Faces
 from fer.params import Prepare
 
 NAME = "a CSV of pixels"
@@ -22,7 +22,7 @@ CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 """FER2013's classes, in the order of its labels 0 to 6."""
 
 USAGES = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
-"""Kaggle's name of each split, and ours."""
+"""Kaggle's names of the splits, and the names here."""
 
 COLUMNS = ("emotion", "pixels", "Usage")
 
@@ -31,19 +31,24 @@ _USAGE_CODES = {usage.encode(): code for code, usage in enumerate(USAGES)}
 _LABEL_COLUMNS = ("emotion", "label", "class")
 _PIXELS = FACE_SIZE * FACE_SIZE
 _BLOCK = 64
-"""Rows decoded at once: half a megabyte of text, which stays in a core's L2 cache."""
+"""Rows that are decoded together: half a megabyte of text, which fits the L2 cache of a core."""
 
-_LONGEST_LABEL = 100
-"""Bytes of a label."""
+_MAX_LABEL_BYTES = 100
+"""Largest size of a label."""
 
 _KAGGLE_NAMES = ("fer2013", "icml_face_data")
-"""Names of Kaggle's files without their suffixes, the preferred one first."""
+"""Names of Kaggle's files without suffix; the first is preferred."""
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class BadRowError(ValueError):
-    """Why a row is not a face. `may_skip`: whether leaving such rows out loses no label."""
+    """A row that is no face.
+
+    Args:
+        reason: Why it is none.
+        may_skip: Whether such rows may be left out without losing labels.
+    """
 
     def __init__(self, reason: str, may_skip: bool = True) -> None:
         super().__init__(reason)
@@ -51,43 +56,59 @@ class BadRowError(ValueError):
 
 
 def recognizes(raw: RawFolder) -> bool:
-    """Whether a file has a column of pixels, or rows of them without a header."""
+    """Tell whether a file has a column of pixels, or rows of pixels without a header.
+
+    Args:
+        raw: The files of the data set.
+    """
     return bool(find(raw))
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
-    """Read the CSV that the folder holds, or the pair train.csv and test.csv.
+    """Read the CSV in the folder, or the pair train.csv and test.csv.
 
-    Columns: emotion (or label, or class), pixels (2,304 integers 0 to 255, row by row, with blanks
-    or tabs between them) and, where there are splits, Usage (Training, PublicTest or PrivateTest),
-    in any order. Labels are the numbers 0 to n-1 or words.
+    The columns are, in any order: emotion (or label, or class), pixels (2,304 integers from 0 to
+    255, row by row, separated by blanks or tabs) and, if there are splits, Usage (Training,
+    PublicTest or PrivateTest). Labels are words, or the numbers 0 to n-1.
+
+    Args:
+        raw: The files of the data set.
+        prepare: What to do with bad rows.
 
     Raises:
-        FerError: For anything else than such a file, naming the line where there is one.
+        FerError: If the file is no such CSV; the message names the line.
     """
     names = find(raw)
     files = {_stem(name): name for name in sorted(names, reverse=True)}  # train before test
-    pair = len(names) == 2 and files.keys() == {"train", "test"}
-    if len(names) > 1 and not pair:
-        raise FerError(f"{raw.path}: needs one file of faces inside, found {names}")
+    is_pair = len(names) == 2 and files.keys() == {"train", "test"}
+    if len(names) > 1 and not is_pair:
+        raise FerError(f"{raw.path}: holds {' and '.join(names)}; keep one file of faces")
     others = [name for name, head in raw.others().items() if _has_pixels(head)]
     others = [name for name in others if name not in names]
     if others:
-        warn(f"other files of faces, which are not read: {', '.join(others)}")
+        warn(f"other files of faces that are not read: {', '.join(others)}")
     labels, tables = Labels(), {}
     for stem, name in files.items():
         print(f"reading {raw.path / name}", flush=True)
-        tables[stem] = read_table(raw, name, prepare.on_bad_row, labels, pair)
-    present = {int(n) for blocks, _ in tables.values() for _, own, *_ in blocks for n in set(own)}
+        tables[stem] = read_table(raw, name, prepare.on_bad_row, labels, is_pair)
+    present = {
+        int(code) for blocks, _ in tables.values() for _, codes, *_ in blocks for code in set(codes)
+    }
     classes, numbers = labels.classes(raw, names[0], present)
     return _data_set(tables, files, classes, numbers)
 
 
 def find(raw: RawFolder) -> list[str]:
-    """Files with a column of pixels: of several, those with Kaggle's name; none twice, packed."""
-    found = [name for name, head in raw.others().items() if _has_pixels(head)]
-    first = min(map(_rank, found), default=None)
-    best = [name for name in found if _rank(name) == first]
+    """Return the names of the files with a column of pixels.
+
+    Files with Kaggle's names are preferred to others, and unpacked files to packed copies.
+
+    Args:
+        raw: The files of the data set.
+    """
+    files = [name for name, head in raw.others().items() if _has_pixels(head)]
+    first = min(map(_rank, files), default=None)
+    best = [name for name in files if _rank(name) == first]
     plain = {_stem(name) for name in best if not raw.is_packed(name)}
     return [name for name in best if not raw.is_packed(name) or _stem(name) not in plain]
 
@@ -103,7 +124,7 @@ def _has_pixels(head: bytes) -> bool:
 
 
 def _is_row(line: bytes) -> bool:
-    """Whether a line has a hundred numbers with blanks between them."""
+    """Tell whether a line has a hundred numbers separated by blanks."""
     return re.search(rb"(\d{1,3} ){100}", line) is not None
 
 
@@ -113,27 +134,36 @@ def _rank(name: str) -> int:
 
 
 def _stem(name: str) -> str:
-    """A file's name in lower case, without folders and suffixes."""
+    """Return a file's name in lower case, without folders and suffixes."""
     return PurePosixPath(name).name.lower().partition(".")[0]
 
 
 @dataclass
 class Labels:
-    """The labels of the rows so far: numbers, or words, as most of the first rows have.
+    """The labels of the rows so far: numbers or words, as in most of the first rows.
 
     Attributes:
-        codes: The number of each label: itself, or the place in the order of appearance.
-        first: Where each label was seen first, a line of a file.
-        numeric: Whether they are numbers; None before the first.
+        codes: Code of each label: the number itself, or the rank of a word by first appearance.
+        first: File and line in which each label appeared first.
+        numeric: Whether labels are numbers; None before the first row.
     """
 
     codes: dict[bytes, int] = field(default_factory=dict)
     first: dict[bytes, str] = field(default_factory=dict)
     numeric: bool | None = None
 
-    def code(self, label: bytes, column: str, place: str) -> int:
-        """The number of a label that was not seen before."""
-        if not label or len(label) > _LONGEST_LABEL:
+    def code(self, label: bytes, column: str, location: str) -> int:
+        """Return the code of a new label.
+
+        Args:
+            label: The label.
+            column: Name of its column.
+            location: File and line.
+
+        Raises:
+            BadRowError: If it is no label, or of another kind than the others.
+        """
+        if not label or len(label) > _MAX_LABEL_BYTES:
             raise BadRowError(f"{column} is {_show(label)}, not a class")
         if self.numeric and not (label.isdigit() and str(int(label[:9])).encode() == label):
             raise BadRowError(
@@ -145,67 +175,72 @@ class Labels:
                 f"{column} is {_show(label)}, not a word as in the other rows", may_skip=False
             )
         code = int(label) if self.numeric else len(self.codes)
-        if code >= MOST_CLASSES:
+        if code >= MAX_CLASSES:
             raise BadRowError(
-                f"{column} is {_show(label)}, but at most {MOST_CLASSES} classes are read, "
+                f"{column} is {_show(label)}, but at most {MAX_CLASSES} classes are read, "
                 "numbered from 0",
                 may_skip=False,
             )
         self.codes[label] = code
-        self.first[label] = place
+        self.first[label] = location
         return code
 
     def classes(
         self, raw: RawFolder, file: str, present: set[int]
     ) -> tuple[tuple[str, ...], np.ndarray]:
-        """Names of the classes whose codes are `present`, and uint8 [256] from codes to indices.
+        """Return the names of the classes, and their indices by code, uint8 [256].
+
+        Args:
+            raw: The files of the data set.
+            file: Name of the CSV, for errors.
+            present: Codes that occur in the rows.
 
         Raises:
-            FerError: Where the labels do not tell the classes.
+            FerError: If classes do not follow from the labels.
         """
-        place = str(raw.path / file)
-        numbers = np.arange(MOST_CLASSES, dtype=np.uint8)
+        location = str(raw.path / file)
+        indices = np.arange(MAX_CLASSES, dtype=np.uint8)
         if not self.numeric:
             words = {label.decode(): n for label, n in self.codes.items() if n in present}
-            check_classes(tuple(sorted(words)), place)
-            for number, word in enumerate(sorted(words)):
-                numbers[words[word]] = number
-            return tuple(sorted(words)), numbers
-        given = read_names(raw)
+            check_classes(tuple(sorted(words)), location)
+            for index, word in enumerate(sorted(words)):
+                indices[words[word]] = index
+            return tuple(sorted(words)), indices
+        names = read_names(raw)
         codes = sorted(present)
-        if given is not None:
-            if codes[-1] >= len(given):
+        if names is not None:
+            if codes[-1] >= len(names):
                 raise FerError(
-                    f"{self.first[b'%d' % codes[-1]]}: label {codes[-1]} has no name, as {FILE} "
-                    f"names {len(given)} classes, for the labels 0 to {len(given) - 1}"
+                    f"{self.first[b'%d' % codes[-1]]}: label {codes[-1]} has no name; {FILE} names "
+                    f"{len(names)} classes, for the labels 0 to {len(names) - 1}"
                 )
-            check_classes(tuple(given), str(raw.path / FILE))
-            return tuple(given), numbers
-        self._check_numbers(codes, place)
+            check_classes(tuple(names), str(raw.path / FILE))
+            return tuple(names), indices
+        self._check_numbers(codes, location)
         if codes == list(range(len(CLASSES))):
             print(f"labels 0 to 6 are FER2013's: {', '.join(CLASSES)} ({FILE} names others)")
-            return CLASSES, numbers
+            return CLASSES, indices
         classes = tuple(map(str, codes))
-        check_classes(classes, place)
-        return classes, numbers
+        check_classes(classes, location)
+        return classes, indices
 
-    def _check_numbers(self, codes: list[int], place: str) -> None:
+    def _check_numbers(self, codes: list[int], location: str) -> None:
         if codes[0] == 1 and codes == list(range(1, len(codes) + 1)):
             raise FerError(
-                f"{place}: labels are 1 to {codes[-1]}; number the classes from 0, or write their "
-                "names in place of numbers"
+                f"{location}: labels are 1 to {codes[-1]}; number the classes from 0, or write "
+                "their names in place of numbers"
             )
         gap = next((n for n, code in enumerate(codes) if n != code), None)
         if gap is not None:
-            seen = self.first[b"%d" % codes[gap]]
+            first = self.first[b"%d" % codes[gap]]
             raise FerError(
-                f"{place}: no row has label {gap}, but {seen} has label {codes[gap]}; number the "
-                f"classes from 0 without a gap, or name all of them in {FILE}"
+                f"{location}: no row has label {gap}, but {first} has label {codes[gap]}; number "
+                f"the classes from 0 without a gap, or name all of them in {FILE}"
             )
 
 
 Block = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Rows of a CSV: pixels uint8 [M, 2304], numbers of the labels uint8 [M], indices into `_SPLITS`
+"""Rows of a CSV: pixels uint8 [M, 2304], codes of the labels uint8 [M], indices into `_SPLITS`
 uint8 [M], numbers of the lines int64 [M]."""
 
 
@@ -216,16 +251,16 @@ def read_table(
 
     Args:
         raw: The files of the data set.
-        name: The CSV's name in it.
+        name: Name of the CSV.
         on_bad_row: "fail" raises at the first bad row, "skip" leaves such rows out.
-        labels: Gets the labels of the rows.
-        is_split: Whether the file is a split as a whole, so that Usage is not read.
+        labels: Collects the labels of the rows.
+        is_split: Whether the whole file is one split, so that Usage is not read.
 
     Returns:
         The good rows in the order of the file, and the bad ones.
 
     Raises:
-        FerError: Where the file is no such CSV, and for a bad row that may not be left out.
+        FerError: If the file is no such CSV, or a bad row may not be left out.
     """
     path, dropped = raw.path / name, []
 
@@ -246,7 +281,7 @@ def read_table(
             blocks.append(_block(rows, columns, labels, on_bad))
             bar.update(sum(len(line) for _, line in rows))
     if not sum(len(codes) for _, codes, _, _ in blocks):
-        raise FerError(f"{path}: has no rows of faces")
+        raise FerError(f"{path}: has no rows of faces; add some")
     return blocks, dropped
 
 
@@ -256,34 +291,34 @@ def _data_set(
     classes: tuple[str, ...],
     numbers: np.ndarray,
 ) -> DataSet:
-    """The faces of the tables by split; a pair of tables are the splits train and test."""
+    """Return the faces by split; a pair of tables are the splits train and test."""
     splits, sources, dropped = {}, {}, []
-    for stem, (blocks, bad) in tables.items():
-        dropped += bad
+    for stem, (blocks, bad_rows) in tables.items():
+        dropped += bad_rows
         for code, split in enumerate(_SPLITS):
-            chosen = [(b, b[2] == code) for b in blocks]
-            labels = numbers[np.concatenate([codes[own] for (_, codes, _, _), own in chosen])]
+            masked = [(block, block[2] == code) for block in blocks]
+            labels = numbers[np.concatenate([codes[mask] for (_, codes, _, _), mask in masked])]
             if not labels.size:
                 continue
             split = stem if len(tables) > 1 else split
-            images = np.concatenate([pixels[own] for (pixels, *_), own in chosen])
+            images = np.concatenate([pixels[mask] for (pixels, *_), mask in masked])
             splits[split] = Faces(images.reshape(-1, FACE_SIZE, FACE_SIZE), labels, classes)
-            lines = np.concatenate([own_lines[own] for (*_, own_lines), own in chosen])
+            lines = np.concatenate([block_lines[mask] for (*_, block_lines), mask in masked])
             sources[split] = [f"{files[stem]}:{line}" for line in lines.tolist()]
     return DataSet(splits, sources, dropped)
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where the columns of a CSV stand.
+    """The columns of a CSV.
 
     Attributes:
-        path: Of the file, for errors.
+        path: Path of the file, for errors.
         count: Number of columns.
-        label: Place of the label's column.
-        label_name: Name of that column.
-        pixels: Place of the pixels.
-        usage: Place of Usage; None where there are no splits.
+        label: Index of the label's column.
+        label_name: Name of the label's column.
+        pixels: Index of the column of pixels.
+        usage: Index of Usage; None without splits.
     """
 
     path: str
@@ -295,13 +330,9 @@ class _Columns:
 
     @classmethod
     def of(cls, path: str, header: bytes, is_split: bool) -> "_Columns":
-        """The columns that a header names.
-
-        Raises:
-            FerError: Where it is no header, or a column is missing.
-        """
+        """Return the columns of a header; raise FerError if a column is missing."""
         if not header:
-            raise FerError(f"{path}: is empty")
+            raise FerError(f"{path}: is empty; download it again")
         if header.startswith(_UTF16):
             raise FerError(f"{path}: is in UTF-16; save it as UTF-8")
         if _is_row(header):
@@ -311,21 +342,23 @@ class _Columns:
             )
         text = header.decode("utf-8-sig", errors="replace")
         names = _names(text, ",")
-        for mark, shown in ((";", "semicolons"), ("\t", "tabs")):
-            if "pixels" in _names(text, mark) and "pixels" not in names:
+        for separator, shown in ((";", "semicolons"), ("\t", "tabs")):
+            if "pixels" in _names(text, separator) and "pixels" not in names:
                 raise FerError(
                     f"{path}: line 1: columns are separated by {shown}; separate them by commas"
                 )
         if "pixels" not in names:
-            raise FerError(f"{path}: line 1: no column pixels in {names}")
+            raise FerError(f"{path}: line 1: has no column pixels, only {names}; add it")
         label = next((name for name in _LABEL_COLUMNS if name in names), None)
         if label is None and _stem(path) == "test":
             raise FerError(
-                f"{path}: has no column of labels; take Kaggle's icml_face_data.csv, which has "
+                f"{path}: has no column of labels; use Kaggle's icml_face_data.csv, which has "
                 "the labels of all faces, in place of train.csv and test.csv"
             )
         if label is None:
-            raise FerError(f"{path}: line 1: no column emotion, label or class in {names}")
+            raise FerError(
+                f"{path}: line 1: has no column emotion, label or class, only {names}; add one"
+            )
         other = next(
             (name for name in ("split", "set", "subset", "partition") if name in names), None
         )
@@ -338,8 +371,8 @@ class _Columns:
         return cls(path, len(names), names.index(label), label, names.index("pixels"), usage)
 
 
-def _names(header: str, mark: str) -> list[str]:
-    return [name.strip(' "\r\n').lower() for name in header.split(mark)]
+def _names(header: str, separator: str) -> list[str]:
+    return [name.strip(' "\r\n').lower() for name in header.split(separator)]
 
 
 def _block(
@@ -348,7 +381,7 @@ def _block(
     labels: Labels,
     on_bad: Callable[[int, BadRowError], None],
 ) -> Block:
-    """The good ones of some rows."""
+    """Return the good rows; call `on_bad` for the others."""
     if labels.numeric is None:
         labels.numeric = _has_numbers(rows, columns)
     good = []
@@ -359,7 +392,7 @@ def _block(
         except BadRowError as reason:
             on_bad(line, reason)
     pixels = _decode([text for _, _, text, _ in good])
-    if pixels is None:  # some row is bad, or written in an unusual way: one at a time
+    if pixels is None:  # a row is bad or written in an unusual way, so decode one at a time
         decoded = []
         for row in good:
             try:
@@ -374,18 +407,18 @@ def _block(
 
 
 def _has_numbers(rows: Sequence[tuple[int, bytes]], columns: _Columns) -> bool:
-    """Whether half of the labels of some rows or more are numbers."""
-    fields = [text.split(b",") for _, text in rows]
-    whole = [own for own in fields if len(own) == columns.count]
-    numbers = [own[columns.label].strip(b' "\r\n').isdigit() for own in whole]
+    """Tell whether at least half of the labels are numbers."""
+    rows_of_fields = [text.split(b",") for _, text in rows]
+    complete = [fields for fields in rows_of_fields if len(fields) == columns.count]
+    numbers = [fields[columns.label].strip(b' "\r\n').isdigit() for fields in complete]
     return 2 * sum(numbers) >= len(numbers)
 
 
 def _fields(line: int, text: bytes, columns: _Columns, labels: Labels) -> tuple[int, bytes, int]:
-    """Number of the label, pixels as text, and index into `_SPLITS` of one line."""
+    """Return the code of the label, the pixels as text, and the index into `_SPLITS` of a line."""
     fields = text.split(b",")
     if len(fields) != columns.count:
-        quoted = b'"' in text  # maybe a comma inside quotes, in every such row
+        quoted = b'"' in text  # perhaps a comma inside quotes, which every row may have
         raise BadRowError(f"has {len(fields)} columns, not {columns.count}", may_skip=not quoted)
     usage = len(USAGES)
     if columns.usage is not None:
@@ -405,16 +438,16 @@ def _refuse_other_case(path: str, line: int, usage: bytes) -> None:
     for name in USAGES:
         if name.lower().encode() == usage.lower():
             raise FerError(
-                f"{path}: line {line}: Usage is {_show(usage)}; Kaggle's is {name}; write it so in "
-                "all rows"
+                f"{path}: line {line}: Usage is {_show(usage)}; write {name} in all "
+                "rows, as Kaggle does"
             )
 
 
 def _decode(rows: list[bytes]) -> np.ndarray | None:
-    """Pixels uint8 [M, 2304] of M rows of text, all at once; None unless every row is in order.
+    """Decode M rows of text at once to uint8 [M, 2304]; return None unless every row is valid.
 
-    Each byte of the text gets the number that would end there, from itself and the two bytes
-    before it; those behind which a space stands are the pixels. No pass branches or gathers.
+    Each byte of the text gets the number that would end there, computed from the byte and the two
+    before it. The numbers before a space are the pixels. No pass branches or gathers.
     """
     text = np.frombuffer(b"    " + b" ".join(rows) + b" ", np.uint8)
     space = text == ord(" ")
@@ -422,29 +455,29 @@ def _decode(rows: list[bytes]) -> np.ndarray | None:
     ends = space[4:]
     ones, tens = digit[3:-1], digit[2:-2]
     hundreds = digit[1:-3] * ~(space[2:-2] | space[3:-1])
-    least = hundreds * np.uint8(100)
-    values = ones + tens * np.uint8(10) + least
+    minimum = hundreds * np.uint8(100)
+    values = ones + tens * np.uint8(10) + minimum
     pixels = values.compress(ends)  # three times as fast as values[ends]
     lengths = (len(row) + 1 for row in rows)
     bounds = itertools.pairwise(itertools.accumulate(lengths, initial=0))
-    in_order = (
+    is_valid = (
         digit.max() < 10
         and pixels.size == len(rows) * _PIXELS
         and hundreds.max() < 3
-        and not (values < least).any()  # 256 to 299 have wrapped round
+        and not (values < minimum).any()  # 256 to 299 have wrapped around
         and not (space[3:-1] & ends).any()  # an empty number
         and not (~(space[:-4] | space[1:-3] | space[2:-2] | space[3:-1])).any()  # four digits
         and all(np.count_nonzero(ends[a:b]) == _PIXELS for a, b in bounds)
     )
-    return pixels.reshape(-1, _PIXELS) if in_order else None
+    return pixels.reshape(-1, _PIXELS) if is_valid else None
 
 
 def _decode_row(text: bytes) -> np.ndarray:
-    """Pixels uint8 [2304] of one row; raises BadRowError with the reason."""
+    """Decode one row to uint8 [2304]; raise BadRowError with the reason if it is invalid."""
     numbers = text.split()
-    for place, number in enumerate(numbers, start=1):
+    for position, number in enumerate(numbers, start=1):
         if not (number.isdigit() and int(number.lstrip(b"0")[:4] or b"0") < 256):
-            raise BadRowError(f"pixel {place} is {_show(number)}, not an integer 0 to 255")
+            raise BadRowError(f"pixel {position} is {_show(number)}, not an integer 0 to 255")
     if len(numbers) != _PIXELS:
         raise BadRowError(f"has {len(numbers)} pixels, not {_PIXELS}")
     return np.array([int(number) for number in numbers], np.uint8)

@@ -1,4 +1,4 @@
-"""RAF-DB as its authors give it: pictures in one folder, labels in another.
+"""RAF-DB as its authors distribute it: pictures in one folder, labels in another.
 
 Li, Deng and Du 2017, Reliable Crowdsourcing and Deep Locality-Preserving Learning for Expression
 Recognition in the Wild, CVPR:2584-2593.
@@ -22,21 +22,29 @@ _LINE = re.compile(rb"(?:\xef\xbb\xbf)?((train|test)_\d+)\.jpg +([1-7])\s*")
 
 
 def recognizes(raw: RawFolder) -> bool:
-    """Whether a file begins with a line such as `train_00001.jpg 5`."""
+    """Tell whether a file starts with a line such as `train_00001.jpg 5`.
+
+    Args:
+        raw: The files of the data set.
+    """
     return bool(_lists(raw))
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
-    """Read the pictures of list_patition_label.txt: the aligned ones, else the original ones.
+    """Read the pictures of list_patition_label.txt; aligned ones are preferred to original ones.
+
+    Args:
+        raw: The files of the data set.
+        prepare: How to read pictures.
 
     Raises:
-        FerError: Where a line is no picture and label, or its picture is not there.
+        FerError: If a line is no picture and label, or its picture is missing.
     """
     (file, *others) = _lists(raw)
     if others:
-        raise FerError(f"{raw.path}: has {file} and {others[0]}; leave one of them")
+        raise FerError(f"{raw.path}: has {file} and {others[0]}; keep one of them")
     by_stem = {}
-    for name in raw.pictures:  # the aligned ones last, so that they are taken
+    for name in raw.pictures:  # an aligned picture replaces an original one
         stem = PurePosixPath(name).stem
         if stem.endswith("_aligned") or stem not in by_stem:
             by_stem[stem.removesuffix("_aligned")] = name
@@ -44,15 +52,22 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     for number, line in enumerate(raw.lines(file), start=1):
         if line.isspace():
             continue
-        place = f"{raw.path}/{file}: line {number}"
+        location = f"{raw.path}/{file}: line {number}"
         match = _LINE.fullmatch(line)
         if not match:
-            raise FerError(f"{place}: is not a line such as `train_00001.jpg 5`, labels 1 to 7")
+            raise FerError(
+                f"{location}: is not a line such as `train_00001.jpg 5` with a label from 1 to 7; "
+                "correct it"
+            )
         stem, split, label = (part.decode() for part in match.groups())
         if stem not in by_stem:
-            raise FerError(f"{place}: there is no picture {stem}_aligned.jpg or {stem}.jpg")
+            raise FerError(
+                f"{location}: there is no picture {stem}_aligned.jpg or {stem}.jpg; add it"
+            )
         if stem in lines:
-            raise FerError(f"{place}: lists {stem}.jpg again, as line {lines[stem]} does")
+            raise FerError(
+                f"{location}: lists {stem}.jpg again, as line {lines[stem]} does; keep one of them"
+            )
         lines[stem] = number
         listed.append(Picture(by_stem[stem], CLASSES[int(label) - 1], split))
     return read_pictures(raw, listed, prepare, CLASSES)

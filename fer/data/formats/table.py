@@ -1,4 +1,4 @@
-"""A table of files: a CSV with the columns path and label, and split where there are splits."""
+"""Tables of files: a CSV with the columns path, label and, if there are splits, split."""
 
 import csv
 from collections.abc import Iterator
@@ -15,38 +15,49 @@ NAME = "a table of files"
 
 
 def recognizes(raw: RawFolder) -> bool:
-    """Whether a file has a header with the columns path and label."""
+    """Tell whether a file has a header with the columns path and label.
+
+    Args:
+        raw: The files of the data set.
+    """
     return bool(_tables(raw))
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
-    """Read the pictures that the table lists, by paths relative to it or to the folder.
+    """Read the pictures in the table, with paths relative to the table or to the folder.
+
+    Args:
+        raw: The files of the data set.
+        prepare: How to read pictures.
 
     Raises:
-        FerError: Where a line names no picture, or a picture has two labels.
+        FerError: If a line names no picture, or a picture has two labels.
     """
     tables = _tables(raw)
     if len(tables) > 1:
-        raise FerError(f"{raw.path}: has {' and '.join(tables)}; leave one table of files")
+        raise FerError(f"{raw.path}: has {' and '.join(tables)}; keep one table of files")
     (table,) = tables
-    if _mark(raw.others()[table]) != ",":
+    if _separator(raw.others()[table]) != ",":
         raise FerError(
-            f"{raw.path}/{table}: line 1: columns are not separated by commas; separate them so"
+            f"{raw.path}/{table}: line 1: columns are not separated by commas; save it with commas"
         )
     rows: dict[str, tuple[int, str, str]] = {}
-    known = set(raw.pictures)
+    pictures = set(raw.pictures)
     for line, row in _rows(raw, table):
-        file = _find(known, table, row["path"])
-        place = f"{raw.path}/{table}: line {line}"
+        file = _find(pictures, table, row["path"])
+        location = f"{raw.path}/{table}: line {line}"
         if file is None:
-            raise FerError(f"{place}: there is no picture {row['path']!r}; mend the line")
+            raise FerError(f"{location}: there is no picture {row['path']!r}; correct the line")
         if file in rows:
-            raise FerError(f"{place}: lists {row['path']!r} again, as line {rows[file][0]} does")
+            raise FerError(
+                f"{location}: lists {row['path']!r} again, as line {rows[file][0]} does; keep one "
+                "of them"
+            )
         if not row["label"]:
-            raise FerError(f"{place}: has no label; write the name of a class")
-        rows[file] = line, row["label"], _split(place, row.get("split"))
+            raise FerError(f"{location}: has no label; write the name of a class")
+        rows[file] = line, row["label"], _split(location, row.get("split"))
     if not rows:
-        raise FerError(f"{raw.path}/{table}: lists no picture")
+        raise FerError(f"{raw.path}/{table}: lists no picture; add lines")
     unsplit = [line for line, _, split in rows.values() if not split]
     if unsplit and len(unsplit) < len(rows):
         raise FerError(
@@ -59,33 +70,31 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
 
 
 def _tables(raw: RawFolder) -> list[str]:
-    return [name for name, head in raw.others().items() if _mark(head)]
+    return [name for name, head in raw.others().items() if _separator(head)]
 
 
-def _mark(head: bytes) -> str | None:
-    """What separates the columns of a table of files; None where a file is none."""
+def _separator(head: bytes) -> str | None:
+    """Return what separates the columns of a table of files; None for another file."""
     encoding = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     line = head.decode(encoding, errors="replace").partition("\n")[0]
-    for mark in (",", ";", "\t"):
-        if {"path", "label"} <= {name.strip(' "\r').lower() for name in line.split(mark)}:
-            return mark
+    for separator in (",", ";", "\t"):
+        if {"path", "label"} <= {name.strip(' "\r').lower() for name in line.split(separator)}:
+            return separator
     return None
 
 
 def _rows(raw: RawFolder, table: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """The lines of the table, with their numbers, as columns by their names."""
+    """Yield the number of each line and its values by column."""
     try:
         text = (line.decode("utf-8-sig") for line in raw.lines(table))
         lines = csv.reader(text, skipinitialspace=True, strict=True)
         names = [name.strip().lower() for name in next(lines)]
-        twice = {name for name in ("path", "label", "split") if names.count(name) > 1}
-        if twice:
+        repeated = {name for name in ("path", "label", "split") if names.count(name) > 1}
+        if repeated:
             raise FerError(
-                f"{raw.path}/{table}: line 1: has two columns {twice.pop()}; leave one of them"
+                f"{raw.path}/{table}: line 1: has two columns {repeated.pop()}; keep one of them"
             )
-        for name in {"usage", "partition", "set", "subset"} - (
-            {"usage"} if "split" in names else set()
-        ):
+        for name in ("usage", "partition", "set", "subset"):
             if name in names and "split" not in names:
                 raise FerError(
                     f"{raw.path}/{table}: line 1: has a column {name}; call it split, with train, "
@@ -97,25 +106,25 @@ def _rows(raw: RawFolder, table: str) -> Iterator[tuple[int, dict[str, str]]]:
             if len(values) != len(names):
                 raise FerError(
                     f"{raw.path}/{table}: line {lines.line_num}: has {len(values)} columns, not "
-                    f"{len(names)}"
+                    f"{len(names)}; correct the line"
                 )
             yield lines.line_num, {n: v.strip() for n, v in zip(names, values, strict=True)}
     except UnicodeDecodeError as error:
-        raise FerError(f"{raw.path}/{table}: is not text in UTF-8; save it so") from error
+        raise FerError(f"{raw.path}/{table}: is not text in UTF-8; save it as UTF-8") from error
     except csv.Error as error:
-        raise FerError(f"{raw.path}/{table}: is not a CSV: {error}") from error
+        raise FerError(f"{raw.path}/{table}: is not a CSV ({error}); save it as CSV") from error
 
 
-def _find(known: set[str], table: str, path: str) -> str | None:
-    """The picture's name in the folder of the data set; None where there is none."""
+def _find(pictures: set[str], table: str, path: str) -> str | None:
+    """Return the name of a picture in the data set; None if there is none."""
     path = path.replace("\\", "/").removeprefix("./")
     folder = table.rpartition("/")[0]
-    return next((name for name in (f"{folder}/{path}", path) if name in known), None)
+    return next((name for name in (f"{folder}/{path}", path) if name in pictures), None)
 
 
-def _split(place: str, split: str | None) -> str:
+def _split(location: str, split: str | None) -> str:
     if not split:
         return ""
     if split.lower() not in SPLITS:
-        raise FerError(f"{place}: split is {split!r}, not train, val or test")
+        raise FerError(f"{location}: split is {split!r}; write train, val or test")
     return SPLITS[split.lower()]

@@ -1,4 +1,4 @@
-"""The networks that `model.name` may name: a file each, and a line here."""
+"""The networks that `model.name` may name: one file and one line here per network."""
 
 from torch import nn
 
@@ -16,10 +16,19 @@ NETWORKS: dict[str, type[Network]] = {
 
 
 def build(model: Model, classes: int) -> Network:
-    """An untrained network for a number of classes."""
+    """Return an untrained network.
+
+    Args:
+        model: Its name and width.
+        classes: Number of classes.
+    """
     return NETWORKS[model.name](model.width, classes)
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Number of trained numbers."""
+    """Return the number of trained parameters.
+
+    Args:
+        network: The network.
+    """
     return sum(p.numel() for p in network.parameters())

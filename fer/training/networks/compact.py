@@ -1,4 +1,4 @@
-"""The network that ships: plain 3x3 convolutions, which processors and int8 kernels are best at."""
+"""`compact`, the released network: plain 3x3 convolutions, which processors and int8 run fast."""
 
 import torch
 from torch import nn
@@ -9,10 +9,12 @@ _CHANNELS = (16, 32, 40, 64)
 
 
 class Convolution(nn.Module):
-    """A convolution and BatchNorm; where they keep the number of channels, the input is added.
+    """Convolution, BatchNorm and ReLU, with a residual connection where the channels allow it.
 
-    separable: a 3x3 convolution of each channel, then a 1x1 convolution across them, in place of
-        one of 3x3 across them
+    Args:
+        inputs: Number of input channels.
+        outputs: Number of output channels; if equal to `inputs`, the input is added.
+        separable: Whether the 3x3 convolution is depthwise, followed by a 1x1 convolution.
     """
 
     def __init__(self, inputs: int, outputs: int, *, separable: bool = False) -> None:
@@ -26,7 +28,11 @@ class Convolution(nn.Module):
         self.residual = inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[N, inputs, H, W] -> [N, outputs, H, W]."""
+        """Map float [N, inputs, H, W] to [N, outputs, H, W].
+
+        Args:
+            x: The input.
+        """
         y = self.bn(self.conv(x))
         return (x + y if self.residual else y).relu()
 
@@ -34,9 +40,8 @@ class Convolution(nn.Module):
 class Compact(Network):
     """A small residual network (after He et al. 2016, arXiv:1512.03385).
 
-    One convolution at full size, two at half and five at a quarter of it, the last three separable
-    (after Howard et al. 2017, arXiv:1704.04861). What was tried beside it stands in
-    docs/experiments.md.
+    It has one convolution at full size, two at half size and five at a quarter. The last three are
+    separable (Howard et al. 2017, arXiv:1704.04861). docs/experiments.md has the alternatives.
 
     Args:
         width: Factor on the channels 16, 32, 40, 64; 1 gives 53,311 parameters for 7 classes.
@@ -61,5 +66,9 @@ class Compact(Network):
         self.head = nn.Conv2d(last, classes, 1)
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps [N, classes, H/4, W/4], sizes rounded up."""
+        """Return class maps float [N, classes, H/4, W/4], sizes rounded up.
+
+        Args:
+            x: Faces, float [N, 1, H, W], 0 to 1.
+        """
         return self.head(self.layers(x))

@@ -1,4 +1,4 @@
-"""A larger network: the teacher."""
+"""`deep`, a larger network: the teacher."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from fer.training.networks.compact import Convolution
 from fer.training.networks.network import Network
 
 _STAGES = ((16, 1), (48, 2), (96, 4), (192, 3))
-"""Channels and number of convolutions at each size, which a pooling halves."""
+"""Channels and number of convolutions per stage; pooling halves the size between stages."""
 
 _DROPOUT = 0.2
 
@@ -15,7 +15,7 @@ _DROPOUT = 0.2
 class Deep(Network):
     """A residual network of 3x3 convolutions (after He et al. 2016, arXiv:1512.03385).
 
-    Most of them lie where the maps are small and a channel costs little.
+    Most convolutions are at small sizes, where a channel costs little time.
 
     Args:
         width: Factor on the channels; 1 gives 1,151,031 parameters for 7 classes.
@@ -36,5 +36,9 @@ class Deep(Network):
         self.head = nn.Conv2d(inputs, classes, 1)
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps [N, classes, H/8, W/8], sizes rounded up."""
+        """Return class maps float [N, classes, H/8, W/8], sizes rounded up.
+
+        Args:
+            x: Faces, float [N, 1, H, W], 0 to 1.
+        """
         return self.head(self.layers(x))

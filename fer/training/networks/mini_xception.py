@@ -1,4 +1,4 @@
-"""Mini-Xception, the network of the published project: what others are compared with."""
+"""`mini-xception`, the network of the base project, for comparison."""
 
 import torch
 from torch import nn
@@ -9,7 +9,12 @@ _CHANNELS = (8, 16, 32, 64, 128)
 
 
 class SeparableConv(nn.Sequential):
-    """A 3x3 convolution of each channel, then a 1x1 convolution across them."""
+    """Depthwise 3x3 convolution, followed by a 1x1 convolution.
+
+    Args:
+        inputs: Number of input channels.
+        outputs: Number of output channels.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -18,7 +23,12 @@ class SeparableConv(nn.Sequential):
 
 
 class Block(nn.Module):
-    """Two separable convolutions and a pooling to half the size, beside a 1x1 shortcut."""
+    """Two separable convolutions and a pooling to half the size, with a 1x1 shortcut.
+
+    Args:
+        inputs: Number of input channels.
+        outputs: Number of output channels.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -29,12 +39,16 @@ class Block(nn.Module):
         self.conv2 = SeparableConv(outputs, outputs)
         self.bn2 = batch_norm(outputs)
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
-        # Every other pixel, then 1x1, is what a 1x1 convolution with a stride of 2 does. But for 8
-        # channels oneDNN's strided backward pass writes beyond its buffers (torch 2.15, AVX-512).
+        # This pooling and the 1x1 shortcut equal a 1x1 convolution with stride 2. With 8 channels,
+        # oneDNN's backward pass of that convolution writes out of bounds (torch 2.15, AVX-512).
         self.every_other = nn.AvgPool2d(1, stride=2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[N, inputs, H, W] -> [N, outputs, H/2, W/2], sizes rounded up."""
+        """Map float [N, inputs, H, W] to [N, outputs, H/2, W/2], sizes rounded up.
+
+        Args:
+            x: The input.
+        """
         residual = self.bn1(self.conv1(x)).relu()
         residual = self.pool(self.bn2(self.conv2(residual)))
         return self.shortcut_bn(self.shortcut(self.every_other(x))) + residual
@@ -60,7 +74,11 @@ class MiniXception(Network):
         self.last_conv = nn.Conv2d(channels[-1], classes, 3, padding=1)
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps [N, classes, H/16, W/16], sizes rounded up."""
+        """Return class maps float [N, classes, H/16, W/16], sizes rounded up.
+
+        Args:
+            x: Faces, float [N, 1, H, W], 0 to 1.
+        """
         x = self.bn1(self.conv1(x)).relu()
         x = self.bn2(self.conv2(x)).relu()
         return self.last_conv(self.blocks(x))

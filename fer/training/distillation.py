@@ -1,0 +1,49 @@
+"""Compute the teacher's logits on augmented training faces, for distillation."""
+
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from fer.faces import INPUT_SIZE
+from fer.training.networks import Network
+
+
+@torch.inference_mode()
+def predict_teacher_logits(
+    teacher: Network, batches: DataLoader, views: int, precision: torch.dtype, quiet: bool
+) -> list[torch.Tensor]:
+    """Compute the teacher's logits for the first epochs of a data loader, at full size.
+
+    The student sees the same augmented faces, maybe smaller (Beyer et al. 2021, arXiv:2106.05237),
+    and sees them again every `views` epochs. New logits for each epoch would take longer than the
+    training of the student.
+
+    Args:
+        teacher: The trained teacher.
+        batches: Loader from `fer.training.loading.make_loader`.
+        views: Number of epochs, each with another augmented view of every face.
+        precision: Data type of the computation.
+        quiet: Whether to show no progress.
+
+    Returns:
+        Logits float16 [N, C] of each epoch, on the CPU, in the order of its batches.
+    """
+    device = next(teacher.parameters()).device
+    batches.sampler.size = INPUT_SIZE
+    logits = []
+    with tqdm(
+        total=views * len(batches),
+        desc="teacher's logits",
+        unit="step",
+        disable=True if quiet else None,
+    ) as bar:
+        for batches.sampler.epoch in range(views):
+            epoch_logits = []
+            for images, _ in batches:
+                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                    epoch_logits.append(teacher(images.to(device)).half().cpu())
+                bar.update()
+            logits.append(torch.cat(epoch_logits))
+            if bar.disable and not quiet:
+                print(f"teacher's logits: {len(logits)} of {views} views", flush=True)
+    return logits

@@ -1,0 +1,119 @@
+"""Quantization-aware fine-tuning (QAT): train on to weights that int8 represents exactly."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrize
+from torch.optim.lr_scheduler import CosineAnnealingLR
+from tqdm import tqdm
+
+from fer.faces import Faces
+from fer.params import Augment, Train
+from fer.training.device import keep_freed_memory, set_deterministic
+from fer.training.loading import make_loader
+from fer.training.networks import Network
+
+MAX_WEIGHT = 64
+"""Largest int8 weight that is safe on every processor; `fer.deploy.quantize` gives the reason."""
+
+_AUGMENTATION = Augment(flip=0.5, shift=2)
+_BATCH_SIZE, _LR = 64, 2e-4
+"""Selected on FER2013's val split."""
+
+
+def finetune(network: Network, faces: Faces, options: Train) -> Network:
+    """Return a copy of a trained network, fine-tuned so that int8 represents its weights exactly.
+
+    The targets are the labels and the predictions of `network`; the latter keep it from forgetting
+    other faces. The faces are only shifted and flipped. The weights of convolutions are rounded to
+    int8 steps meanwhile and stay rounded. The computation is in float32 on the network's device.
+    Both networks are put into evaluation mode: no dropout, fixed statistics of BatchNorm.
+
+    A network trained with strong augmentation gains from some final epochs without it (He et al.
+    2019, arXiv:1909.09148). Training with rounded weights is from Jacob et al. 2018,
+    arXiv:1712.05877.
+
+    Args:
+        network: The trained network.
+        faces: The training faces.
+        options: Its `qat_epochs`, `seed` and `deterministic` are used; with 0 epochs the copy has
+            the same weights.
+    """
+    finetuned = copy.deepcopy(network)
+    finetuned.eval()
+    network.eval()
+    if not options.qat_epochs:
+        return finetuned
+    convolutions = [module for module in finetuned.modules() if isinstance(module, nn.Conv2d)]
+    for conv in convolutions:
+        parametrize.register_parametrization(conv, "weight", _FakeQuantize())
+    _finetune(finetuned, network, faces, options)
+    for conv in convolutions:
+        parametrize.remove_parametrizations(conv, "weight")  # leaves the rounded weights
+    # Parametrizations change the order of parameters, so copy them into a network without any.
+    result = copy.deepcopy(network)
+    result.load_state_dict(finetuned.state_dict())
+    return result
+
+
+def _finetune(student: Network, network: Network, faces: Faces, options: Train) -> None:
+    """Train `student` on the labels of `faces` and on the predictions of `network`."""
+    device = next(student.parameters()).device
+    batches = make_loader(
+        faces,
+        _AUGMENTATION,
+        batch_size=_BATCH_SIZE,
+        seed=options.seed,
+        num_workers=0,
+        device=device,
+    )
+    optimizer = torch.optim.Adam(student.parameters(), _LR)
+    steps = options.qat_epochs * len(batches)
+    schedule = CosineAnnealingLR(optimizer, steps)
+    keep_freed_memory()
+    set_deterministic(options.deterministic)
+    with tqdm(total=steps, desc="qat", unit="step", disable=None) as bar:
+        for epoch in range(options.qat_epochs):
+            batches.sampler.epoch = epoch
+            if bar.disable:
+                print(
+                    f"quantization-aware fine-tuning: epoch {epoch + 1}/{options.qat_epochs}",
+                    flush=True,
+                )
+            for images, targets in batches:
+                with torch.no_grad():
+                    target = network(images).log_softmax(1)
+                prediction = student(images).log_softmax(1)
+                distance = F.kl_div(prediction, target, reduction="batchmean", log_target=True)
+                loss = distance + _label_loss(prediction, targets)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                bar.update()
+
+
+def _label_loss(log_probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross-entropy in nats.
+
+    Args:
+        log_probabilities: float32 [B, C].
+        targets: Labels int64 [B], or soft labels float32 [B, C].
+    """
+    if targets.ndim == 1:
+        return F.nll_loss(log_probabilities, targets)
+    return -(targets * log_probabilities).sum(1).mean()
+
+
+class _FakeQuantize(nn.Module):
+    """Round weights [O, I, H, W] to `MAX_WEIGHT` steps in each direction, per output channel.
+
+    BatchNorm scales output channels, which does not change the rounding. The gradient ignores the
+    rounding: the straight-through estimator of Bengio, Leonard and Courville 2013, arXiv:1308.3432.
+    """
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        scale = weight.detach().abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-8) / MAX_WEIGHT
+        return weight + ((weight / scale).round() * scale - weight).detach()

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from fer import params
+from fer.faces import Faces
+from fer.training.distillation import predict_teacher_logits
+from fer.training.fit import checkpoint_path, fit
+from fer.training.loading import make_loader
+from fer.training.networks import build
+
+CPU = torch.device("cpu")
+CONFIG = params.load(Path(__file__).parents[1] / "params.yaml").config.with_values(
+    {
+        **{"model.width": 0.5, "train.batch_size": 16, "train.augment.rotation": 30.0},
+        **{"train.distill.weight": 1.0, "train.distill.views": 2},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    torch.manual_seed(1)
+    return build(CONFIG.model, 7).eval()
+
+
+def train(faces, teacher, config=CONFIG, epochs=3, checkpoint=None, on_epoch=lambda history: None):
+    return fit(
+        config, faces, faces, epochs, CPU, on_epoch=on_epoch, checkpoint=checkpoint, teacher=teacher
+    )
+
+
+def batches(faces):
+    return make_loader(
+        faces, CONFIG.train.augment, batch_size=16, seed=0, num_workers=0, device=CPU
+    )
+
+
+def test_teacher_logits_are_of_the_views_that_the_student_gets(faces, teacher):
+    logits = predict_teacher_logits(teacher, batches(faces), 2, torch.float32, quiet=True)
+    assert [epoch_logits.shape for epoch_logits in logits] == [(len(faces), 7)] * 2
+    student_batches = batches(faces)
+    for student_batches.sampler.epoch, epoch_logits in enumerate(logits):
+        with torch.inference_mode():
+            expected = torch.cat([teacher(images) for images, _ in student_batches])
+        # The tolerance is the rounding to float16.
+        torch.testing.assert_close(epoch_logits.float(), expected, rtol=2e-3, atol=2e-3)
+    assert not torch.equal(logits[0].sort(0).values, logits[1].sort(0).values)
+
+
+def test_with_a_weight_of_1_the_labels_do_not_matter(faces, teacher):
+    def weights(train_faces, teacher):
+        network, _ = fit(
+            CONFIG, train_faces, faces, 2, CPU, on_epoch=lambda history: None, teacher=teacher
+        )
+        return torch.cat([p.flatten() for p in network.parameters()])
+
+    expected = weights(faces, teacher)
+    other_labels = Faces(faces.images, faces.labels[::-1].copy(), faces.classes)
+    assert torch.equal(expected, weights(other_labels, teacher))
+    assert not torch.equal(expected, weights(faces, build(CONFIG.model, 7).eval()))
+
+
+def test_resumed_run_reuses_the_teacher_logits(faces, teacher, tmp_path, monkeypatch):
+    uninterrupted, _ = train(faces, teacher)
+    path = tmp_path / "run.ckpt"
+
+    def stop(history):
+        if len(history) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(faces, teacher, checkpoint=path, on_epoch=stop)
+    monkeypatch.setattr("fer.training.fit.predict_teacher_logits", None)
+    resumed, _ = train(faces, teacher, checkpoint=path)
+    pairs = zip(resumed.parameters(), uninterrupted.parameters(), strict=True)
+    assert all(torch.equal(parameter, expected) for parameter, expected in pairs)
+
+
+def test_progress_is_printed_per_view(faces, teacher, capsys):
+    predict_teacher_logits(teacher, batches(faces), 2, torch.float32, quiet=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"teacher's logits: {n} of 2 views" for n in (1, 2)]
+
+
+def test_each_teacher_has_its_checkpoint(faces, teacher):
+    teachers = (None, teacher, build(CONFIG.model, 7))
+    paths = {checkpoint_path(CONFIG, faces, faces, 3, one) for one in teachers}
+    assert len(paths) == 3
