@@ -242,7 +242,7 @@ class Train(Section):
 
     batch_size: Annotated[Count, Field(ge=2)]
     optimizer: Literal["sgd", "adamw"]
-    lr: Annotated[float, Field(gt=0, le=1e30)]  # beyond, float32 does not hold it
+    lr: Annotated[float, Field(gt=0, le=1e30)]  # larger values overflow float32
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=10)]
     schedule: Literal["one-cycle", "cosine", "step"]
@@ -251,7 +251,7 @@ class Train(Section):
     decay_every: Count = 5
     decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.9
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    # From 24 pixels on, the smallest maps of the networks have more than one.
+    # From 24 pixels on, the smallest maps of the networks have more than one pixel.
     input_sizes: Annotated[list[Annotated[int, Field(ge=24, le=INPUT_SIZE)]], Field(min_length=1)]
     augment: Augment
     distill: Distill = Distill()
@@ -512,7 +512,9 @@ class Params(Section):
     @field_validator("dataset", mode="before")
     @classmethod
     def _dataset_may_be_a_number(cls, dataset: object) -> object:
-        return str(dataset) if type(dataset) is int else dataset  # of a folder such as 2024
+        return (
+            str(dataset) if type(dataset) is int else dataset
+        )  # YAML reads a name such as 2024 as a number
 
     @field_validator("dataset")
     @classmethod
@@ -684,7 +686,7 @@ def update_file(path: Path, values: Mapping[str, Value]) -> list[str]:
     """
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 1000  # break no line
+    yaml.width = 1000  # long lines stay unbroken
     data = yaml.load(Path(path))
     lines = []
     for name, value in values.items():
@@ -723,7 +725,7 @@ def _fields(path: tuple) -> list[str]:
     """Return the names of the parameters in the section at `path`."""
     section = Params
     for part in path:
-        inner = get_args(section)  # of a dict: its values are the sections
+        inner = get_args(section)  # the values of a dict are the sections
         section = inner[1] if inner else section.model_fields[part].annotation
     return list(section.model_fields)
 
@@ -749,8 +751,8 @@ def _format_error(error: dict) -> str:
         if new_name := _new_name(error):
             return f"{key} is now called {new_name}; rename it"
         section = ".".join(map(str, error["loc"][:-1])) or "the file"
-        known = ", ".join(_fields(error["loc"][:-1]))
-        return f"{key} is {_shorten(error['input'])}: no such parameter; {section} has {known}"
+        fields = ", ".join(_fields(error["loc"][:-1]))
+        return f"{key} is {_shorten(error['input'])}: no such parameter; {section} has {fields}"
     allowed = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{key} {allowed}" if key else allowed

@@ -21,7 +21,7 @@ _FORMAT = "fer-pipeline model 2"
 _INPUT = {
     "face_size": FACE_SIZE,
     "input_size": INPUT_SIZE,
-    "normalisation": {"mean": 0.0, "std": 255.0},  # of pixels 0 to 255
+    "normalisation": {"mean": 0.0, "std": 255.0},  # for pixels from 0 to 255
 }
 """The input that this version of fer gives a network; a file with another input is refused."""
 

@@ -242,7 +242,7 @@ def _enqueue_generation(
         waiting.set_user_attr("drawn", _digest(waiting, None))
         study.add_trial(waiting)
     # Without a first heartbeat, Optuna would consider a process that is killed right after taking a
-    # trial to be alive for ever.
+    # trial to be alive forever.
     for trial in study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
         storage.record_heartbeat(trial._trial_id)
 
@@ -305,7 +305,7 @@ def _storage_errors(url: str, *errors: type[Exception]) -> Iterator[None]:
         raise FerError(f"settings.storage is {shown}: write an @ in its password as %40")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats
+            warnings.simplefilter("ignore", ExperimentalWarning)  # about heartbeats
             warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed")
             yield
     except (SQLAlchemyError, StorageInternalError, *errors) as error:

@@ -162,7 +162,7 @@ FILES = {
     "a header alone": ("faces.csv", csv(), "faces.csv: has no rows of faces"),
     "no header": ("faces.csv", GOOD.partition(b"\n")[2], "line 1: is a row of pixels; add a first"),
     "another header": ("faces.csv", csv(header="a,b,c"), f"{UNKNOWN} (found faces.csv)"),
-    "no column of labels": ("faces.csv", csv(header="pixels"), "no column emotion, label or class"),
+    "no column of labels": ("faces.csv", csv(header="pixels"), "has no column emotion, label or class"),
     "test faces alone": ("test.csv", csv(header="pixels"), "take Kaggle's icml_face_data.csv"),
     "one class": ("faces.csv", csv(f"0,{PIXELS},Training"), "has the class 0 alone"),
     "labels from 1 on": (
@@ -241,7 +241,7 @@ ARCHIVES = {
     "an empty tar": ("f.tar.gz", tar({}), UNKNOWN),
     "an empty zip": ("f.zip", zipped({}), "holds no data: put"),
     "no CSV in a tar": ("f.tar.gz", tar({"README": b"x"}), "(found f.tar.gz/README)"),
-    "two CSVs in a zip": ("f.zip", zipped({"a.csv": GOOD, "b.csv": GOOD}), "needs one file"),
+    "two CSVs in a zip": ("f.zip", zipped({"a.csv": GOOD, "b.csv": GOOD}), "keep one file"),
     "a link in a tar": ("f.tar", tar({"a.csv": link("a.csv", "/etc/passwd")}, "w"), "no data"),
     "a tar cut short": ("f.tar.gz", TAR[:-20], "f.tar.gz: cannot be read"),
     "half a tar": ("f.tar.gz", TAR[: len(TAR) // 2], "f.tar.gz: cannot be read"),
@@ -298,7 +298,7 @@ def test_no_data(project):
 def test_two_files(project):
     for name in ("a.csv", "b.csv"):
         (project / "data/raw/mine" / name).write_bytes(GOOD)
-    assert_says(refusal(stage("prepare")), "data/raw/mine: needs one file of faces inside, found")
+    assert_says(refusal(stage("prepare")), "data/raw/mine: holds a.csv and b.csv; keep one file of faces")
 
 
 def test_link_to_nothing(project):
@@ -621,7 +621,7 @@ def test_onnx_file_of_somebody_else(project, monkeypatch, capsys):
     graph = onnx.helper.make_graph([node], "g", [x], [y])
     onnx.save(onnx.helper.make_model(graph, ir_version=10), project / "theirs.onnx")
     line = refusal_of_fer(monkeypatch, capsys, "face.png", "--face", "--model", "theirs.onnx")
-    assert_says(line, "theirs.onnx: is a model, but does not take faces")
+    assert_says(line, "theirs.onnx: its inputs, outputs or metadata are not those of fer")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"hello", bytes(5000)])
