@@ -164,7 +164,7 @@ def test_folder_that_cannot_be_written_to_is_one_line(users):
 
 def test_readme_on_fer2013_word_for_word(users):
     text = (ROOT / "README.md").read_text()
-    section = text.partition("\n## FER2013\n")[2].partition("\n## ")[0]
+    section = text.partition("\n## Results on FER2013\n")[2].partition("\n## ")[0]
     blocks = "".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
     commands = blocks.replace("\\\n", " ").splitlines()
     assert commands

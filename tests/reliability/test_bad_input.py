@@ -134,7 +134,7 @@ ROWS = {
     "another split": (f"3,{PIXELS},Test", "line 2: Usage is 'Test'"),
     "a split in small letters": (
         f"3,{PIXELS},training",
-        "line 2: Usage is 'training'; Kaggle's is Training",
+        "line 2: Usage is 'training'; write Training in all rows",
     ),
     "no split": (f"3,{PIXELS},", "line 2: Usage is ''"),
     "a column too few": (f"3,{PIXELS}", "line 2: has 2 columns, not 3"),
@@ -163,8 +163,8 @@ FILES = {
     "no header": ("faces.csv", GOOD.partition(b"\n")[2], "line 1: is a row of pixels; add a first"),
     "another header": ("faces.csv", csv(header="a,b,c"), f"{UNKNOWN} (found faces.csv)"),
     "no column of labels": ("faces.csv", csv(header="pixels"), "has no column emotion, label or class"),
-    "test faces alone": ("test.csv", csv(header="pixels"), "take Kaggle's icml_face_data.csv"),
-    "one class": ("faces.csv", csv(f"0,{PIXELS},Training"), "has the class 0 alone"),
+    "test faces alone": ("test.csv", csv(header="pixels"), "use Kaggle's icml_face_data.csv"),
+    "one class": ("faces.csv", csv(f"0,{PIXELS},Training"), "has one class only, 0"),
     "labels from 1 on": (
         "faces.csv",
         csv(*(f"{n},{PIXELS},Training" for n in (1, 2, 3))),
@@ -559,7 +559,7 @@ def test_arrays_that_are_no_faces(project, images, labels):
 @pytest.mark.parametrize("device", ["cuda:7", "mps"])
 def test_device_that_is_not_there(project, device):
     change("settings.device", device)
-    assert_says(refusal(stage("train")), f"settings.device is {device}, but there is none")
+    assert_says(refusal(stage("train")), f"settings.device is {device}, but this machine has none")
 
 
 # -- the command fer -------------------------------------------------------------------------------
