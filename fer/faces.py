@@ -124,7 +124,9 @@ def load(folder: Path) -> Faces:
     try:
         with np.load(path) as arrays:
             classes = tuple(arrays["classes"].tolist())
-            return Faces(arrays["images"], arrays["labels"], classes, arrays.get("soft_labels"))
+            # Version 0.2 called soft labels shares.
+            soft_labels = arrays.get("soft_labels", arrays.get("shares"))
+            return Faces(arrays["images"], arrays["labels"], classes, soft_labels)
     except FileNotFoundError as error:
         raise FerError(f"{path}: no face set here; run `dvc repro prepare`") from error
     except Exception as error:  # NumPy and zipfile have no common error for a damaged file

@@ -224,9 +224,9 @@ class Train(Section):
         weight_decay: L2 penalty on convolution weights.
         schedule: "one-cycle", "cosine" or "step".
         warmup: Share of the steps in which the learning rate of one-cycle rises.
-        decay_start: Epoch from which "step" lowers the learning rate.
-        decay_every: Epochs between two such steps.
-        decay_rate: Factor of each such step.
+        decay_start: Epochs before the decay of "step" begins.
+        decay_every: Epochs between two steps of the decay, and before the first.
+        decay_rate: Factor on the learning rate at each step of the decay.
         label_smoothing: Share of the target that is spread over all classes.
         input_sizes: Heights and widths of the faces in pixels, for equal shares of the epochs
             (progressive resizing); the last one is 44.

@@ -1,9 +1,12 @@
-"""Measure the speed of the released models on this kind of processor, for docs/processors.csv.
+"""Measure the speed of the released models on this processor, for docs/processors.csv.
 
-Kinds are "VNNI" and "AVX2" for a processor with VNNI, with its own kernels and with those for AVX2,
-and "AVX2 alone" for a processor without AVX-512. Rows of other kinds stay as they are.
+    python -m scripts.processors "Zen 4"
+
+writes rows with this name. On a processor with AVX-512 it also writes rows "Zen 4, AVX2 kernels",
+measured with the kernels for AVX2. Rows of other processors stay as they are.
 """
 
+import argparse
 import csv
 import subprocess
 import sys
@@ -14,36 +17,33 @@ import torch
 
 from fer import faces, files
 from fer.bench import runtimes
-from fer.errors import FerError, exit_on_error
+from fer.errors import exit_on_error
 
 DATASET = "fer2013"
 TARGET = Path("docs", "processors.csv")
-WITH_VNNI = {"VNNI": (), "AVX2": (sys.executable, "-m", "scripts.without_avx512")}
-WITHOUT_AVX512: dict[str, tuple[str, ...]] = {"AVX2 alone": ()}
 ROUNDS = 10
 
 
 def main() -> None:
-    if "--rows" in sys.argv[1:]:  # a child process, maybe with the kernels for AVX2
-        files.write_csv(Path(sys.argv[-1]), measure())
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("name", help="name of the processor in the table")
+    parser.add_argument("--rows", type=Path, help="write the rows of this process to a file only")
+    arguments = parser.parse_args()
+    if arguments.rows:  # a child process, maybe with the kernels for AVX2
+        files.write_csv(arguments.rows, measure())
         return
-    capabilities = {name for name, has in torch.cpu.get_capabilities().items() if has is True}
-    features = capabilities & {"avx2", "avx_vnni", "avx512_f", "avx512_vnni"}
-    if features not in ({"avx2"}, {"avx2", "avx512_f", "avx512_vnni"}):
-        raise FerError(
-            f"this processor has {', '.join(sorted(features)) or 'no AVX2'}; use one with AVX2 "
-            "alone, or one with AVX-512 and VNNI"
-        )
-    kinds = WITHOUT_AVX512 if features == {"avx2"} else WITH_VNNI
-    rows = [row for row in read(TARGET) if row["kernels"] not in kinds]
-    for kind, prefix in kinds.items():
+    prefixes: dict[str, list[str]] = {arguments.name: []}
+    if torch.cpu.get_capabilities().get("avx512_f"):
+        without_avx512 = [sys.executable, "-m", "scripts.without_avx512"]
+        prefixes[f"{arguments.name}, AVX2 kernels"] = without_avx512
+    rows = [row for row in read(TARGET) if row["processor"] not in prefixes]
+    for name, prefix in prefixes.items():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "rows.csv")
-            command = [sys.executable, "-m", "scripts.processors", "--rows", str(path)]
+            command = [sys.executable, "-m", "scripts.processors", name, "--rows", str(path)]
             subprocess.run([*prefix, *command], check=True)
-            rows += [{"kernels": kind} | row for row in read(path)]
-    order = [*WITH_VNNI, *WITHOUT_AVX512]
-    files.write_csv(TARGET, sorted(rows, key=lambda row: order.index(row["kernels"])))
+            rows += [{"processor": name} | row for row in read(path)]
+    files.write_csv(TARGET, rows)
 
 
 def read(path: Path) -> list[dict[str, str]]:

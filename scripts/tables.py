@@ -165,15 +165,15 @@ def runtimes() -> Table:
 
 
 def processors() -> Table:
-    """The speed of each runtime on each kind of processor."""
+    """The speed of each runtime on each processor."""
     rows = {
-        (row["kernels"], row["runtime"]): row for row in read_csv(Path("docs", "processors.csv"))
+        (row["processor"], row["runtime"]): row for row in read_csv(Path("docs", "processors.csv"))
     }
-    kinds, names = (list(dict.fromkeys(keys)) for keys in zip(*rows, strict=True))
+    processors, names = (list(dict.fromkeys(keys)) for keys in zip(*rows, strict=True))
     titles = ("ms per face", "faces per second")
-    yield ["1 thread", *(f"{title}, {kind}" for title in titles for kind in kinds)]
+    yield ["1 thread", *(f"{title}, {name}" for title in titles for name in processors)]
     for name in names:
-        measured = [rows[kind, name] for kind in kinds]
+        measured = [rows[processor, name] for processor in processors]
         latencies = (f"{float(row['latency_ms']):.3f}" for row in measured)
         yield [name, *latencies, *(f"{int(row['faces_per_second']):,}" for row in measured)]
 

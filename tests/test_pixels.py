@@ -236,7 +236,7 @@ def test_numbers_are_kept_or_refused_but_never_shifted(tmp_path_factory, labels)
         (f"{HEADER}\n".encode(), "faces.csv: has no rows of faces"),
         (
             "\n".join([HEADER, *ROWS, row(usage="training")]).encode(),
-            "line 23: Usage is 'training'; write Training in all rows, as Kaggle does",
+            "line 23: Usage is 'training'; write it as Kaggle does, Training",
         ),
         (
             "\n".join([HEADER, *ROWS]).replace(",", ";").encode(),

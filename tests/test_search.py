@@ -60,7 +60,7 @@ def track(name, values):
 
 
 def search(task, storage, track=track, budget=BUDGET):
-    return searching.search(task, "two_standard_errors", budget, storage, track)
+    return searching.search(task, "noise", budget, storage, track)
 
 
 def study(task, storage):
@@ -352,9 +352,9 @@ def test_winner_is_ahead_by_more_than_the_noise():
     assert finals.select_winner(config, [level]) is config
     assert finals.select_winner(config, [level, better]) is better
     assert finals.select_winner(config, [best, better]) is best
-    message = finals.summary(better, config)
-    assert message["gain"] > message["two_standard_errors"] > 0
-    assert len(message["val_unique_accuracy"]) == 3
+    summary = finals.summary(better, config)
+    assert summary["gain"] > summary["two_standard_errors"] > 0
+    assert len(summary["val_unique_accuracy"]) == 3
 
 
 def test_finals_have_the_recipes_seed_and_those_after_it(faces):

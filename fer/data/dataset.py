@@ -76,7 +76,8 @@ def check_classes(classes: tuple[str, ...], location: str) -> None:
         location: The folder or file that they come from, for errors.
 
     Raises:
-        FerError: If there are not 2 to 256 classes, or two names differ in case or blanks only.
+        FerError: If there are not 2 to 256 classes, a name cannot be printed, or two names differ
+            in case or blanks only.
     """
     if len(classes) < 2:
         raise FerError(f"{location}: has one class only, {', '.join(classes)}; add a second one")

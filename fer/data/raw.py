@@ -387,7 +387,7 @@ def _is_tar(path: Path, first: bytes) -> bool:
 def _check_size(path: Path, unpacked: int) -> None:
     if unpacked > _MAX_UNPACKED_BYTES:
         limit = _MAX_UNPACKED_BYTES >> 30
-        raise FerError(f"{path}: is more than {limit} GiB unpacked; split it (FER2013 has 0.3 GiB)")
+        raise FerError(f"{path}: is more than {limit} GiB unpacked; remove rows (FER2013 has 0.3)")
 
 
 @contextlib.contextmanager

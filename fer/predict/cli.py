@@ -204,8 +204,9 @@ def _list_folder(folder: Path) -> list[Path]:
 def _targets(arguments: list[Path], paths: list[Path], draw: Path) -> dict[Path, Path]:
     """Return the file to write for each image.
 
-    A single image goes to `draw`. Several go into the folder `draw`, in the subfolders that they do
-    not have in common. An image without a suffix becomes a PNG.
+    A single image goes to the file `draw`. Several images, or an existing folder `draw`, mean that
+    images go into that folder, in the subfolders that they do not have in common. A name without
+    the suffix of an image gets the suffix .png.
     """
     if len(paths) == 1 and not os.path.isdir(arguments[0]) and not os.path.isdir(draw):
         return {paths[0]: draw}

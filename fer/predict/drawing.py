@@ -22,7 +22,8 @@ __getattr__ = deprecated.renamed(__name__, {"mark": "draw_boxes", "explain": "dr
 def draw_boxes(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
     """Return a copy in RGB with a box and the emotion at each face.
 
-    A label stands above its face, below it, or further up, where it covers no other label.
+    A label stands above its face, below it, or further up, where it covers no other label. If
+    there is no such place, it stands above its face.
 
     Args:
         image: The image, of any mode.

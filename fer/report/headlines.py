@@ -48,34 +48,33 @@ def steps(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> l
 
     Returns:
         A row per step: "step", "parameters", "kB" (None before the export), "test_accuracy" (0 to
-        1), its "standard_error", and "gain": its difference from the row before, None for the
-        teacher and the baseline.
+        1), its "standard_error", and "gain": its difference from the model that the step starts
+        from, None for the teacher and the baseline.
     """
-    test, kept = results["evaluate"], results["tune"]["winner"]["trial"] == 0
-    exported = runtimes.set_index("runtime")["bytes"]
+    test, tune, exported = results["evaluate"], results["tune"], results["quantize"]["model"]
+    sizes = runtimes.set_index("runtime")["bytes"]
+    tuned = "search kept the baseline" if tune["winner"]["trial"] == 0 else "winner of the search"
     table: list[dict[str, Any]] = []
-    for step, model, view in (
-        ("teacher", "teacher", "single_view"),
-        ("baseline", "baseline", "single_view"),
-        ("search kept the baseline" if kept else "winner of the search", "tuned", "single_view"),
-        ("exported in float32", "float32", "single_view"),
-        ("quantized to int8", "int8", "single_view"),
-        ("int8, averaged with mirror image", "int8", "flip_averaged"),
+    for step, model, view, start in (
+        ("teacher", "teacher", "single_view", None),
+        ("baseline", "baseline", "single_view", None),
+        (tuned, "tuned", "single_view", "baseline"),
+        ("exported in float32", "float32", "single_view", exported),
+        ("quantized to int8", "int8", "single_view", "float32"),
+        ("int8, averaged with mirror image", "int8", "flip_averaged", "int8"),
     ):
         if model not in test:  # without a teacher
             continue
         accuracy = test[model][view]["accuracy"]
-        parameters = test["parameters"].get(model, test["parameters"][results["quantize"]["model"]])
         in_file = model in ("float32", "int8")
-        is_start = model in ("teacher", "baseline")
         table.append(
             {
                 "step": step,
-                "parameters": parameters,
-                "kB": exported[f"ONNX Runtime, {model}"] / 1000 if in_file else None,
+                "parameters": test["parameters"][exported if in_file else model],
+                "kB": sizes[f"ONNX Runtime, {model}"] / 1000 if in_file else None,
                 "test_accuracy": accuracy,
                 "standard_error": math.sqrt(accuracy * (1 - accuracy) / test["faces"]["test"]),
-                "gain": None if is_start else accuracy - table[-1]["test_accuracy"],
+                "gain": accuracy - test[start]["single_view"]["accuracy"] if start else None,
             }
         )
     return table

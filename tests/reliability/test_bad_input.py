@@ -134,7 +134,7 @@ ROWS = {
     "another split": (f"3,{PIXELS},Test", "line 2: Usage is 'Test'"),
     "a split in small letters": (
         f"3,{PIXELS},training",
-        "line 2: Usage is 'training'; write Training in all rows",
+        "line 2: Usage is 'training'; write it as Kaggle does, Training",
     ),
     "no split": (f"3,{PIXELS},", "line 2: Usage is ''"),
     "a column too few": (f"3,{PIXELS}", "line 2: has 2 columns, not 3"),
@@ -162,7 +162,11 @@ FILES = {
     "a header alone": ("faces.csv", csv(), "faces.csv: has no rows of faces"),
     "no header": ("faces.csv", GOOD.partition(b"\n")[2], "line 1: is a row of pixels; add a first"),
     "another header": ("faces.csv", csv(header="a,b,c"), f"{UNKNOWN} (found faces.csv)"),
-    "no column of labels": ("faces.csv", csv(header="pixels"), "has no column emotion, label or class"),
+    "no column of labels": (
+        "faces.csv",
+        csv(header="pixels"),
+        "has no column emotion, label or class",
+    ),
     "test faces alone": ("test.csv", csv(header="pixels"), "use Kaggle's icml_face_data.csv"),
     "one class": ("faces.csv", csv(f"0,{PIXELS},Training"), "has one class only, 0"),
     "labels from 1 on": (
@@ -298,7 +302,9 @@ def test_no_data(project):
 def test_two_files(project):
     for name in ("a.csv", "b.csv"):
         (project / "data/raw/mine" / name).write_bytes(GOOD)
-    assert_says(refusal(stage("prepare")), "data/raw/mine: holds a.csv and b.csv; keep one file of faces")
+    assert_says(
+        refusal(stage("prepare")), "data/raw/mine: holds a.csv and b.csv; keep one file of faces"
+    )
 
 
 def test_link_to_nothing(project):
@@ -367,7 +373,7 @@ VALUES = [
     ("tune.space", {"train.lr": {"choices": [0.1], "low": 0}}),
     ("tune.space", {"train.optimizer": {"low": 0, "high": 1}}),
     ("quantize.calibration_method", "best"),
-    ("quantize.faces", 0),
+    ("quantize.calibration_faces", 0),
     ("quantize.max_accuracy_drop", 2),
     ("evaluate.calibration_bins", 0),
     ("budget.sample.epochs", 0),

@@ -108,8 +108,8 @@ def vote_shares(votes: np.ndarray) -> np.ndarray:
     """Return each class's share of the votes, float64 [10], which sum to 1.
 
     The classes with the most votes count, up to three, until they have three quarters of the votes.
-    The face is "unknown" if they have half of the votes or less, if more than three are equal, or
-    if "unknown" or "no face" comes first.
+    The face is "unknown" if these classes have half of the votes or less, or are more than three.
+    "unknown" or "no face" has the whole share if it comes first.
 
     Args:
         votes: Votes, as for `majority`.

@@ -76,7 +76,7 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
         prepare: What to do with bad rows.
 
     Raises:
-        FerError: If the file is no such CSV; the message names the line.
+        FerError: If the file is no such CSV; the message names the line where there is one.
     """
     names = find(raw)
     files = {_stem(name): name for name in sorted(names, reverse=True)}  # train before test
@@ -438,8 +438,8 @@ def _refuse_other_case(path: str, line: int, usage: bytes) -> None:
     for name in USAGES:
         if name.lower().encode() == usage.lower():
             raise FerError(
-                f"{path}: line {line}: Usage is {_show(usage)}; write {name} in all "
-                "rows, as Kaggle does"
+                f"{path}: line {line}: Usage is {_show(usage)}; write it as Kaggle "
+                f"does, {name}, in every such row"
             )
 
 
