@@ -18,7 +18,7 @@ from fer.predict import cli, images
 
 
 def fer(monkeypatch, capsys, *arguments):
-    """Exit status, standard output, standard error."""
+    """Run the command; return exit status, standard output and standard error."""
     monkeypatch.setattr(sys, "argv", ["fer", *map(str, arguments)])
     status = 0
     try:
@@ -36,28 +36,28 @@ def run(monkeypatch, capsys):
     return lambda *arguments: fer(monkeypatch, capsys, *arguments)
 
 
-def command(*arguments, **how):
-    """The command in a process of its own."""
+def run_process(*arguments, **options):
+    """Run the command in a process of its own."""
     code = "from fer.predict.cli import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        **{"capture_output": True, "text": True, "timeout": 60} | how,
+        **{"capture_output": True, "text": True, "timeout": 60} | options,
     )
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A photo, one without a face, and a broken one."""
+    """A folder with a photo, an image without a face, a broken image and a text file."""
     folder = tmp_path / "photos"
     folder.mkdir()
     shutil.copy(PHOTO, folder / "a.jpg")
     Image.new("RGB", (300, 200)).save(folder / "b.png")
     (folder / "c.jpg").write_bytes(b"no image")
-    (folder / "notes.txt").write_text("no image either, and nobody says so")
+    (folder / "notes.txt").write_text("not an image, and ignored")
     return folder
 
 
-def test_says_the_emotion(run):
+def test_prints_the_emotion(run):
     status, out, err = run("predict", PHOTO)
     assert (status, err) == (0, "")
     assert out.startswith(f"{PHOTO}: Neutral ")
@@ -83,8 +83,8 @@ def test_json_and_csv_of_a_folder(run, folder):
 
     status, out, _ = run("predict", folder, "--csv")
     assert status == 1
-    row, none = csv.DictReader(out.splitlines())
-    assert none == dict.fromkeys(row, "") | {"file": str(folder / "b.png")}
+    row, row_without_face = csv.DictReader(out.splitlines())
+    assert row_without_face == dict.fromkeys(row, "") | {"file": str(folder / "b.png")}
     assert row["emotion"] == face["emotion"]
     assert float(row[face["emotion"]]) == pytest.approx(
         face["probabilities"][face["emotion"]], abs=1e-4
@@ -105,7 +105,7 @@ def test_draw_and_explain(run, folder, tmp_path):
     assert sorted(p.name for p in (tmp_path / "drawn").iterdir()) == ["a.jpg", "b.png"]
 
 
-def test_says_its_version_and_help(run):
+def test_prints_version_and_help(run):
     status, out, _ = run("--version")
     assert (status, out) == (0, f"{version('fer-pipeline')}\n")
     status, out, _ = run()
@@ -135,10 +135,10 @@ def test_standard_input_is_drawn_again(run, monkeypatch, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["-.png"]
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
-def test_pipe_with_a_name_does_not_hang(folder):
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_named_pipe_does_not_hang(folder):
     os.mkfifo(folder / "pipe.jpg")
-    done = command("predict", folder / "pipe.jpg", folder / "b.png")
+    done = run_process("predict", folder / "pipe.jpg", folder / "b.png")
     assert done.stdout == f"{folder / 'b.png'}: no face found\n"
     assert done.stderr.startswith(f"error: {folder / 'pipe.jpg'}: is no regular file")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
@@ -154,27 +154,27 @@ def test_empty_name_is_not_the_current_folder(run):
         )
 
 
-def test_folder_that_cannot_be_read_does_not_end_the_rest(run, folder, tmp_path, monkeypatch):
+def test_unreadable_folder_does_not_stop_the_other_inputs(run, folder, tmp_path, monkeypatch):
     (tmp_path / "secret").mkdir()
     (tmp_path / "empty").mkdir()
-    listed = Path.iterdir
+    original_iterdir = Path.iterdir
 
-    def iterdir(path):  # as root, on whom rights have no effect
+    def iterdir(path):  # raises here, because permissions have no effect on root
         if path.name == "secret":
             raise PermissionError(13, "Permission denied")
-        return listed(path)
+        return original_iterdir(path)
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
-    given = [tmp_path / "secret", tmp_path / "empty", folder / "b.png"]
-    status, out, err = run("predict", *given)
+    arguments = [tmp_path / "secret", tmp_path / "empty", folder / "b.png"]
+    status, out, err = run("predict", *arguments)
     assert (status, out) == (1, f"{folder / 'b.png'}: no face found\n")
     assert err.splitlines() == [
-        f"error: {given[0]}: cannot be read: Permission denied",
-        f"error: {given[1]}: holds no images; name another folder",
+        f"error: {arguments[0]}: cannot be read: Permission denied",
+        f"error: {arguments[1]}: holds no images; name another folder",
     ]
 
 
-def test_name_of_300_letters(run, folder):
+def test_name_of_300_letters_is_one_line(run, folder):
     long = "x" * 300 + ".jpg"
     status, out, err = run("predict", long, folder / "b.png")
     assert (status, out) == (1, f"{folder / 'b.png'}: no face found\n")
@@ -199,7 +199,7 @@ def test_names_without_suffix_are_drawn_as_png(run, tmp_path):
     assert (status, err) == (0, "")
 
 
-def test_two_images_are_never_written_to_one_place(run, folder, tmp_path):
+def test_two_images_are_never_written_to_one_file(run, folder, tmp_path):
     same = tmp_path / "same.png"
     shutil.copy(PHOTO, folder / "a.jpg.png")
     shutil.copy(PHOTO, folder / "a.jpg.x")
@@ -218,7 +218,7 @@ def test_two_images_are_never_written_to_one_place(run, folder, tmp_path):
 @pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
 def test_full_disk(folder, form):
     with open("/dev/full", "w") as full:
-        done = command(
+        done = run_process(
             *("predict", folder / "b.png", *form),
             **{"capture_output": False, "stdout": full, "stderr": subprocess.PIPE},
         )
@@ -226,9 +226,9 @@ def test_full_disk(folder, form):
     assert done.stderr == "error: standard output: cannot be written: No space left on device\n"
 
 
-def test_terminal_of_other_letters(folder, tmp_path):
+def test_letters_that_the_terminal_cannot_show_are_escaped(folder, tmp_path):
     shutil.copy(folder / "b.png", tmp_path / "東.png")
-    done = command(
+    done = run_process(
         *("predict", tmp_path / "東.png"), env=os.environ | {"PYTHONIOENCODING": "latin-1"}
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -236,13 +236,13 @@ def test_terminal_of_other_letters(folder, tmp_path):
 
 
 def test_writes_nothing_outside_the_working_folder(folder, tmp_path):
-    """ONNX Runtime's telemetry leaves a device's id in the user's cache."""
-    places = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "TMPDIR")
+    """ONNX Runtime's telemetry would leave a device id in the user's cache."""
+    variables = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "TMPDIR")
     home = tmp_path / "home"
     home.mkdir()
-    done = command(
+    done = run_process(
         *("predict", folder / "a.jpg", "--draw", folder / "drawn.png"),
-        env=os.environ | dict.fromkeys(places, str(home)),
+        env=os.environ | dict.fromkeys(variables, str(home)),
         cwd=folder,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -250,7 +250,7 @@ def test_writes_nothing_outside_the_working_folder(folder, tmp_path):
     assert list(home.rglob("*")) == []
 
 
-def test_ctrl_c_among_images(run, folder, monkeypatch):
+def test_ctrl_c_while_reading_images_exits_with_130(run, folder, monkeypatch):
     def read(path, name=None):
         raise KeyboardInterrupt
 
@@ -260,7 +260,7 @@ def test_ctrl_c_among_images(run, folder, monkeypatch):
 
 def test_error_names_its_file_once(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Image.new("LAB", (40, 40)).save("a", "TIFF")  # `a` stands in "an image" too
+    Image.new("LAB", (40, 40)).save("a", "TIFF")  # its name is also a word of the error
     _, _, err = run("predict", "a", "b")
     assert err.splitlines() == [
         "error: a: the image has mode LAB; convert it to RGB or grey",
@@ -268,17 +268,16 @@ def test_error_names_its_file_once(run, tmp_path, monkeypatch):
     ]
 
 
-def test_small_faces_are_warned_of(run, tmp_path):
+def test_small_faces_give_a_warning(run, tmp_path):
     Image.new("L", (23, 30)).save(tmp_path / "small.png")
     Image.new("L", (24, 30)).save(tmp_path / "large.png")
     status, out, err = run("predict", tmp_path / "large.png", tmp_path / "small.png", "--face")
     assert status == 0
-    assert "at 0,3 to 23,26" in out  # the square that is looked at
+    assert "at 0,3 to 23,26" in out  # the central square
     assert err == "warning: 1 faces are under 24 pixels; their emotions are guesses\n"
 
 
-def test_drawn_as_people_see_it(run, tmp_path):
-    """Pictures of 16 bits and of floats, and what is under a transparent part."""
+def test_drawing_scales_to_8_bits_and_fills_transparency_with_white(run, tmp_path):
     values = np.full((40, 40), 0.5)
     Image.fromarray(np.uint16(values * 65535)).save(tmp_path / "a.png")
     Image.fromarray(np.float32(values)).save(tmp_path / "b.tif")
@@ -292,7 +291,7 @@ def test_drawn_as_people_see_it(run, tmp_path):
     assert (drawn["c.png"] == 255).all()
 
 
-def test_explains_in_a_grid(run, tmp_path):
+def test_explanations_form_a_grid(run, tmp_path):
     for number in range(8):
         shutil.copy(PHOTO, tmp_path / f"{number}.jpg")
     run("predict", tmp_path, "--explain", tmp_path / "e.png")
@@ -314,7 +313,7 @@ def test_drawn_folders_keep_their_structure(run, folder, tmp_path):
 
 
 def test_files_beside_the_inputs_are_never_overwritten(run, folder):
-    """`folder/a.jpg` is another photo than `folder/more/a.jpg`, as cameras begin anew to count."""
+    """Cameras reuse file names: `folder/a.jpg` is another photo than `folder/more/a.jpg`."""
     (folder / "more").mkdir()
     shutil.copy(PHOTO, folder / "more" / "a.jpg")
     (folder / "a.jpg").write_bytes(b"another photo")
@@ -333,15 +332,15 @@ def test_files_beside_the_inputs_are_never_overwritten(run, folder):
 
 def test_inputs_are_never_overwritten(run, folder, tmp_path):
     photo = folder / "a.jpg"
-    made = make_video(tmp_path / "in.mp4", frames=1)
+    video_path = make_video(tmp_path / "in.mp4", frames=1)
     (folder / "link.jpg").symlink_to(photo)
-    before = {path: path.read_bytes() for path in (photo, folder / "b.png", made)}
+    before = {path: path.read_bytes() for path in (photo, folder / "b.png", video_path)}
     for arguments in (
         (photo, "--draw", photo),
         (photo, "--draw", folder / "link.jpg"),
         (folder, "--draw", folder),
         (photo, "--explain", photo),
-        ("--video", made, "--draw", made),
+        ("--video", video_path, "--draw", video_path),
     ):
         status, out, err = run("predict", *arguments)
         assert (status, out) == (1, "")
@@ -356,7 +355,7 @@ def test_inputs_are_never_overwritten(run, folder, tmp_path):
     )
 
 
-def test_image_that_cannot_be_converted_does_not_end_a_folder(run, tmp_path):
+def test_image_that_cannot_be_converted_does_not_stop_a_folder(run, tmp_path):
     Image.new("LAB", (40, 40)).save(tmp_path / "a.tif")
     Image.new("RGB", (40, 40)).save(tmp_path / "b.png")
     status, out, err = run("predict", tmp_path)
@@ -366,13 +365,13 @@ def test_image_that_cannot_be_converted_does_not_end_a_folder(run, tmp_path):
     )
 
 
-def test_place_that_cannot_be_written_to(run, tmp_path):
+def test_unwritable_target_is_one_line(run, tmp_path):
     (tmp_path / "file").touch()
-    made = make_video(tmp_path / "in.mp4", frames=1)
+    video_path = make_video(tmp_path / "in.mp4", frames=1)
     for arguments in (
         (PHOTO, "--draw", tmp_path / "file" / "d.png"),
         (PHOTO, "--explain", tmp_path / "file" / "d.png"),
-        ("--video", made, "--draw", tmp_path / "file" / "d.mp4"),
+        ("--video", video_path, "--draw", tmp_path / "file" / "d.mp4"),
     ):
         status, _, err = run("predict", *arguments)
         assert status == 1
@@ -380,9 +379,9 @@ def test_place_that_cannot_be_written_to(run, tmp_path):
         assert err.count("\n") == 1
 
 
-def test_drawing_that_cannot_be_written_does_not_end_the_rest(run, tmp_path):
+def test_unwritable_drawing_does_not_stop_the_other_images(run, tmp_path):
     (tmp_path / "in").mkdir()
-    Image.new("L", (70000, 9)).save(tmp_path / "in" / "a.png")  # more than WebP and GIF have
+    Image.new("L", (70000, 9)).save(tmp_path / "in" / "a.png")  # wider than WebP and GIF allow
     Image.new("L", (40, 40)).save(tmp_path / "in" / "b.png")
     for name in ("a.webp", "a.gif"):
         status, _, err = run("predict", tmp_path / "in" / "a.png", "--draw", tmp_path / name)
@@ -395,7 +394,7 @@ def test_drawing_that_cannot_be_written_does_not_end_the_rest(run, tmp_path):
     assert (tmp_path / "out" / "b.png").exists()
 
 
-def test_nothing_to_explain_is_said(run, folder, tmp_path):
+def test_nothing_to_explain_gives_a_warning(run, folder, tmp_path):
     status, _, err = run("predict", folder / "b.png", "--explain", tmp_path / "why.png")
     assert status == 0
     assert err == f"warning: no face found: {tmp_path / 'why.png'} is not written\n"

@@ -14,19 +14,20 @@ def detector():
 
 
 def portrait(height):
+    """The photo in grey, with this height in pixels."""
     image = Image.open(PHOTO).convert("L")
     return image.resize((round(image.width * height / image.height), height))
 
 
-def middles(boxes):
+def centers(boxes):
     return np.array([((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) for box in boxes])
 
 
 @pytest.mark.parametrize("height", [1000, 800, 600, 400, 300])
-def test_alone_at_any_size(detector, height):
+def test_single_face_at_any_size(detector, height):
     page = Image.new("L", (1280, 1000), 128)
     page.paste(portrait(height), (100, 0))
-    actual = middles(detector(np.asarray(page)))
+    actual = centers(detector(np.asarray(page)))
     scale = height / 600
     np.testing.assert_allclose(actual, [(100 + 275 * scale, 213 * scale)], atol=20 * scale)
 
@@ -36,13 +37,13 @@ def test_smaller_face_beside_a_large_one(detector, height):
     page = Image.new("L", (1280, 1000), 128)
     page.paste(portrait(1000), (0, 0))
     page.paste(portrait(height), (870, 200))
-    actual = middles(detector(np.asarray(page)))
+    actual = centers(detector(np.asarray(page)))
     expected = [(458, 355), (870 + 0.458 * height, 200 + 0.355 * height)]
     np.testing.assert_allclose(actual, expected, atol=20)
 
 
 def test_small_faces(detector):
-    """A twentieth of the long side."""
+    """Faces of a twentieth of the long side are found."""
     page = Image.new("L", (1280, 1000), 128)
     for number in range(40):
         page.paste(portrait(160), (150 * (number % 8), 180 * (number // 8)))
@@ -51,21 +52,21 @@ def test_small_faces(detector):
     assert max(right - left for left, _, right, _ in boxes) < 75
 
 
-def test_face_that_fills_the_picture(detector):
+def test_face_that_fills_the_image(detector):
     actual = detector(np.asarray(portrait(600).crop((185, 125, 365, 305))))
     np.testing.assert_allclose(actual, [(0, 0, 180, 180)], atol=45)
 
 
-def test_other_processes_may_get_one(detector):
+def test_detector_can_be_sent_to_another_process(detector):
     pixels = np.asarray(portrait(600))
     expected = detector(pixels)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert pool.apply_async(detector, [pixels]).get(timeout=60) == expected
 
 
-def test_overlap():
-    others = np.array([[0, 0, 10, 5], [20, 0, 30, 5], [5, 5, 15, 15]])
-    np.testing.assert_allclose(iou(np.array([0, 0, 10, 10]), others), [1 / 2, 0, 1 / 7])
+def test_iou():
+    other_boxes = np.array([[0, 0, 10, 5], [20, 0, 30, 5], [5, 5, 15, 15]])
+    np.testing.assert_allclose(iou(np.array([0, 0, 10, 10]), other_boxes), [1 / 2, 0, 1 / 7])
 
 
 def test_many_small_faces(detector):
@@ -75,6 +76,6 @@ def test_many_small_faces(detector):
     assert len(detector(np.asarray(page))) == 12
 
 
-def test_nothing_is_found_twice(detector):
+def test_no_face_is_found_twice(detector):
     boxes = detector(np.asarray(portrait(1000)))
     assert len(boxes) == 1

@@ -17,21 +17,21 @@ def face_at(*box):
 
 @pytest.fixture
 def labels(monkeypatch):
-    """Where labels are drawn: the areas that are filled."""
+    """Areas of the labels, which are the filled rectangles."""
     drawn = []
     draw = ImageDraw.ImageDraw.rectangle
 
-    def rectangle(self, xy, **how):
-        if how.get("fill"):
+    def rectangle(self, xy, **options):
+        if options.get("fill"):
             drawn.append(tuple(xy))
-        draw(self, xy, **how)
+        draw(self, xy, **options)
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "rectangle", rectangle)
     return drawn
 
 
-def iou(one, other):
-    return all(max(one[i], other[i]) < min(one[i + 2], other[i + 2]) for i in (0, 1))
+def overlap(first, second):
+    return all(max(first[i], second[i]) < min(first[i + 2], second[i + 2]) for i in (0, 1))
 
 
 def test_labels_of_a_crowd_do_not_cover_each_other(labels):
@@ -39,7 +39,7 @@ def test_labels_of_a_crowd_do_not_cover_each_other(labels):
     image = Image.new("RGB", (560, 300))
     drawing.draw_boxes(image, crowd)
     assert len(labels) == len(crowd)
-    assert not [pair for pair in combinations(labels, 2) if iou(*pair)]
+    assert not [pair for pair in combinations(labels, 2) if overlap(*pair)]
 
 
 @pytest.mark.parametrize("box", [(-50, -50, 20, 20), (80, 80, 200, 200), (-9, -9, 109, 109)])

@@ -53,9 +53,9 @@ def test_predicts_with_its_own_model(installed, tmp_path):
 def test_needs_no_training_library(installed):
     (metadata,) = installed.glob("*.dist-info/METADATA")
     required = Parser().parsestr(metadata.read_text()).get_all("Requires-Dist")
-    for_all = [line for line in required if "extra ==" not in line]
-    assert for_all
-    assert not any(line.startswith(("torch", "dvc", "wandb", "optuna")) for line in for_all)
+    unconditional = [line for line in required if "extra ==" not in line]
+    assert unconditional
+    assert not any(line.startswith(("torch", "dvc", "wandb", "optuna")) for line in unconditional)
 
 
 def test_has_the_command(installed):

@@ -35,7 +35,8 @@ def recognizer():
     return Recognizer()
 
 
-def assert_is_her(faces, scale=1.0):
+def assert_is_portrait(faces, scale=1.0):
+    """Check that the one face is the portrait's; `scale` is that of the image."""
     (face,) = faces
     left, top, right, bottom = (side / scale for side in face.box)
     assert 140 < left < 200
@@ -47,7 +48,7 @@ def assert_is_her(faces, scale=1.0):
 
 def test_finds_the_face_and_its_emotion(recognizer):
     faces = recognizer.predict(PHOTO)
-    assert_is_her(faces)
+    assert_is_portrait(faces)
     (face,) = faces
     assert list(face.probabilities) == list(CLASSES)
     assert sum(face.probabilities.values()) == pytest.approx(1, abs=1e-5)
@@ -59,7 +60,7 @@ def test_finds_the_face_and_its_emotion(recognizer):
 def test_takes_any_form_of_an_image(recognizer):
     image = Image.open(PHOTO)
     array = np.asarray(image)
-    (right,) = recognizer.predict(image)
+    (expected,) = recognizer.predict(image)
     forms = [
         str(PHOTO),
         array,
@@ -72,26 +73,26 @@ def test_takes_any_form_of_an_image(recognizer):
     ]
     for form in forms:
         (face,) = recognizer.predict(form)
-        assert face.emotion == right.emotion
+        assert face.emotion == expected.emotion
         assert face.probabilities[face.emotion] == pytest.approx(
-            right.probabilities[face.emotion], abs=0.15
+            expected.probabilities[face.emotion], abs=0.15
         )
     grey = np.asarray(image.convert("L"))
-    assert_is_her(recognizer.predict(grey))
-    assert_is_her(recognizer.predict(grey[..., None]))
+    assert_is_portrait(recognizer.predict(grey))
+    assert_is_portrait(recognizer.predict(grey[..., None]))
 
 
 def test_several_images_give_a_list_each(recognizer):
     array = np.asarray(Image.open(PHOTO))
-    nothing = np.zeros_like(array)
-    for batch in ([array, nothing, PHOTO], (array, nothing, PHOTO), np.stack([array, nothing])):
+    black = np.zeros_like(array)
+    for batch in ([array, black, PHOTO], (array, black, PHOTO), np.stack([array, black])):
         actual = recognizer.predict(batch)
         assert len(actual) == len(batch)
-        assert_is_her(actual[0])
+        assert_is_portrait(actual[0])
         assert actual[1] == []
 
 
-def test_face_that_is_given_is_taken_whole(recognizer, faces):
+def test_face_option_uses_the_whole_image(recognizer, faces):
     (face,) = recognizer.predict(faces.images[0], face=True)
     assert face.box == (0, 0, 48, 48)
     np.testing.assert_array_equal(face.pixels, faces.images[0])
@@ -101,8 +102,8 @@ def test_face_that_is_given_is_taken_whole(recognizer, faces):
 
 def test_batch_of_faces(recognizer, faces):
     actual = recognizer.predict(faces.images, face=True)
-    assert [len(one) for one in actual] == [1] * len(faces)
-    probabilities = [list(one[0].probabilities.values()) for one in actual]
+    assert [len(image_faces) for image_faces in actual] == [1] * len(faces)
+    probabilities = [list(face.probabilities.values()) for (face,) in actual]
     np.testing.assert_allclose(probabilities, recognizer.classify(faces.images), atol=1e-6)
     assert recognizer.predict([]) == []
 
@@ -114,26 +115,26 @@ def test_batch_shared_among_threads_is_the_same(faces):
         np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
-def test_takes_files_that_are_open_and_their_content(recognizer):
-    (right,) = recognizer.predict(PHOTO)
+def test_takes_bytes_and_open_files(recognizer):
+    (expected,) = recognizer.predict(PHOTO)
     content = PHOTO.read_bytes()
     with PHOTO.open("rb") as file:
         for form in (content, BytesIO(content), file):
-            assert recognizer.predict(form) == [right]
+            assert recognizer.predict(form) == [expected]
     boxes = [face.box for (face,) in recognizer.predict(PHOTO for _ in range(2))]
-    assert boxes == [right.box, right.box]
-    assert len({right, *recognizer.predict(PHOTO)}) == 1  # faces can be hashed
+    assert boxes == [expected.box, expected.box]
+    assert len({expected, *recognizer.predict(PHOTO)}) == 1  # faces can be hashed
 
 
 @pytest.mark.parametrize("image", [None, 5, {"a": 1}, b"", BytesIO(b"no image")])
-def test_what_is_no_image_is_a_clear_error(recognizer, image):
+def test_input_that_is_no_image_is_a_clear_error(recognizer, image):
     with pytest.raises(
         FerError, match=r"^the image is of type .*; pass a path, bytes, |is not an image"
     ):
         recognizer.predict(image)
 
 
-def test_threads_may_share_one(recognizer):
+def test_threads_may_share_a_recognizer(recognizer):
     image = Image.open(PHOTO).convert("L")
     sizes = [(256 + 32 * n, 300 + 24 * n) for n in range(8)]
     photos = [np.asarray(image.resize(size)) for size in sizes]
@@ -143,19 +144,19 @@ def test_threads_may_share_one(recognizer):
     assert [faces[0].box for faces in actual] == expected * 6
 
 
-@pytest.mark.parametrize("how", ["fork", "spawn"])
-def test_processes_may_share_one(how, faces):
-    if how not in multiprocessing.get_all_start_methods():
-        pytest.skip(f"no {how} on this system")
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_processes_may_share_a_recognizer(start_method, faces):
+    if start_method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {start_method} on this system")
     recognizer = Recognizer("int8", threads=2, flip=False)
     expected = recognizer.classify(faces.images)
-    with multiprocessing.get_context(how).Pool(2) as pool:
+    with multiprocessing.get_context(start_method).Pool(2) as pool:
         actual = pool.apply_async(recognizer.classify, [faces.images]).get(timeout=60)
     np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
-def test_fork_after_use(faces):
-    """In a child, the threads of its parent are not there."""
+def test_child_of_a_fork_may_use_the_recognizer(faces):
+    """A child has none of the threads of its parent."""
     code = (
         "import os, sys, numpy as np; from fer import Recognizer\n"
         "recognizer, faces = Recognizer(threads=2), np.zeros((64, 48, 48), np.uint8)\n"
@@ -174,8 +175,8 @@ def test_fork_after_use(faces):
     assert done.stdout.split() == ["done", "done"]
 
 
-def memory_grown(images):
-    """Bytes by which this process has grown in each 2,500 of 10,000 predictions."""
+def memory_growth(images):
+    """Growth of this process in bytes, per 2,500 of 10,000 predictions."""
     recognizer, resident = Recognizer(), []
     for n in range(11_001):
         if n % 2500 == 1000:
@@ -191,24 +192,24 @@ def memory_grown(images):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
 def test_memory_is_flat_over_10_000_predictions(faces):
-    """A leak of 100 bytes a prediction is found: it shows in every quarter.
+    """A leak of 100 bytes per prediction would show in every quarter.
 
-    In one or two of them the allocators take 2 to 3 MB at once without any leak. The process is a
-    new one, as in one that has freed much a leak would fill the holes.
+    Without a leak, allocators take 2 to 3 MB at once in one or two quarters. A new process is
+    used, because a leak could fill memory that an older process has freed.
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        grown = pool.apply_async(memory_grown, [faces.images]).get(timeout=250)
-    assert grown.min() < 150_000
-    assert grown.sum() < 10_000_000
+        growth = pool.apply_async(memory_growth, [faces.images]).get(timeout=250)
+    assert growth.min() < 150_000
+    assert growth.sum() < 10_000_000
 
 
 @pytest.mark.parametrize("module", ["fer.predict.recognizer", "fer.deploy.quantize"])
-def test_does_not_call_home(module):
-    """ONNX Runtime is told so before it is loaded, by whatever loads it."""
+def test_telemetry_is_off_before_onnx_runtime_is_loaded(module):
+    """Each module that loads ONNX Runtime sets the environment variable first."""
     code = (
         "import os, sys, importlib\n"
         "class Finder:\n"
-        "    def find_spec(name, *rest):\n"
+        "    def find_spec(name, *arguments):\n"
         "        if name == 'onnxruntime':\n"
         "            print(os.environ.get('ORT_DISABLE_TELEMETRY'), flush=True)\n"
         "            os._exit(0)\n"
@@ -228,7 +229,7 @@ def test_has_a_version():
         fer.nothing  # noqa: B018
 
 
-def test_other_package_of_the_same_name(tmp_path):
+def test_warns_of_another_package_of_the_same_name(tmp_path):
     """PyPI's `fer` has a module `fer.fer`, and is unpacked into the same folder."""
     shutil.copytree(Path(fer.__file__).parent, tmp_path / "fer")
     run = partial(
@@ -244,7 +245,7 @@ def test_other_package_of_the_same_name(tmp_path):
     assert "PyPI's `fer` is installed over fer-pipeline" in run().stderr
 
 
-def test_8_bits_in_32_are_not_black():
+def test_8_bit_values_in_int32_keep_their_brightness():
     values = np.arange(256, dtype=np.int32).reshape(16, 16)
     np.testing.assert_array_equal(images.grey(Image.fromarray(values)), values)
 
@@ -254,14 +255,14 @@ def test_rotated_by_exif(recognizer, tmp_path):
     exif = image.getexif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
     image.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    assert_is_her(recognizer.predict(tmp_path / "turned.jpg"))
-    assert_is_her(recognizer.predict(Image.open(tmp_path / "turned.jpg")))
+    assert_is_portrait(recognizer.predict(tmp_path / "turned.jpg"))
+    assert_is_portrait(recognizer.predict(Image.open(tmp_path / "turned.jpg")))
 
 
 def test_large_image(recognizer, tmp_path):
     image = Image.open(PHOTO)
     image.resize((image.width * 13, image.height * 13)).save(tmp_path / "large.jpg")
-    assert_is_her(recognizer.predict(tmp_path / "large.jpg"), scale=13)  # 52 megapixels
+    assert_is_portrait(recognizer.predict(tmp_path / "large.jpg"), scale=13)  # 52 megapixels
 
 
 def test_small_images_have_no_face(recognizer):
@@ -286,14 +287,14 @@ def test_any_box_gives_a_face(pixels, left, top, side):
 @settings(max_examples=60, deadline=None)
 @given(nps.arrays(np.uint16, st.tuples(st.integers(1, 20), st.integers(1, 20))))
 def test_16_bits_are_scaled(pixels):
-    pixels[0, 0] = 65535  # else they might be of 12 bits
+    pixels[0, 0] = 65535  # otherwise the largest value could mean fewer bits
     np.testing.assert_array_equal(images.grey(pixels), pixels // 257)
     image = Image.fromarray(pixels)
     np.testing.assert_array_equal(images.grey(image), pixels // 257)
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
-def test_bits_are_told_by_the_largest_value(bits):
+def test_largest_value_decides_the_number_of_bits(bits):
     pixels = np.linspace(0, 2**bits - 1, 256).astype(np.uint16).reshape(16, 16)
     for form in (pixels, Image.fromarray(pixels), Image.fromarray(pixels.astype(np.int32))):
         assert np.abs(images.grey(form) - np.arange(256.0).reshape(16, 16)).max() <= 1
@@ -312,7 +313,7 @@ def test_transparent_of_16_bits_is_white(tmp_path):
     assert images.grey(Image.open(tmp_path / "a.png")).tolist() == [[255, 116], [255, 255]]
 
 
-def test_either_order_of_bytes():
+def test_either_byte_order():
     pixels = np.array([[0, 65535]], ">u2")
     assert images.grey(pixels).tolist() == [[0, 255]]
 
@@ -336,13 +337,13 @@ def test_array_that_is_no_image(recognizer, array, message):
     assert message in str(error.value)
 
 
-def test_pil_image_that_is_cut_off(recognizer):
+def test_truncated_pil_image(recognizer):
     with pytest.raises(FerError, match="image: cannot be read: image file is truncated"):
         recognizer.predict(Image.open(BytesIO(PHOTO.read_bytes()[:3000])))
 
 
 @pytest.mark.parametrize("faces", [np.zeros((2, 48, 48)), np.zeros((2, 44, 44), np.uint8)])
-def test_classify_says_what_faces_are(recognizer, faces):
+def test_classify_refuses_other_shapes_and_types(recognizer, faces):
     with pytest.raises(FerError, match=r"faces are .*; convert them to uint8 \[N, 48, 48\]"):
         recognizer.classify(faces)
 
@@ -379,13 +380,13 @@ def test_file_that_is_no_model(tmp_path, content):
         Recognizer(break_file(tmp_path / "m.onnx", content))
 
 
-def test_models_that_come_with_it(faces):
+def test_released_models(faces):
     assert Recognizer("float32").path.name == "fer.onnx"
-    small = Recognizer()
-    assert small.path.name == "fer.int8.onnx"
-    assert small.metadata["dataset"] == "fer2013"
-    assert small.path.stat().st_size < 90_000
-    assert small.classify(faces.images).shape == (70, 7)
+    int8_model = Recognizer()
+    assert int8_model.path.name == "fer.int8.onnx"
+    assert int8_model.metadata["dataset"] == "fer2013"
+    assert int8_model.path.stat().st_size < 90_000
+    assert int8_model.classify(faces.images).shape == (70, 7)
 
 
 def test_missing_files(recognizer, tmp_path):
@@ -399,12 +400,14 @@ def test_missing_files(recognizer, tmp_path):
 def test_model_of_another_input_or_output(tmp_path, output):
     from onnx import TensorProto, helper, save
 
-    one = output == "y"
-    name, kind, shape = ("x", TensorProto.FLOAT, [1]) if one else ("faces", TensorProto.UINT8, None)
-    value = helper.make_tensor_value_info(name, kind, shape or ["n", 48, 48])
-    out = helper.make_tensor_value_info(output, kind, shape or ["n", 48, 48])
+    other_input = output == "y"
+    name, kind, shape = "faces", TensorProto.UINT8, ["n", 48, 48]
+    if other_input:
+        name, kind, shape = "x", TensorProto.FLOAT, [1]
+    input_info = helper.make_tensor_value_info(name, kind, shape)
+    output_info = helper.make_tensor_value_info(output, kind, shape)
     node = helper.make_node("Identity", [name], [output])
-    graph = helper.make_graph([node], "g", [value], [out])
+    graph = helper.make_graph([node], "g", [input_info], [output_info])
     opset = [helper.make_opsetid("", 20)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=10)
     helper.set_model_props(model, {"classes": "[]"})
@@ -413,12 +416,12 @@ def test_model_of_another_input_or_output(tmp_path, output):
         Recognizer(tmp_path / "m.onnx")
 
 
-def test_boxes_that_are_given(recognizer):
+def test_boxes_replace_the_detector(recognizer):
     (face,) = recognizer.predict(PHOTO)
     assert recognizer.predict(PHOTO, boxes=[face.box]) == [face]
-    other = tuple(np.add(face.box, 300))  # in part outside
-    actual = recognizer.predict(np.asarray(Image.open(PHOTO)), boxes=np.array([other, face.box]))
-    assert [one.box for one in actual] == [other, face.box]
+    shifted = tuple(np.add(face.box, 300))  # partly outside the image
+    actual = recognizer.predict(np.asarray(Image.open(PHOTO)), boxes=np.array([shifted, face.box]))
+    assert [result.box for result in actual] == [shifted, face.box]
     assert recognizer.predict(PHOTO, boxes=[]) == []
 
 
@@ -434,15 +437,15 @@ def test_boxes_that_are_given(recognizer):
         ([(0, 0, 1e300, 9)], "has a side of more than 30000 pixels"),
     ],
 )
-def test_boxes_that_are_none(recognizer, boxes, message):
+def test_invalid_boxes(recognizer, boxes, message):
     with pytest.raises(FerError, match=message):
         recognizer.predict(PHOTO, boxes=boxes)
 
 
-def test_boxes_are_of_one_image(recognizer):
-    for how in ({"image": [PHOTO]}, {"image": PHOTO, "face": True}):
+def test_boxes_need_a_single_image(recognizer):
+    for arguments in ({"image": [PHOTO]}, {"image": PHOTO, "face": True}):
         with pytest.raises(FerError, match="boxes need a single image"):
-            recognizer.predict(**how, boxes=[(0, 0, 9, 9)])
+            recognizer.predict(**arguments, boxes=[(0, 0, 9, 9)])
 
 
 def upper_left(pixels):
@@ -451,25 +454,25 @@ def upper_left(pixels):
     return [(0, 0, 50, 50)]
 
 
-def test_detector_that_is_given():
+def test_custom_detector():
     recognizer = Recognizer(detector=upper_left)
     (face,) = recognizer.predict(PHOTO)
     assert face.box == (0, 0, 50, 50)
     assert pickle.loads(pickle.dumps(recognizer)).predict(PHOTO) == [face]
 
 
-def test_face_is_the_square_in_the_middle(recognizer, faces):
+def test_face_option_uses_the_central_square(recognizer, faces):
     wide = np.pad(faces.images[0], ((0, 0), (10, 20)))[:, :-1]
     (face,) = recognizer.predict(wide, face=True)
     assert face.box == (14, 0, 62, 48)
 
 
 def test_several_photos_share_the_cores():
-    """Two searches at a time, in the order of the photos."""
-    both = threading.Barrier(2, timeout=20)
+    """Two detections run at a time; the results keep the order of the photos."""
+    barrier = threading.Barrier(2, timeout=20)
 
     def detector(pixels):
-        both.wait()  # breaks, where there is but one
+        barrier.wait()  # breaks if only one detection runs
         return [(0, 0, *pixels.shape)]
 
     recognizer = Recognizer(threads=2, detector=detector)
@@ -478,8 +481,8 @@ def test_several_photos_share_the_cores():
     assert [faces[0].box[2] for faces in actual] == [9, 7, 5, 8]
 
 
-def test_file_that_is_read_line_by_line_too(recognizer):
-    class Stream:  # such as that of a download
+def test_open_file_may_be_an_iterator_too(recognizer):
+    class Stream:  # like the response of a download
         def __init__(self):
             self.file = BytesIO(PHOTO.read_bytes())
             self.read, self.seek, self.tell = self.file.read, self.file.seek, self.file.tell

@@ -17,7 +17,7 @@ from fer.predict.tracking import Tracker
 
 
 def make_video(path, frames=6, rate=5.0, step=10):
-    """The photo, moving down by so many pixels a frame."""
+    """Write a video of the photo, which moves down by `step` pixels per frame."""
     image = Image.open(PHOTO).convert("RGB")
     with video.writer(path, rate) as file:
         for number in range(frames):
@@ -29,7 +29,7 @@ def make_video(path, frames=6, rate=5.0, step=10):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Exit status, standard output, standard error of `fer predict`."""
+    """Run `fer predict`; return exit status, standard output and standard error."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["fer", "predict", *map(str, arguments)])
@@ -42,9 +42,9 @@ def run(monkeypatch, capsys):
     return run
 
 
-def test_video(run, tmp_path):
-    made = make_video(tmp_path / "in.mp4")
-    status, out, err = run("--video", made, "--json", "--draw", tmp_path / "out.mp4")
+def test_video_as_json_and_drawn(run, tmp_path):
+    path = make_video(tmp_path / "in.mp4")
+    status, out, err = run("--video", path, "--json", "--draw", tmp_path / "out.mp4")
     assert (status, err) == (0, "")
     frames = [json.loads(line) for line in out.splitlines()]
     assert [frame["seconds"] for frame in frames] == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
@@ -57,9 +57,9 @@ def test_video(run, tmp_path):
     assert drawn[0].size == Image.open(PHOTO).size
 
 
-def test_rows_of_a_video(run, tmp_path):
-    made = make_video(tmp_path / "in.mp4", frames=2)
-    _, out, _ = run("--video", made, "--csv")
+def test_csv_of_a_video(run, tmp_path):
+    path = make_video(tmp_path / "in.mp4", frames=2)
+    _, out, _ = run("--video", path, "--csv")
     rows = list(csv.DictReader(out.splitlines()))
     assert [(row["seconds"], row["id"]) for row in rows] == [("0.0", "0"), ("0.2", "0")]
     assert list(rows[0])[:8] == [
@@ -67,7 +67,7 @@ def test_rows_of_a_video(run, tmp_path):
     ]
 
 
-def test_table_of_pandas():
+def test_data_frame():
     recognizer = Recognizer()
     (face,) = recognizer.predict(PHOTO)
     frame = table.to_frame([("a.jpg", None, [face]), ("b.jpg", None, [])], recognizer.classes)
@@ -82,13 +82,13 @@ def test_table_of_pandas():
     [(0.1, 0.9, "is damaged: "), (0.5, 1.0, "is not a video")],
 )
 def test_damaged_video(run, tmp_path, start, end, message):
-    made = make_video(tmp_path / "in.mp4", frames=10)
-    content = bytearray(made.read_bytes())
-    a, b = int(start * len(content)), int(end * len(content))
-    content[a:b] = b"" if end == 1 else bytes(b - a)
-    made.write_bytes(content)
-    status, _, err = run("--video", made)
-    assert str(status).startswith(f"error: {made}: {message}")
+    path = make_video(tmp_path / "in.mp4", frames=10)
+    content = bytearray(path.read_bytes())
+    start_byte, end_byte = int(start * len(content)), int(end * len(content))
+    content[start_byte:end_byte] = b"" if end == 1 else bytes(end_byte - start_byte)
+    path.write_bytes(content)
+    status, _, err = run("--video", path)
+    assert str(status).startswith(f"error: {path}: {message}")
     assert err == ""
 
 
@@ -103,7 +103,7 @@ def test_truncated_video(run, tmp_path, name, code):
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     status, out, _ = run("--video", path)
     assert str(status).startswith(f"error: {path}: is damaged: ")
-    assert out.count("\n") > 10  # what can be read is told
+    assert out.count("\n") > 10  # the frames before the damage are printed
 
 
 def test_text_is_no_video(run, tmp_path):
@@ -150,9 +150,9 @@ def test_missing_camera_is_a_clear_error(run):
     assert run("--webcam") == ("error: --webcam: there is no camera; connect one", "", "")
 
 
-def test_camera_has_the_times_of_the_clock(monkeypatch):
+def test_camera_frames_have_the_time_of_the_clock(monkeypatch):
     class Camera:
-        left = 3
+        frames_left = 3
 
         def __init__(self, source):
             pass
@@ -160,13 +160,13 @@ def test_camera_has_the_times_of_the_clock(monkeypatch):
         def isOpened(self):  # noqa: N802
             return True
 
-        def get(self, what):
-            return 30.0  # said to be, but a frame takes 50 ms
+        def get(self, property_id):
+            return 30.0  # frames per second, although a frame takes 50 ms
 
         def read(self):
             time.sleep(0.05)
-            self.left -= 1
-            return self.left >= 0, np.zeros((8, 8, 3), np.uint8)
+            self.frames_left -= 1
+            return self.frames_left >= 0, np.zeros((8, 8, 3), np.uint8)
 
         def release(self):
             pass
@@ -179,7 +179,7 @@ def test_camera_has_the_times_of_the_clock(monkeypatch):
     assert (np.diff(seconds) >= 0.05).all()
 
 
-def test_video_is_written_whole_or_not(tmp_path):
+def test_incomplete_video_is_not_written(tmp_path):
     with pytest.raises(FerError, match="has no frames"), video.writer(tmp_path / "v.mp4", 5.0):
         pass
     with (
@@ -191,7 +191,7 @@ def test_video_is_written_whole_or_not(tmp_path):
 
 
 class Detector:
-    """Says what a test tells it."""
+    """A detector that returns the boxes set by a test."""
 
     def __init__(self):
         self.boxes, self.calls = [], 0
@@ -212,14 +212,14 @@ def tracker(detector):
 
 
 def frame_at(left, top):
-    """A frame with a texture of 100 x 100 pixels at a place."""
+    """A frame with a texture of 100 x 100 pixels at a position."""
     texture = np.random.default_rng(0).integers(0, 256, (25, 25), dtype=np.uint8)
     frame = Image.new("L", (400, 300), 100)
     frame.paste(Image.fromarray(texture).resize((100, 100), Image.Resampling.BICUBIC), (left, top))
     return frame
 
 
-def test_faces_are_followed_between_searches(tracker, detector):
+def test_faces_are_followed_between_detections(tracker, detector):
     detector.boxes = [(50, 50, 150, 150)]
     for number in range(tracking._DETECTION_INTERVAL):
         (face,) = tracker(frame_at(50 + 4 * number, 50 + 2 * number))
@@ -242,40 +242,40 @@ def test_probabilities_are_smoothed(tracker, detector):
     detector.boxes = [(50, 50, 150, 150)]
     noise = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (300, 400), np.uint8))
              for n in range(8)]  # fmt: skip
-    plain = [tracker.recognizer.predict(one, boxes=detector.boxes)[0] for one in noise]
-    tracker._follow = lambda pixels: None  # which noise would lead astray
-    smooth = [tracker(one)[0] for one in noise]
+    plain = [tracker.recognizer.predict(frame, boxes=detector.boxes)[0] for frame in noise]
+    tracker._follow = lambda pixels: None  # noise would mislead the optical flow
+    smooth = [tracker(frame)[0] for frame in noise]
 
-    def unrest(faces):
+    def total_change(faces):
         return np.abs(np.diff([list(face.probabilities.values()) for face in faces], axis=0)).sum()
 
-    assert unrest(smooth) < 0.6 * unrest(plain)
+    assert total_change(smooth) < 0.6 * total_change(plain)
     assert sum(smooth[-1].probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 
-def test_ids(tracker, detector):
-    one, other = (50, 50, 150, 150), (250, 50, 350, 150)
+def test_ids_stay_until_a_face_is_missed_twice(tracker, detector):
+    left_box, right_box = (50, 50, 150, 150), (250, 50, 350, 150)
     still = frame_at(50, 50)
 
-    def ids_after_a_search():
-        first, *_ = (
+    def ids_after_detection():
+        ids, *_ = (
             [face.id for face in tracker(still)] for _ in range(tracking._DETECTION_INTERVAL)
         )
-        return first
+        return ids
 
-    detector.boxes = [one]
-    assert ids_after_a_search() == [0]
-    detector.boxes = [other, one]
-    assert ids_after_a_search() == [0, 1]
-    detector.boxes = [other]
-    assert ids_after_a_search() == [0, 1]  # missed once
-    detector.boxes = [one, other]
-    assert ids_after_a_search() == [0, 1]
-    detector.boxes = [other]
-    ids_after_a_search()
-    assert ids_after_a_search() == [1]  # gone
-    detector.boxes = [one, other]
-    assert ids_after_a_search() == [2, 1]  # somebody else, as far as one can tell
+    detector.boxes = [left_box]
+    assert ids_after_detection() == [0]
+    detector.boxes = [right_box, left_box]
+    assert ids_after_detection() == [0, 1]
+    detector.boxes = [right_box]
+    assert ids_after_detection() == [0, 1]  # missed once
+    detector.boxes = [left_box, right_box]
+    assert ids_after_detection() == [0, 1]
+    detector.boxes = [right_box]
+    ids_after_detection()
+    assert ids_after_detection() == [1]  # missed twice
+    detector.boxes = [left_box, right_box]
+    assert ids_after_detection() == [2, 1]  # a lost face gets a new id
     detector.boxes = []
-    ids_after_a_search()
-    assert ids_after_a_search() == []
+    ids_after_detection()
+    assert ids_after_detection() == []
