@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +25,8 @@ MAX_CLASSES = 256
 
 _FILE = "faces.npz"
 
-__getattr__ = deprecated.renamed(__name__, {"MOST_CLASSES": "MAX_CLASSES"})
+if not TYPE_CHECKING:  # so that mypy still knows which names there are
+    __getattr__ = deprecated.renamed(__name__, {"MOST_CLASSES": "MAX_CLASSES"})
 
 
 @dataclass(frozen=True)

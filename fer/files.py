@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fer import deprecated
 from fer.errors import FerError
@@ -26,14 +26,15 @@ _CHECKSUM_MARK = b'\x72\x4c\x0a\x06sha256\x12\x42"'
 """Bytes before a checksum. In an ONNX file they start an entry of the metadata, which may come
 last."""
 
-__getattr__ = deprecated.renamed(
-    __name__,
-    {
-        "seal": "append_checksum",
-        "read_sealed": "read_verified",
-        "scratch": "temporary_folder",
-    },
-)
+if not TYPE_CHECKING:  # so that mypy still knows which names there are
+    __getattr__ = deprecated.renamed(
+        __name__,
+        {
+            "seal": "append_checksum",
+            "read_sealed": "read_verified",
+            "scratch": "temporary_folder",
+        },
+    )
 
 
 @contextmanager

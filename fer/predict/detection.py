@@ -1,7 +1,7 @@
 """Detect the faces in a photo and crop them like those of FER2013."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
@@ -34,9 +34,10 @@ _STRIDES = (8, 16, 32)
 _BOX_TO_CROP = 1 / 0.94
 _CROP_ABOVE_CENTER = 0.12
 
-__getattr__ = deprecated.renamed(
-    __name__, {"middle": "center_square", "cut": "crop_face", "overlap": "iou"}
-)
+if not TYPE_CHECKING:  # so that mypy still knows which names there are
+    __getattr__ = deprecated.renamed(
+        __name__, {"middle": "center_square", "cut": "crop_face", "overlap": "iou"}
+    )
 
 
 class Detector:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -16,7 +16,10 @@ _COLOR, _TEXT_COLOR = "#00c853", "black"
 _Area = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 
-__getattr__ = deprecated.renamed(__name__, {"mark": "draw_boxes", "explain": "draw_explanations"})
+if not TYPE_CHECKING:  # so that mypy still knows which names there are
+    __getattr__ = deprecated.renamed(
+        __name__, {"mark": "draw_boxes", "explain": "draw_explanations"}
+    )
 
 
 def draw_boxes(image: Image.Image, faces: Sequence[Face]) -> Image.Image:

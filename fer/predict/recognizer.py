@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
 
 import numpy as np
 import onnxruntime as ort
@@ -34,7 +34,8 @@ SMALL_FACE = 24
 AnyImage = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 """A path, the content of a file, an open file, a PIL image or an array of pixels."""
 
-__getattr__ = deprecated.renamed(__name__, {"SMALL": "SMALL_FACE"})
+if not TYPE_CHECKING:  # so that mypy still knows which names there are
+    __getattr__ = deprecated.renamed(__name__, {"SMALL": "SMALL_FACE"})
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ class Recognizer:
         Raises:
             FerError: If a box is empty or huge.
         """
-        crops = [(box, crop_face(pixels, box)) for box in map(_checked, boxes)]
+        crops = [(box, crop_face(pixels, box)) for box in map(_check_box, boxes)]
         return self._predict_crops([crops])[0]
 
     def in_boxes(self, pixels: np.ndarray, boxes: Iterable[Box]) -> list[Face]:
@@ -283,7 +284,7 @@ class Recognizer:
     def _crop(self, image: AnyImage, face: bool) -> list[tuple[Box, np.ndarray]]:
         """Return the boxes of the faces in an image, and their crops uint8 [48, 48]."""
         pixels = images.grey(images.load(image))
-        boxes = [center_square(pixels)] if face else map(_checked, self.detector(pixels))
+        boxes = [center_square(pixels)] if face else map(_check_box, self.detector(pixels))
         return [(box, crop_face(pixels, box)) for box in boxes]
 
     def _face(
@@ -300,7 +301,7 @@ def _is_batch(image: AnyImage | Iterable[AnyImage]) -> bool:
     return isinstance(image, list | tuple | Iterator) and not hasattr(image, "read")
 
 
-def _checked(box: Sequence[int]) -> Box:
+def _check_box(box: Sequence[int]) -> Box:
     try:
         left, top, right, bottom = map(int, box)
     except (TypeError, ValueError, OverflowError) as error:

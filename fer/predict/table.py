@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 Predictions = tuple[str, float | None, Sequence[Face]]
 """Name of an image or video, time of the frame in seconds (None for an image), and the faces."""
 
-__getattr__ = deprecated.renamed(__name__, {"Found": "Predictions"})
+if not TYPE_CHECKING:  # so that mypy still knows which names there are
+    __getattr__ = deprecated.renamed(__name__, {"Found": "Predictions"})
 
 
 def columns(classes: Sequence[str]) -> list[str]:

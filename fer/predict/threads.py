@@ -4,14 +4,15 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fer import deprecated
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-__getattr__ = deprecated.renamed(__name__, {"in_order": "map_in_order"})
+if not TYPE_CHECKING:  # so that mypy still knows which names there are
+    __getattr__ = deprecated.renamed(__name__, {"in_order": "map_in_order"})
 
 
 def cores() -> int:
