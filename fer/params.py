@@ -462,14 +462,24 @@ class Budget(Section):
 
 
 class AutoSearch(Search):
-    """A search of params.yaml, whose epochs may be "auto"."""
+    """A search as params.yaml has it.
+
+    Attributes:
+        epochs: Epochs per trial, or "auto".
+        final_epochs: Epochs of a finalist with one seed, or "auto".
+    """
 
     epochs: CountOrAuto
     final_epochs: CountOrAuto
 
 
 class AutoBudget(Budget):
-    """A budget of params.yaml, whose epochs may be "auto"."""
+    """A budget as params.yaml has it.
+
+    Attributes:
+        epochs: Epochs of the full training, or "auto".
+        search: How long the search is; its epochs may be "auto".
+    """
 
     epochs: CountOrAuto
     search: AutoSearch
@@ -494,7 +504,22 @@ class AutoBudget(Budget):
 
 
 class Params(Section):
-    """All of params.yaml."""
+    """All of params.yaml.
+
+    Attributes:
+        dataset: Name of the data set, a folder in data/raw.
+        settings: Where and how to run.
+        sample: The built-in sample.
+        prepare: How a data set is read, split and balanced.
+        benchmark: Which data loaders are timed.
+        model: The network of the baseline.
+        train: The training of the baseline.
+        teach: The configuration of the teacher.
+        tune: The search.
+        quantize: The quantization to int8.
+        evaluate: The evaluation on test.
+        budget: Budgets by data set; "default" holds for the others.
+    """
 
     dataset: str
     settings: Settings

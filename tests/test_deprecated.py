@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fer import Recognizer
-from fer.faces import Faces
+from fer.faces import Faces, load
 
 RENAMED = [
     ("fer.faces", "MOST_CLASSES", "MAX_CLASSES"),
@@ -55,3 +55,11 @@ def test_old_attribute_of_a_face_set():
     faces = Faces(images, labels, ("a", "b"), soft_labels)
     with pytest.warns(DeprecationWarning, match=r"Faces\.shares is now Faces\.soft_labels"):
         assert faces.shares is soft_labels
+
+
+def test_soft_labels_in_a_file_of_version_0_2_are_read(tmp_path):
+    soft_labels = np.full((1, 2), 0.5, np.float32)
+    images, labels = np.zeros((1, 48, 48), np.uint8), np.zeros(1, np.uint8)
+    arrays = {"images": images, "labels": labels, "classes": np.array(["a", "b"])}
+    np.savez(tmp_path / "faces.npz", **arrays, shares=soft_labels)
+    np.testing.assert_array_equal(load(tmp_path).soft_labels, soft_labels)

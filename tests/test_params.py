@@ -1,3 +1,5 @@
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,13 @@ from fer.errors import FerError
 PATH = Path(__file__).parents[1] / "params.yaml"
 
 
-def change(tmp_path, key, value):
+def change(tmp_path, key, value, removed=None):
+    """Write params.yaml with another value for a key, and without another key of its section."""
     yaml = YAML()
     data = yaml.load(PATH)
     *folders, last = key.split(".")
-    section = data
-    for folder in folders:
-        section = section[folder]
+    section = reduce(getitem, folders, data)
+    section.pop(removed, None)
     section[last] = value
     yaml.dump(data, tmp_path / "params.yaml")
     return tmp_path / "params.yaml"
@@ -162,15 +164,7 @@ def test_file_that_is_no_params(tmp_path, text):
     ],
 )
 def test_old_name_of_a_parameter_gives_the_new_one_in_one_line(tmp_path, old, new):
-    yaml = YAML()
-    data = yaml.load(PATH)
-    *folders, last = old.split(".")
-    section = data
-    for folder in folders:
-        section = section[folder]
-    section[last] = section.pop(new.rpartition(".")[2], 1)
-    path = tmp_path / "params.yaml"
-    yaml.dump(data, path)
+    path = change(tmp_path, old, 1, removed=new.rpartition(".")[2])
     with pytest.raises(FerError) as error:
         params.load(path)
     assert str(error.value) == f"{path}: {old} is now called {new}; rename it"
