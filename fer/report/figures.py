@@ -246,7 +246,7 @@ def trials(path: Path, table: pd.DataFrame, importance: Mapping[str, float], dat
     order.legend(frameon=False, fontsize=8)
     names = sorted(importance, key=importance.get)
     shares.barh(names, [importance[name] for name in names], color=BLUE)
-    shares.set_title("importance of each parameter (fANOVA)", fontsize=10)
+    shares.set_title("importance (fANOVA)", fontsize=10)
     shares.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _style(order)
     _style(shares, grid="x")
@@ -324,7 +324,7 @@ def slices(
         log_scales: The parameters whose scale is logarithmic.
         dataset: Name of the data set.
     """
-    figure = _figure(2.6 * len(scales), 3)
+    figure = _figure(2.6 * len(scales), 3.3)
     grid = np.atleast_1d(figure.subplots(1, len(scales), sharey=True))
     for axes, (name, positions) in zip(grid, scales.items(), strict=True):
         rows = table[table["parameter"] == name]
