@@ -177,7 +177,7 @@ class Model(Section):
         width: Factor on its channels, above 0.
     """
 
-    name: Literal["compact", "deep", "mini-xception"]
+    name: Literal["compact", "deep", "mini-xception", "vgg"]
     width: Annotated[float, Field(gt=0, le=32)]
 
 
@@ -190,6 +190,8 @@ class Augment(Section):
         rotation: Largest rotation in degrees, in each direction.
         scale: Largest relative change of size; 0.08 is 92 % to 108 %.
         contrast: Largest relative change of contrast; 0.2 is 80 % to 120 %.
+        erase: Probability that a rectangle is erased (Zhong et al. 2017, arXiv:1708.04896).
+        mixup: Alpha of mixup's Beta distribution (Zhang et al. 2017, arXiv:1710.09412), or 0.
     """
 
     flip: Fraction = 0.0
@@ -197,6 +199,8 @@ class Augment(Section):
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
     contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
+    erase: Fraction = 0.0
+    mixup: Annotated[float, Field(ge=0, le=100)] = 0.0
 
 
 class Distill(Section):
@@ -228,6 +232,8 @@ class Train(Section):
         decay_every: Epochs between two steps of the decay, and before the first.
         decay_rate: Factor on the learning rate at each step of the decay.
         label_smoothing: Share of the target that is spread over all classes.
+        average: Horizon of the moving average of the weights, as a share of all steps; 0 averages
+            no weights.
         input_sizes: Heights and widths of the faces in pixels, for equal shares of the epochs
             (progressive resizing); the last one is 44.
         augment: Strengths of the augmentation.
@@ -251,6 +257,7 @@ class Train(Section):
     decay_every: Count = 5
     decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.9
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     # From 24 pixels on, the smallest maps of the networks have more than one pixel.
     input_sizes: Annotated[list[Annotated[int, Field(ge=24, le=INPUT_SIZE)]], Field(min_length=1)]
     augment: Augment

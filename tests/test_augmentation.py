@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer.params import Augment
-from fer.training.augmentation import augment, center_crop
+from fer.training.augmentation import augment, center_crop, mix
 
 STRONG = Augment(flip=0.5, shift=4, rotation=20.0, scale=0.2, contrast=0.5)
 
@@ -94,3 +94,43 @@ def test_output_has_its_range_and_shape_and_follows_the_seed(count, seed):
 def test_each_face_gets_separate_draws():
     output = run(images(1).repeat(50, 1, 1), STRONG)
     assert len({face.numpy().tobytes() for face in output}) == 50
+
+
+def test_erasing_fills_one_rectangle_with_one_grey_value():
+    faces = images(300)
+    plain = center_crop(faces)
+    erased = run(faces, Augment(erase=1.0))
+    for face, original in zip(erased[:, 0], plain[:, 0], strict=True):
+        mask = (face - original).abs() > 1e-5
+        rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
+        # Noise may have the grey value of the rectangle, but not in a whole row or column.
+        inside = face[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert (inside == inside[0, 0]).all()
+        assert max(inside.shape) <= 23  # half a face
+
+
+@pytest.mark.parametrize("probability", [0.2, 0.5])
+def test_erasing_changes_a_share_of_the_faces(probability):
+    faces = images(1000)
+    changed = (run(faces, Augment(erase=probability)) - center_crop(faces)).abs().amax((1, 2, 3))
+    assert (changed > 1e-4).float().mean() == pytest.approx(probability, abs=0.05)
+
+
+def test_erasing_leaves_the_other_draws_as_they_are():
+    faces = images(20)
+    plain = run(faces, STRONG)
+    erased = run(faces, STRONG.model_copy(update={"erase": 0.5}))
+    same = (plain == erased).float().mean((1, 2, 3))
+    assert (same > 0.7).all()
+    assert (same < 1).any()
+
+
+@given(alpha=st.floats(0.05, 5), seed=st.integers(0, 2**32 - 1), count=st.integers(1, 9))
+@settings(max_examples=50, deadline=None)
+def test_mixup_mixes_faces_and_targets_by_the_same_share(alpha, seed, count):
+    faces = torch.arange(count).float()[:, None, None, None].expand(count, 1, 4, 4)
+    mixed, targets = mix(faces, torch.eye(count), alpha, seed)
+    torch.testing.assert_close(targets.sum(1), torch.ones(count))
+    assert (targets >= 0).all()
+    expected = targets @ torch.arange(count).float()
+    torch.testing.assert_close(mixed.amax((1, 2, 3)), expected, atol=1e-4, rtol=0)

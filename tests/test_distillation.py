@@ -5,7 +5,7 @@ import torch
 
 from fer import params
 from fer.faces import Faces
-from fer.training.distillation import predict_teacher_logits
+from fer.training.distillation import Ensemble, predict_teacher_logits
 from fer.training.fit import checkpoint_path, fit
 from fer.training.loading import make_loader
 from fer.training.networks import build
@@ -78,6 +78,23 @@ def test_resumed_run_reuses_the_teacher_logits(faces, teacher, tmp_path, monkeyp
     assert all(torch.equal(parameter, expected) for parameter, expected in pairs)
 
 
+def test_logits_may_take_the_place_of_the_teacher(faces, teacher):
+    logits = predict_teacher_logits(teacher, batches(faces), 2, torch.float32, quiet=True)
+    pairs = zip(
+        train(faces, logits)[0].parameters(), train(faces, teacher)[0].parameters(), strict=True
+    )
+    assert all(torch.equal(parameter, expected) for parameter, expected in pairs)
+
+
+def test_ensemble_is_the_mean_over_networks_and_mirror_images(teacher):
+    networks = [teacher, build(CONFIG.model, 7).eval()]
+    images = torch.rand(3, 1, 44, 44)
+    with torch.inference_mode():
+        logits = Ensemble(networks).eval()(images)
+        expected = [network(view) for network in networks for view in (images, images.flip(3))]
+    torch.testing.assert_close(logits, torch.stack(expected).mean(0))
+
+
 def test_progress_is_printed_per_view(faces, teacher, capsys):
     predict_teacher_logits(teacher, batches(faces), 2, torch.float32, quiet=False)
     lines = capsys.readouterr().out.splitlines()
@@ -85,6 +102,7 @@ def test_progress_is_printed_per_view(faces, teacher, capsys):
 
 
 def test_each_teacher_has_its_checkpoint(faces, teacher):
-    teachers = (None, teacher, build(CONFIG.model, 7))
+    logits = [torch.zeros(len(faces), 7)]
+    teachers = (None, teacher, build(CONFIG.model, 7), logits, [logits[0] + 1], logits * 2)
     paths = {checkpoint_path(CONFIG, faces, faces, 3, one) for one in teachers}
-    assert len(paths) == 3
+    assert len(paths) == len(teachers)

@@ -83,9 +83,16 @@ def test_same_seed_gives_the_same_model_with_any_number_of_workers(faces, checkp
         assert_same(fit(faces, checkpoint, with_workers), expected)
 
 
-@pytest.mark.parametrize("name", ["compact", "deep"])
-def test_resumed_run_gives_the_same_result(faces, checkpoint, name):
-    config = CONFIG.with_values({"model.name": name, "model.width": 0.2})
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("compact", {}),
+        ("deep", {}),
+        ("compact", {"train.average": 0.2, "train.augment.erase": 0.5, "train.augment.mixup": 0.4}),
+    ],
+)
+def test_resumed_run_gives_the_same_result(faces, checkpoint, name, changes):
+    config = CONFIG.with_values({"model.name": name, "model.width": 0.2} | changes)
     uninterrupted = fit(faces, checkpoint, config)
     checkpoint.unlink()
 
@@ -132,6 +139,26 @@ def test_sizes_have_equal_shares_of_the_epochs_and_the_last_size_comes_last(size
     assert sizes_by_epoch[-1] == sizes[-1]
     if epochs % len(sizes) == 0:
         assert sizes_by_epoch == [size for size in sizes for _ in range(epochs // len(sizes))]
+
+
+def test_average_of_the_weights_is_returned(faces, checkpoint):
+    config = CONFIG.with_values({"train.average": 0.2, "train.input_sizes": [44]})
+    steps = []
+
+    def record(rows):
+        steps.append(torch.load(checkpoint, weights_only=True))
+
+    weights, history = fit(faces, checkpoint, config, on_epoch=record)
+    saved = steps[best_epoch(history)["epoch"] - 1]
+    assert all(torch.equal(weights[name], saved["average"][name]) for name in weights)
+    assert not torch.equal(saved["average"]["head.weight"], saved["network"]["head.weight"])
+
+
+def test_average_with_a_horizon_of_one_step_is_the_network_itself(faces, checkpoint):
+    expected = fit(faces, checkpoint)
+    checkpoint.unlink()
+    averaged = fit(faces, checkpoint, CONFIG.with_values({"train.average": 1e-9}))
+    assert without_seconds(averaged[1]) == without_seconds(expected[1])
 
 
 def test_best_epoch_has_full_size(faces, checkpoint):

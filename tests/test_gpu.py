@@ -51,7 +51,7 @@ def differing_weights(network, other_network):
     return [name for name in weights if not torch.equal(weights[name], other_weights[name])]
 
 
-@pytest.mark.parametrize("name", ["compact", "deep", "mini-xception"])
+@pytest.mark.parametrize("name", ["compact", "deep", "mini-xception", "vgg"])
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
 def test_deterministic_training_gives_the_same_bits(many_faces, name, precision):
     config = CONFIG.with_values(

@@ -1,16 +1,18 @@
+import numpy as np
 import pytest
 import torch
 
+from fer.faces import Faces
 from fer.params import Augment
 from fer.training.loading import make_loader
 
 STRONG = Augment(flip=0.5, shift=4, rotation=20.0, scale=0.2, contrast=0.5)
 
 
-def epoch(faces, number=0, **options):
+def epoch(faces, number=0, strengths=STRONG, **options):
     batches = make_loader(
         faces,
-        STRONG,
+        strengths,
         **{"batch_size": 32, "seed": 1, "num_workers": 0, "device": torch.device("cpu")} | options,
     )
     batches.sampler.epoch = number
@@ -37,3 +39,28 @@ def test_other_epoch_or_seed_gives_other_batches(faces):
     first_images = epoch(faces)[0][0]
     assert not torch.equal(first_images, epoch(faces, 1)[0][0])
     assert not torch.equal(first_images, epoch(faces, seed=2)[0][0])
+
+
+def test_mixup_gives_soft_labels_whose_classes_are_those_of_two_faces(faces):
+    mixed = epoch(faces, strengths=Augment(mixup=0.4))
+    for (images, targets), (plain, labels) in zip(
+        mixed, epoch(faces, strengths=Augment()), strict=True
+    ):
+        assert targets.shape == (len(labels), 7)
+        torch.testing.assert_close(targets.sum(1), torch.ones(len(labels)))
+        rows = torch.arange(len(labels))
+        share = torch.where(labels == labels.flip(0), 1.0, targets[rows, labels])
+        other = torch.where(labels == labels.flip(0), 1.0, targets[rows, labels.flip(0)])
+        differ = labels != labels.flip(0)
+        torch.testing.assert_close((share + other)[differ], torch.ones(int(differ.sum())))
+        expected = share[:, None, None, None] * (plain - plain.flip(0)) + plain.flip(0)
+        torch.testing.assert_close(images[differ], expected[differ], atol=1e-5, rtol=0)
+    shares = torch.cat([targets.max(1).values for _, targets in mixed])
+    assert (shares < 0.95).any()
+
+
+def test_mixup_keeps_the_votes_of_soft_labels(faces):
+    votes = np.full((len(faces), 7), 1 / 7, np.float32)
+    soft = Faces(faces.images, faces.labels, faces.classes, votes)
+    for _, targets in epoch(soft, strengths=Augment(mixup=1.0)):
+        torch.testing.assert_close(targets, torch.full_like(targets, 1 / 7))

@@ -9,6 +9,7 @@ from fer.params import Model
 from fer.training.networks import NETWORKS, build, parameter_count
 from fer.training.networks.compact import Compact
 from fer.training.networks.mini_xception import MiniXception
+from fer.training.networks.vgg import VGG
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -30,8 +31,8 @@ def test_trains_on_a_last_batch_of_one_small_face(name):
     assert all(p.grad is not None for p in network.parameters())
 
 
-@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"deep"}))
-def test_all_networks_except_the_teacher_are_small(name):
+@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"deep", "vgg"}))
+def test_all_networks_except_the_teachers_are_small(name):
     assert parameter_count(build(Model(name=name, width=1.0), 7)) <= 57_000
 
 
@@ -41,6 +42,10 @@ def test_params_accept_the_name_of_every_network():
 
 def test_compact_has_the_documented_number_of_parameters():
     assert parameter_count(Compact(1.0, 7)) == 53_311
+
+
+def test_vgg_has_the_documented_number_of_parameters():
+    assert parameter_count(VGG(1.0, 7)) == 5_280_071
 
 
 def test_mini_xception_has_the_published_number_of_parameters():

@@ -2,11 +2,15 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from fer.faces import FACE_SIZE, INPUT_SIZE, MARGIN
 from fer.params import Augment
+
+_ERASED_SIDES = 0.1, 0.5
+"""Smallest and largest side of an erased rectangle, as shares of the face's side."""
 
 
 def center_crop(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tensor:
@@ -33,7 +37,7 @@ def augment(
     size: int = INPUT_SIZE,
     share: slice = slice(None),
 ) -> torch.Tensor:
-    """Return the network's input with random flip, shift, rotation, scale and contrast.
+    """Return the network's input with random flip, shift, rotation, scale, contrast and erasing.
 
     All geometric changes are one bilinear sampling. Pixels beyond the edge repeat the edge. To add
     an augmentation, draw one more row of random numbers at the end of `draws` and apply it below.
@@ -50,6 +54,8 @@ def augment(
         float32 [M, 1, size, size], 0 to 1, for the M faces of `share`.
     """
     draws = torch.rand(6, len(images), generator=generator)[:, share]
+    if strengths.erase:
+        erasing = torch.rand(6, len(images), generator=generator)[:, share]
     images = images[share]
     flip, right, down, angle, zoom, contrast = draws
     # Computed on the CPU: for so few numbers a GPU would take longer.
@@ -73,7 +79,49 @@ def augment(
         mean = faces.mean((1, 2, 3), keepdim=True)
         factor = (1 + _to_range(contrast, strengths.contrast)).to(device)
         faces = (mean + (faces - mean) * factor[:, None, None, None]).clamp(0, 1)
+    if strengths.erase:
+        faces = _erase(faces, erasing.to(device), strengths.erase)
     return faces
+
+
+def mix(
+    images: torch.Tensor, targets: torch.Tensor, alpha: float, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mix each face and its target with another one of the batch: mixup, arXiv:1710.09412.
+
+    Args:
+        images: float32 [B, 1, H, W].
+        targets: float32 [B, C].
+        alpha: Parameter of the Beta distribution of the shares, above 0.
+        seed: Seed of the shares.
+
+    Returns:
+        Mixed images and targets, of the same shapes.
+    """
+    draws = np.random.default_rng(seed).beta(alpha, alpha, len(images)).astype(np.float32)
+    share = torch.from_numpy(draws).to(images.device)
+    return (
+        images.flip(0).lerp(images, share[:, None, None, None]),
+        targets.flip(0).lerp(targets, share[:, None]),
+    )
+
+
+def _erase(faces: torch.Tensor, draws: torch.Tensor, probability: float) -> torch.Tensor:
+    """Fill a rectangle with one grey value, in some of the faces.
+
+    Args:
+        faces: float32 [M, 1, size, size].
+        draws: float32 [6, M], 0 to 1: whether, height, width, center (row, column), grey value.
+        probability: Share of the faces.
+    """
+    whether, *sides_and_center, grey = draws[:, :, None]
+    height, width, row, column = sides_and_center
+    position = (torch.arange(faces.shape[-1], device=faces.device) + 0.5) / faces.shape[-1]
+    low, high = _ERASED_SIDES
+    in_rows = (position - row).abs() < (low + (high - low) * height) / 2
+    in_columns = (position - column).abs() < (low + (high - low) * width) / 2
+    mask = (whether < probability)[:, :, None] & in_rows[:, :, None] & in_columns[:, None, :]
+    return torch.where(mask[:, None], grey[:, :, None, None], faces)
 
 
 def _to_range(draw: torch.Tensor, limit: float) -> torch.Tensor:

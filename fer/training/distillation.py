@@ -1,6 +1,9 @@
 """Compute the teacher's logits on augmented training faces, for distillation."""
 
+from collections.abc import Sequence
+
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -47,3 +50,25 @@ def predict_teacher_logits(
             if bar.disable and not quiet:
                 print(f"teacher's logits: {len(logits)} of {views} views", flush=True)
     return logits
+
+
+class Ensemble(Network):
+    """Several networks as one: the mean of their logits on a face and its mirror image.
+
+    Args:
+        networks: The networks.
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits, float [N, classes].
+
+        Args:
+            x: Faces, float [N, 1, H, W], 0 to 1.
+        """
+        views = torch.cat([x, x.flip(3)])
+        logits = torch.stack([network(views) for network in self.networks]).float().mean(0)
+        return logits.view(2, len(x), -1).mean(0)

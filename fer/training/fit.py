@@ -21,6 +21,7 @@ from fer.faces import Faces
 from fer.machine import cores
 from fer.params import TrainingConfig, repository_root
 from fer.training import distributed
+from fer.training.averaging import MovingAverage
 from fer.training.checkpoint import read, write
 from fer.training.clock import Laps
 from fer.training.device import keep_freed_memory, pick_precision, set_deterministic
@@ -34,6 +35,9 @@ from fer.training.step import CapturedStep, Step
 
 Row = dict[str, float]
 """One epoch: size of the faces, losses (nats), accuracies (0 to 1), learning rate, seconds."""
+
+Teacher = Network | list[torch.Tensor]
+"""A trained network, or its logits on the training faces from `predict_teacher_logits`."""
 
 PARTS = ("data", "compute", "validation")
 """The parts of an epoch; a row has the seconds of each."""
@@ -52,7 +56,7 @@ def fit(
     *,
     on_epoch: Callable[[list[Row]], None],
     checkpoint: Path | None = None,
-    teacher: Network | None = None,
+    teacher: Teacher | None = None,
     init: Weights | None = None,
     quiet: bool = False,
 ) -> tuple[Network, list[Row]]:
@@ -70,7 +74,8 @@ def fit(
         on_epoch: Called with the history after each epoch.
         checkpoint: File that keeps the state after each epoch. A call with the same arguments
             resumes from it and ends with the same result. The caller removes it.
-        teacher: A trained network to learn from, as `config.train.distill` says.
+        teacher: A trained network to learn from, as `config.train.distill` says, or its logits from
+            `predict_teacher_logits`.
         init: Initial weights, from `fer.training.initial.load`; None for random ones.
         quiet: Whether to show no progress.
 
@@ -101,11 +106,17 @@ def fit(
     )
     optimizer = make_optimizer(network, options)
     schedule = make_schedule(optimizer, options, epochs, len(batches))
-    state = _TrainingState(network, optimizer, schedule)
+    average = None
+    if options.average:
+        average = MovingAverage(network, options.average * epochs * len(batches))
+    candidate = average.network if average else network  # what is validated and kept
+    state = _TrainingState(network, candidate, optimizer, schedule)
     if checkpoint:
         state.key = _run_key(config, train, val, epochs, teacher, init)
         state.resume(checkpoint)
-    if teacher and not state.teacher_logits:
+    if isinstance(teacher, list):
+        state.teacher_logits = teacher
+    elif teacher and not state.teacher_logits:
         views = min(options.distill.views, epochs)
         state.teacher_logits = predict_teacher_logits(
             teacher.to(device), batches, views, precision, quiet
@@ -127,15 +138,15 @@ def fit(
             size = input_size(options.input_sizes, epoch, epochs)
             batches.sampler.epoch, batches.sampler.size = epoch, size
             teacher_logits = None
-            if teacher:  # its views are used in turn
+            if state.teacher_logits:  # the views are used in turn
                 batches.sampler.epoch = view = epoch % len(state.teacher_logits)
                 teacher_logits = state.teacher_logits[view].to(device)
             trainee.train()
             train_metrics = _train_epoch(
-                step, batches, teacher_logits, optimizer, schedule, laps, bar
+                step, batches, teacher_logits, optimizer, schedule, average, laps, bar
             )
             val_metrics = distributed.broadcast(  # all processes select the same best epoch
-                loss_and_accuracy(predict_logits(network, images, size=size), labels)
+                loss_and_accuracy(predict_logits(candidate, images, size=size), labels)
             )
             laps.lap("validation")
             if not (math.isfinite(train_metrics[0]) and math.isfinite(val_metrics[0])):
@@ -221,7 +232,7 @@ def checkpoint_path(
     train: Faces,
     val: Faces,
     epochs: int,
-    teacher: Network | None = None,
+    teacher: Teacher | None = None,
     init: Weights | None = None,
 ) -> Path:
     """Return the file in `.checkpoints/` of the repository for a run of `fit`.
@@ -233,7 +244,7 @@ def checkpoint_path(
         train: The faces to train on.
         val: The faces to select the best epoch on.
         epochs: Number of epochs.
-        teacher: The network to learn from.
+        teacher: The network to learn from, or its logits.
         init: Initial weights.
     """
     key = _run_key(config, train, val, epochs, teacher, init)
@@ -270,15 +281,17 @@ def _run_key(
     train: Faces,
     val: Faces,
     epochs: int,
-    teacher: Network | None,
+    teacher: Teacher | None,
     init: Weights | None,
 ) -> str:
     """Return the fingerprint of a run of `fit`."""
     digests = []
-    for weights in (teacher.state_dict() if teacher else {}, init or {}):
+    is_network = isinstance(teacher, Network)
+    teacher_tensors = teacher.state_dict() if is_network else dict(enumerate(teacher or []))
+    for tensors in (teacher_tensors, init or {}):
         digest = hashlib.sha256()
-        for name, tensor in weights.items():
-            digest.update(name.encode())
+        for name, tensor in tensors.items():
+            digest.update(str(name).encode())
             digest.update(tensor.cpu().numpy().tobytes())
         digests.append(digest.hexdigest())
     return fingerprint(config, train, val, epochs, *digests)
@@ -290,6 +303,7 @@ def _train_epoch(
     teacher_logits: torch.Tensor | None,
     optimizer: Optimizer,
     schedule: LRScheduler,
+    average: MovingAverage | None,
     laps: Laps,
     bar: tqdm,
 ) -> tuple[float, float]:
@@ -310,6 +324,8 @@ def _train_epoch(
         total += step(*batch)
         optimizer.step()
         schedule.step()
+        if average:
+            average.update()
         count += len(targets)
         laps.lap("compute")
         bar.update()
@@ -354,8 +370,17 @@ def _print_epoch(row: Row, epochs: int, bar: tqdm) -> None:
 class _TrainingState:
     """All that a run needs to resume with the same result."""
 
-    def __init__(self, network: Network, optimizer: Optimizer, schedule: LRScheduler) -> None:
+    def __init__(
+        self,
+        network: Network,
+        candidate: Network,
+        optimizer: Optimizer,
+        schedule: LRScheduler,
+    ) -> None:
         self.parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+        if candidate is not network:
+            self.parts["average"] = candidate
+        self.candidate = candidate
         self.device = next(network.parameters()).device
         is_cpu = self.device.type == "cpu"
         self.rng_module = torch if is_cpu else torch.get_device_module(self.device)
@@ -368,7 +393,7 @@ class _TrainingState:
     def add(self, row: Row) -> None:
         self.history.append(row)
         if best_epoch(self.history) is row:
-            self.best = copy.deepcopy(self.parts["network"].state_dict())
+            self.best = copy.deepcopy(self.candidate.state_dict())
 
     def save(self, path: Path) -> None:
         parts = {name: part.state_dict() for name, part in self.parts.items()}

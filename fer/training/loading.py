@@ -5,12 +5,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fer.faces import INPUT_SIZE, Faces
 from fer.params import Augment
 from fer.training import distributed
-from fer.training.augmentation import augment
+from fer.training.augmentation import augment, mix
 
 # `fit` prints its own line about too many workers, and the benchmark uses them on purpose.
 warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
@@ -31,7 +32,7 @@ class AugmentedBatches(Dataset):
     def __init__(self, faces: Faces, strengths: Augment, device: torch.device) -> None:
         self.images = torch.tensor(faces.images, device=device)
         self.targets = torch.tensor(faces.targets(), device=device)
-        self.strengths = strengths
+        self.classes, self.strengths = len(faces.classes), strengths
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
         """Return this process's share of a batch; a key gives the same batch in every process.
@@ -40,14 +41,21 @@ class AugmentedBatches(Dataset):
             key: Indices, seed, size and share of the batch.
 
         Returns:
-            Images float32 [B, 1, size, size], 0 to 1, and targets: labels int64 [B], or soft
-            labels float32 [B, C].
+            Images float32 [B, 1, size, size], 0 to 1, and targets: labels int64 [B], or soft labels
+            float32 [B, C], as of a data set with soft labels or after mixup.
         """
         indices, seed, size, share = key
         indices = indices.to(self.images.device)
         generator = torch.Generator().manual_seed(seed)
-        images = augment(self.images[indices], self.strengths, generator, size, share)
-        return images, self.targets[indices[share]]
+        if not self.strengths.mixup:
+            images = augment(self.images[indices], self.strengths, generator, size, share)
+            return images, self.targets[indices[share]]
+        images = augment(self.images[indices], self.strengths, generator, size)
+        targets = self.targets[indices]
+        if targets.ndim == 1:
+            targets = F.one_hot(targets, self.classes).float()
+        images, targets = mix(images, targets, self.strengths.mixup, seed)
+        return images[share], targets[share]
 
 
 class BatchSampler(Sampler[Key]):

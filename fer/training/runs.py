@@ -14,7 +14,7 @@ from fer.params import Train, TrainingConfig
 from fer.tracking import Run
 from fer.training import evaluation
 from fer.training.device import out_of_memory_as_fer_error
-from fer.training.fit import Row, fit
+from fer.training.fit import Row, Teacher, fit
 from fer.training.initial import Weights
 from fer.training.networks import Network
 from fer.training.qat import finetune
@@ -47,7 +47,7 @@ class Splits:
 
 
 def load(folder: Path) -> Splits:
-    """Load the splits that stage prepare wrote.
+    """Load train and val as stage prepare wrote them, and val without duplicates.
 
     Args:
         folder: The folder of the data set in `data/`.
@@ -72,7 +72,7 @@ def train(
     device: torch.device,
     *,
     checkpoint: Path | None,
-    teacher: Network | None = None,
+    teacher: Teacher | None = None,
     init: Weights | None = None,
     quiet: bool = False,
 ) -> tuple[Network, list[Row]]:
@@ -87,7 +87,7 @@ def train(
         epochs: Number of epochs.
         device: Where to train.
         checkpoint: File to resume from.
-        teacher: The network to learn from.
+        teacher: The network to learn from, or its logits.
         init: Initial weights.
         quiet: Whether to show no progress.
 

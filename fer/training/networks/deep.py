@@ -1,15 +1,10 @@
-"""`deep`, a larger network: the teacher."""
+"""`deep`, a larger network with most parameters where the maps are small."""
 
 import torch
 from torch import nn
 
 from fer.training.networks.compact import Convolution
 from fer.training.networks.network import Network
-
-_STAGES = ((16, 1), (48, 2), (96, 4), (192, 3))
-"""Channels and number of convolutions per stage; pooling halves the size between stages."""
-
-_DROPOUT = 0.2
 
 
 class Deep(Network):
@@ -20,19 +15,26 @@ class Deep(Network):
     Args:
         width: Factor on the channels; 1 gives 1,151,031 parameters for 7 classes.
         classes: Number of classes.
+
+    Attributes:
+        STAGES: Channels and number of convolutions per stage; pooling halves the size between them.
+        DROPOUT: Probability that a channel of the last maps is dropped.
     """
+
+    STAGES: tuple[tuple[int, int], ...] = ((16, 1), (48, 2), (96, 4), (192, 3))
+    DROPOUT = 0.2
 
     def __init__(self, width: float, classes: int) -> None:
         super().__init__()
         layers, inputs = [], 1
-        for stage, (channels, count) in enumerate(_STAGES):
+        for stage, (channels, count) in enumerate(self.STAGES):
             if stage:
                 layers.append(nn.MaxPool2d(3, stride=2, padding=1))
             outputs = max(1, round(channels * width))
             for _ in range(count):
                 layers.append(Convolution(inputs, outputs))
                 inputs = outputs
-        self.layers = nn.Sequential(*layers, nn.Dropout2d(_DROPOUT))
+        self.layers = nn.Sequential(*layers, nn.Dropout2d(self.DROPOUT))
         self.head = nn.Conv2d(inputs, classes, 1)
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
