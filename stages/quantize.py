@@ -35,8 +35,9 @@ def main() -> None:
     model = max(candidates, key=lambda n: candidates[n][1]["scores"]["val_unique_accuracy"])
     network, checkpoint_metadata = candidates[model]
     print(f"exporting {model}: val {checkpoint_metadata['scores']['val_accuracy']:.2%}", flush=True)
-    order = np.random.default_rng(p.quantize.seed).permutation(len(train))
-    calibration = train.images[np.sort(order[: p.quantize.calibration_faces])]
+    calibration = quantize.pick_calibration_faces(
+        train.images, p.quantize.calibration_faces, p.quantize.seed
+    )
     method = p.quantize.calibration_method
 
     with files.temporary_folder(models) as folder:

@@ -9,8 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from onnx import numpy_helper
+from onnxruntime.quantization.calibrate import HistogramCalibrater
 
 from fer import params
+from fer.bench import runtimes
 from fer.data.formats.pixels import CLASSES
 from fer.deploy import export, quantize
 from fer.errors import FerError
@@ -108,6 +110,34 @@ def test_int8_is_close(network, float32, faces, method):
     assert expected.max(1).mean() > 0.3  # far from 1/7 each
     # Measured: up to 0.0014. A layer with zero weights gives 0.004 (Mini-Xception) to 0.28.
     assert np.abs(actual - expected).mean() < 0.01
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile"])
+def test_calibration_in_shares_keeps_few_activations(float32, faces, tmp_path, monkeypatch, method):
+    quantize.quantize(float32, tmp_path / "whole.onnx", faces.images, method)
+    monkeypatch.setattr(quantize, "_SHARE", 16)
+    kept = []
+    original = HistogramCalibrater.clear_collected_data
+
+    def record(calibrator):
+        kept.append(len(calibrator.intermediate_outputs))
+        original(calibrator)
+
+    monkeypatch.setattr(HistogramCalibrater, "clear_collected_data", record)
+    quantize.quantize(float32, tmp_path / "shares.onnx", faces.images, method)
+    whole, shares = (
+        runtimes.predict(runtimes.onnx_runtime(tmp_path / name), faces.images)
+        for name in ("whole.onnx", "shares.onnx")
+    )
+    assert np.abs(whole - shares).mean() < 0.02
+    if method != "minmax":
+        assert max(kept) == 16
+
+
+def test_too_many_calibration_faces_for_entropy(float32, tmp_path):
+    images = np.zeros((2049, 48, 48), np.uint8)
+    with pytest.raises(FerError, match="use at most 2048, or percentile"):
+        quantize.quantize(float32, tmp_path / "int8.onnx", images, "entropy")
 
 
 def test_int8_has_int8_weights_and_is_small(float32, faces):

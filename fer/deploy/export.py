@@ -5,7 +5,6 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 from onnx import helper
 from torch import nn
 
+from fer import __version__
 from fer.faces import FACE_SIZE
 from fer.files import append_checksum, atomic_path, temporary_folder
 from fer.training.augmentation import center_crop
@@ -65,7 +65,7 @@ def export(path: Path, network: Network) -> None:
 
 
 def write_metadata(path: Path, metadata: Mapping[str, object], classes: Sequence[str]) -> None:
-    """Write metadata into an ONNX file: the version of fer, some entries, classes, a checksum.
+    """Replace the metadata of an ONNX file: the version of fer, some entries, classes, a checksum.
 
     Args:
         path: The file; it is replaced.
@@ -76,7 +76,7 @@ def write_metadata(path: Path, metadata: Mapping[str, object], classes: Sequence
         FerError: If the file cannot be written.
     """
     graph = onnx.load(path)
-    producer = f"fer-pipeline {version('fer-pipeline')}"
+    producer = f"fer-pipeline {__version__}"
     # The classes come last: if a cut removes the checksum and an entry, it removes the classes, and
     # a file without classes is refused.
     entries = {"producer": producer, **metadata, "classes": list(classes)}

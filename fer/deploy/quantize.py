@@ -6,6 +6,7 @@ calls this `reduce_range`. Weights from `fer.training.qat` lose nothing by it.
 """
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,12 @@ _METHODS = {
 _OPERATORS = ["Add", "AveragePool", "Concat", "Conv", "GlobalAveragePool", "MaxPool", "Mul", "Relu"]
 """Operators that are computed in int8; the mean of the maps and the softmax stay in float32."""
 
+_SHARE = 512
+"""Calibration faces per share: `compact` has 1.3 MB of activations per face."""
+
+_MAX_ENTROPY_FACES = 2048
+"""Most calibration faces of "entropy", which gives poor ranges from several shares."""
+
 _INPUT_CHANNELS = 4
 """Channels of the input after padding: ONNX Runtime's fast int8 kernels take channels in fours."""
 
@@ -55,8 +62,14 @@ def quantize(
             False, weights up to 127, which need VNNI.
 
     Raises:
-        FerError: If the file cannot be written.
+        FerError: If the file cannot be written, or there are too many faces for "entropy".
     """
+    is_entropy = method == "entropy"
+    if is_entropy and len(images) > _MAX_ENTROPY_FACES:
+        raise FerError(
+            f"quantize.calibration_faces: {len(images)} faces are too many for entropy, which "
+            f"keeps all activations in memory; use at most {_MAX_ENTROPY_FACES}, or percentile"
+        )
     with temporary_folder(target.parent) as folder, quiet():
         folded = Path(folder, "folded.onnx")
         quant_pre_process(source, folded, skip_symbolic_shape=True)
@@ -64,7 +77,7 @@ def quantize(
         quantize_static(
             folded,
             quantized,
-            _CalibrationReader(images),
+            _CalibrationReader(images, len(images) if is_entropy else _SHARE),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_OPERATORS,
             per_channel=True,
@@ -72,11 +85,24 @@ def quantize(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=_METHODS[method],
+            extra_options={"CalibStridedMinMax": 1},  # one share at a time
         )
         _prevent_int32_overflow(quantized)
         if portable:
             _pad_input_channels(quantized)
         strip_names(quantized, target)
+
+
+def pick_calibration_faces(images: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return a random choice of faces, uint8 [M, 48, 48], in their order.
+
+    Args:
+        images: uint8 [N, 48, 48].
+        count: Number of faces M; all N if there are fewer.
+        seed: Seed of the choice.
+    """
+    order = np.random.default_rng(seed).permutation(len(images))
+    return images[np.sort(order[:count])]
 
 
 def _prevent_int32_overflow(path: Path) -> None:
@@ -240,9 +266,23 @@ def accuracy_drop_warning(float32: float, int8: float, limit: float) -> str | No
 
 
 class _CalibrationReader(CalibrationDataReader):
-    def __init__(self, images: np.ndarray) -> None:
+    """Reader of the calibration faces in shares, because ONNX Runtime keeps all activations of one.
+
+    Its methods are those that `quantize_static` calls with the option `CalibStridedMinMax`, which
+    works with every method of calibration.
+    """
+
+    def __init__(self, images: np.ndarray, size: int) -> None:
+        self.shares = [images[i : i + size] for i in range(0, len(images), size)]
+        self.batches: Iterator[np.ndarray] = iter(())
+
+    def __len__(self) -> int:
+        return len(self.shares)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        share = np.concatenate(self.shares[start_index:end_index])
         # One by one, because the histograms need batches of one size.
-        self.batches = iter(np.split(images, len(images)))
+        self.batches = iter(np.split(share, len(share)))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         batch = next(self.batches, None)
