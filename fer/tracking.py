@@ -1,6 +1,7 @@
 """Log runs to Weights & Biases; its failures never end a run."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,8 +18,8 @@ logging.raiseExceptions = False  # on a full disk, W&B's own log would print a t
 class Run:
     """A run that is logged until the first failure, which gives a warning of one line."""
 
-    def __init__(self) -> None:
-        self._works = True
+    def __init__(self, enabled: bool) -> None:
+        self._works = enabled
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Log the metrics of one step.
@@ -70,12 +71,16 @@ def run(mode: str, name: str, config: Mapping[str, Any], group: str | None = Non
 
     Args:
         mode: "offline" (kept in `wandb/` of the repository, uploaded by `wandb sync`), "online" or
-            "disabled".
+            "disabled". The environment variable WANDB_MODE takes its place.
         name: Name of the run.
         config: Its configuration.
         group: Name of the group in which W&B shows it.
     """
-    logged = Run()
+    mode = os.environ.get("WANDB_MODE") or mode
+    # W&B copies the files of artifacts there, by default into the home folder.
+    root = repository_root().resolve()
+    os.environ.setdefault("WANDB_DATA_DIR", str(root / "wandb"))
+    logged = Run(enabled=mode != "disabled")
     logged._attempt(
         lambda: wandb.init(
             project="fer-pipeline",
@@ -83,7 +88,7 @@ def run(mode: str, name: str, config: Mapping[str, Any], group: str | None = Non
             group=group,
             config=dict(config),
             mode=mode,
-            dir=repository_root(),
+            dir=root,
             settings=wandb.Settings(
                 silent=True,
                 console="off",

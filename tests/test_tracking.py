@@ -1,7 +1,13 @@
+import pytest
 import wandb
 from PIL import Image
 
 from fer import tracking
+
+
+@pytest.fixture(autouse=True)
+def no_data_folder_of_other_tests(monkeypatch):
+    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
 
 
 def test_offline_run_is_kept_on_disk(tmp_path, monkeypatch, capsys):
@@ -13,6 +19,7 @@ def test_offline_run_is_kept_on_disk(tmp_path, monkeypatch, capsys):
         run.add_files("faces", "model", [tmp_path / "figure.png"])
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
     assert list(tmp_path.glob("wandb/offline-run-*/files/media/images/figure*.png"))
+    assert list(tmp_path.glob("wandb/artifacts/staging/*"))  # not in the home folder
     assert capsys.readouterr().err == ""
 
 
@@ -36,3 +43,24 @@ def test_no_failure_of_wandb_ends_a_run(monkeypatch, capsys):
         done.append(True)
     assert done
     assert capsys.readouterr().err == "warning: W&B logs no more of this run: no such server\n"
+
+
+@pytest.mark.parametrize(("mode", "environment"), [("disabled", ""), ("offline", "disabled")])
+def test_disabled_writes_nothing(tmp_path, monkeypatch, mode, environment):
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("WANDB_MODE", environment)
+    (tmp_path / "model").touch()
+    with tracking.run(mode, "test", {}) as run:
+        run.log({"loss": 1.0})
+        run.add_files("faces", "model", [tmp_path / "model"])
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["home", "model"]
+
+
+def test_mode_of_the_environment_wins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with tracking.run("disabled", "test", {}) as run:
+        run.log({"loss": 1.0})
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
