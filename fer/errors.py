@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 
@@ -15,6 +16,9 @@ _STOP_MESSAGE = b"stopped; give the same command again, and it goes on from here
 
 _CLEANUP_SECONDS = 1.0
 """Time for cleaning up after a stop signal."""
+
+_stop_signals: list[int] = []
+"""The stop signal that this process has received."""
 
 
 class FerError(Exception):
@@ -32,8 +36,7 @@ def exit_on_error(main: Callable[[], None]) -> None:
     _change_handlers(_exit_at_once, _interrupt)
     try:
         main()
-        # Some libraries drop the KeyboardInterrupt of a stop signal; its timer is still running.
-        if signal.getitimer(signal.ITIMER_REAL)[0]:
+        if _stop_signals:  # some libraries drop the KeyboardInterrupt
             raise KeyboardInterrupt
     except BrokenPipeError:  # the reader of standard output has closed it
         raise
@@ -69,6 +72,17 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     _change_handlers(_interrupt, signal.SIG_IGN)
     os.write(2, _STOP_MESSAGE)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # workers and libraries would print tracebacks
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process if cleaning up takes too long
-    signal.setitimer(signal.ITIMER_REAL, _CLEANUP_SECONDS)
+    _stop_signals.append(number)
+    _limit_cleanup(number)
     raise KeyboardInterrupt
+
+
+def _limit_cleanup(number: int) -> None:
+    """End this process if cleaning up takes too long."""
+    if hasattr(signal, "setitimer"):  # ends it even if a library never returns to Python
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, _CLEANUP_SECONDS)
+        return
+    timer = threading.Timer(_CLEANUP_SECONDS, os._exit, [128 + number])  # Windows
+    timer.daemon = True
+    timer.start()

@@ -66,3 +66,17 @@ def test_has_the_command(installed):
 def test_brings_the_licence_of_the_detector(installed):
     (licence,) = installed.glob("*.dist-info/licenses/fer/predict/yunet.LICENSE")
     assert "3-clause BSD License" in licence.read_text()
+
+
+def test_clone_that_converts_line_ends_has_the_same_files(tmp_path):
+    """Git for Windows converts them by default, and DVC would take every stage for changed."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs a git repository")
+    clone = tmp_path / "clone"
+    command = ["git", "clone", "-q", "-c", "core.autocrlf=true", str(ROOT), str(clone)]
+    subprocess.run(command, check=True, timeout=60)
+    for name in ("dvc.yaml", "params.yaml", "fer/faces.py", "plots/sample/history.csv"):
+        content = subprocess.run(
+            ["git", "show", f"HEAD:{name}"], cwd=ROOT, check=True, capture_output=True
+        ).stdout
+        assert (clone / name).read_bytes() == content

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import tarfile
 import zipfile
 
@@ -133,6 +134,22 @@ def test_reads_linked_folders(tmp_path):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/linked").symlink_to(fill(tmp_path / "elsewhere"))
     assert contents(tmp_path / "raw") == {f"linked/{name}": own for name, own in FILES.items()}
+
+
+@pytest.mark.parametrize("forbidden", [["symlink"], ["symlink", "link"]])
+def test_files_are_linked_or_copied_where_links_are_forbidden(tmp_path, monkeypatch, forbidden):
+    def refuse(*_, **__):
+        raise OSError(1314, "A required privilege is not held by the client")
+
+    source = fill(tmp_path / "source")
+    for name in forbidden:
+        monkeypatch.setattr(os, name, refuse)
+    raw.link(source, tmp_path / "copy")
+    names = raw.list_files(source)
+    assert raw.list_files(tmp_path / "copy") == names
+    for name in names:
+        assert (tmp_path / "copy" / name).read_bytes() == (source / name).read_bytes()
+        assert not (tmp_path / "copy" / name).is_symlink()
 
 
 def test_link_that_cannot_be_made_is_a_clear_error(tmp_path):

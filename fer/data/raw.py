@@ -1,18 +1,19 @@
 """Read the user's files of a data set, unpacked or in archives, without changing them."""
 
 import bz2
-import contextlib
 import gzip
 import io
 import itertools
 import lzma
 import os
+import shutil
 import struct
 import tarfile
 import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
@@ -20,7 +21,7 @@ from typing import IO, Any, BinaryIO
 from fer.errors import FerError
 from fer.predict import images
 
-PICTURES = images.SUFFIXES | {".jfif", ".pgm", ".ppm"}
+PICTURES = images.SUFFIXES
 """Suffixes of pictures."""
 
 _HEAD_BYTES = 4096
@@ -171,9 +172,9 @@ class RawFolder:
                 for member, content in _READERS[kind](path, members):
                     yield members[member], content
 
-    @contextlib.contextmanager
+    @contextmanager
     def _open(self, file: _File) -> Iterator[BinaryIO]:
-        with contextlib.ExitStack() as stack:
+        with ExitStack() as stack:
             if file.kind == "zip":
                 archive = stack.enter_context(zipfile.ZipFile(file.path))
                 member = archive.getinfo(file.member)
@@ -220,6 +221,8 @@ def list_files(folder: Path) -> list[str]:
 def link(source: Path, folder: Path) -> None:
     """Link the files of one folder, and below, into another; existing files stay as they are.
 
+    The links are symbolic and absolute. Hidden files and files of operating systems are left out.
+
     Args:
         source: The folder with the files.
         folder: The folder for the links; maybe the same, and then nothing is done.
@@ -233,9 +236,20 @@ def link(source: Path, folder: Path) -> None:
             continue
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(Path(source, name).resolve())
+            _link_or_copy(Path(source, name).resolve(), target)
         except OSError as error:
             raise FerError(f"{target}: cannot be linked: {error.strerror}") from error
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Make a symbolic link; on Windows without the right to do so, a hard link or a copy."""
+    with suppress(OSError):
+        target.symlink_to(source)
+        return
+    with suppress(OSError):
+        target.hardlink_to(source)
+        return
+    shutil.copyfile(source, target)
 
 
 def _refuse_folder(error: OSError) -> None:
@@ -390,7 +404,7 @@ def _check_size(path: Path, unpacked: int) -> None:
         raise FerError(f"{path}: is more than {limit} GiB unpacked; remove rows (FER2013 has 0.3)")
 
 
-@contextlib.contextmanager
+@contextmanager
 def _as_fer_error(path: Path) -> Iterator[None]:
     """Turn errors of reading a file into a FerError of one line."""
     try:
