@@ -257,7 +257,8 @@ class Train(Section):
     decay_every: Count = 5
     decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.9
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    # With a longer horizon, the random initial weights would count in the end.
+    average: Annotated[float, Field(ge=0, le=0.1)] = 0.0
     # From 24 pixels on, the smallest maps of the networks have more than one pixel.
     input_sizes: Annotated[list[Annotated[int, Field(ge=24, le=INPUT_SIZE)]], Field(min_length=1)]
     augment: Augment

@@ -86,6 +86,11 @@ def test_logits_may_take_the_place_of_the_teacher(faces, teacher):
     assert all(torch.equal(parameter, expected) for parameter, expected in pairs)
 
 
+def test_logits_of_other_faces_are_refused(faces):
+    with pytest.raises(ValueError, match="a row per training face"):
+        train(faces, [torch.zeros(len(faces) - 1, 7)])
+
+
 def test_ensemble_is_the_mean_over_networks_and_mirror_images(teacher):
     networks = [teacher, build(CONFIG.model, 7).eval()]
     images = torch.rand(3, 1, 44, 44)

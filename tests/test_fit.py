@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fer import params
 from fer.errors import FerError
+from fer.training.averaging import MovingAverage
 from fer.training.checkpoint import read, save, write
 from fer.training.clock import without_seconds
 from fer.training.device import pick_device
@@ -18,6 +19,7 @@ from fer.training.fit import (
     seconds_to_accuracy,
 )
 from fer.training.fit import fit as fit_network
+from fer.training.networks import build
 
 CPU = torch.device("cpu")
 CONFIG = params.load(Path(__file__).parents[1] / "params.yaml").config.with_values(
@@ -88,7 +90,7 @@ def test_same_seed_gives_the_same_model_with_any_number_of_workers(faces, checkp
     [
         ("compact", {}),
         ("deep", {}),
-        ("compact", {"train.average": 0.2, "train.augment.erase": 0.5, "train.augment.mixup": 0.4}),
+        ("compact", {"train.average": 0.1, "train.augment.erase": 0.5, "train.augment.mixup": 0.4}),
     ],
 )
 def test_resumed_run_gives_the_same_result(faces, checkpoint, name, changes):
@@ -142,7 +144,7 @@ def test_sizes_have_equal_shares_of_the_epochs_and_the_last_size_comes_last(size
 
 
 def test_average_of_the_weights_is_returned(faces, checkpoint):
-    config = CONFIG.with_values({"train.average": 0.2, "train.input_sizes": [44]})
+    config = CONFIG.with_values({"train.average": 0.1, "train.input_sizes": [44]})
     steps = []
 
     def record(rows):
@@ -152,6 +154,20 @@ def test_average_of_the_weights_is_returned(faces, checkpoint):
     saved = steps[best_epoch(history)["epoch"] - 1]
     assert all(torch.equal(weights[name], saved["average"][name]) for name in weights)
     assert not torch.equal(saved["average"]["head.weight"], saved["network"]["head.weight"])
+
+
+def test_moving_average_is_the_sum_of_geometric_weights():
+    network = build(CONFIG.model, 7)
+    average = MovingAverage(network, horizon=4)
+    parameter, averaged = network.head.weight, average.network.head.weight
+    expected = parameter.detach().clone()
+    for step in range(5):
+        with torch.no_grad():
+            parameter.fill_(step)
+        average.update()
+        expected = 0.75 * expected + 0.25 * step
+    torch.testing.assert_close(averaged, expected)
+    assert not averaged.requires_grad
 
 
 def test_average_with_a_horizon_of_one_step_is_the_network_itself(faces, checkpoint):

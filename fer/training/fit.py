@@ -81,6 +81,7 @@ def fit(
 
     Raises:
         DivergedError: If the loss is no longer finite.
+        ValueError: If `teacher` is a list of logits of other faces, or there are several processes.
     """
     options = config.train
     precision = pick_precision(options.precision, device)
@@ -115,6 +116,8 @@ def fit(
         state.key = _run_key(config, train, val, epochs, teacher, init)
         state.resume(checkpoint)
     if isinstance(teacher, list):
+        if distributed.is_distributed() or any(len(view) != len(train) for view in teacher):
+            raise ValueError("teacher: logits need a single process and a row per training face")
         state.teacher_logits = teacher
     elif teacher and not state.teacher_logits:
         views = min(options.distill.views, epochs)
