@@ -20,31 +20,18 @@ Table = Iterable[list[str]]
 """Rows of cells; the first row is the header."""
 
 
-def results() -> Table:
-    """The released models: accuracy with its spread over seeds, size and latency."""
-    test, runtimes = read("evaluate"), read_runtimes()
-    yield [
-        "model",
-        "kB",
-        "test accuracy, released (%)",
-        "test accuracy, 4 seeds (%)",
-        "ms per face, 1 thread",
-    ]
-    views = (
-        ("averaged with mirror image", "flip_averaged", "_flip", "Recognizer"),
-        ("one view", "single_view", "", "ONNX Runtime"),
-    )
-    for model in ("int8", "float32"):
-        for label, view, suffix, engine in views:
-            runtime = runtimes[f"{engine}, {model}"]
-            column = "test" + ("_int8" if model == "int8" else "") + suffix
-            yield [
-                f"{model}, {label}",
-                kilobytes(runtime),
-                percent(test[model][view]["accuracy"]),
-                spread(column),
-                f"{float(runtime['latency_ms_1_thread']):.2f}",
-            ]
+def sizes() -> Table:
+    """The released models by size."""
+    yield ["model", "parameters", "kB", "test accuracy (%)", "ms per face", "faces per second"]
+    for row in read_plot("family"):
+        yield [
+            f"`{row['model']}`",
+            f"{int(row['parameters']):,}",
+            kilobytes(row),
+            percent(float(row["test_accuracy_int8"])),
+            f"{float(row['latency_ms']):.2f}",
+            f"{int(row['faces_per_second']):,}",
+        ]
 
 
 def models() -> Table:
@@ -128,24 +115,17 @@ def finals() -> Table:
         ]
 
 
-def curve() -> Table:
-    """Networks by number of parameters."""
-    yield [
-        "network, float32",
-        "parameters",
-        "kB",
-        "val (%)",
-        "test (%)",
-        "ms per face, 1 thread",
-    ]
-    for row in read_plot("curve"):
-        yield [
-            row["network"],
-            f"{int(row['parameters']):,}",
-            kilobytes(row),
-            *(percent(float(row[key])) for key in ("val_accuracy", "test_accuracy")),
-            f"{float(row['latency_ms_1_thread']):.3f}",
-        ]
+def family() -> Table:
+    """The released models by size, in float32 and int8, averaged with the mirror image."""
+    columns = {
+        f"{split}_accuracy_{precision}": f"{precision}: {split} (%)"
+        for precision in ("float32", "int8")
+        for split in ("val", "test")
+    }
+    yield ["model", "parameters", *columns.values()]
+    for row in read_plot("family"):
+        accuracies = (percent(float(row[column])) for column in columns)
+        yield [row["model"], f"{int(row['parameters']):,}", *accuracies]
 
 
 def runtimes() -> Table:
@@ -234,11 +214,11 @@ def machine() -> Table:
 TABLES: dict[str, Callable[[], Table]] = {
     function.__name__: function
     for function in (
-        results,
+        sizes,
         models,
         seeds,
         finals,
-        curve,
+        family,
         runtimes,
         processors,
         loading,

@@ -1,0 +1,274 @@
+"""Train networks of several sizes on FER2013, with an ensemble of large networks as their teacher.
+
+    python -m scripts.family teachers            # 5 minutes on an H200
+    python -m scripts.family students --seed 0   # 7 minutes
+    python -m scripts.family release             # on a CPU: int8 files, plots/fer2013/family.csv
+
+FER2013 must be prepared (`dvc repro prepare` with `dataset: fer2013`). On a GPU each network trains
+in a process of its own, all at once. Start NVIDIA's MPS before (`nvidia-cuda-mps-control -d`):
+their kernels then run side by side. A stopped training resumes, and a finished one is not repeated.
+"""
+
+import argparse
+import hashlib
+import multiprocessing
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from fer import faces, files, params
+from fer.bench import runtimes
+from fer.deploy import export, quantize
+from fer.errors import FerError, exit_on_error
+from fer.faces import Faces
+from fer.machine import machine
+from fer.params import Params, TrainingConfig
+from fer.training import checkpoint, runs
+from fer.training.device import pick_device, pick_precision
+from fer.training.distillation import Ensemble, predict_teacher_logits
+from fer.training.fit import Row, checkpoint_path, fingerprint, fit
+from fer.training.loading import make_loader
+from fer.training.networks import parameter_count
+
+DATA, MODELS = Path("data/fer2013"), Path("models/fer2013")
+STUDENTS_FOLDER, TEACHERS_FOLDER = MODELS / "family", Path(".checkpoints/family")
+
+
+class Plan(NamedTuple):
+    """The epochs of a network, and the values that only this one has."""
+
+    epochs: int
+    values: dict[str, Any]
+
+
+class Job(NamedTuple):
+    """A training: the file to write, the arguments of `fit`, and the file with teacher's logits."""
+
+    path: Path
+    config: TrainingConfig
+    epochs: int
+    logits: Path | None = None
+
+
+TEACHER = {
+    **{"model.name": "vgg", "train.batch_size": 256, "train.weight_decay": 0.001},
+    **{"train.average": 0.02, "train.input_sizes": [24, 32, 44, 44]},
+    **{"train.augment.shift": 5, "train.augment.scale": 0.2, "train.augment.contrast": 0.4},
+    **{"train.augment.erase": 0.5},
+}
+"""How all teachers differ from section `teach` of params.yaml."""
+
+TEACHERS = {
+    "vgg": Plan(232, {}),
+    "vgg-mixup": Plan(228, {"train.augment.mixup": 0.4, "train.weight_decay": 0.0005}),
+    "deep": Plan(225, {"model.name": "deep", "model.width": 2.25, "train.seed": 1}),
+}
+
+STUDENT = {"train.average": 0.02, "train.distill.weight": 0.9, "train.distill.views": 12}
+"""How all students differ from sections `model` and `train` of params.yaml."""
+
+STUDENTS = {
+    "nano": Plan(375, {}),
+    "small": Plan(336, {"model.width": 2.0}),
+    "base": Plan(284, {"model.width": 3.38}),
+}
+
+RELEASED = ("small", "base")
+"""Students whose int8 file is part of the package. The pipeline makes the smallest one, `nano`."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("command", choices=["teachers", "students", "release"])
+    parser.add_argument("--seed", type=int, default=0, help="of the students")
+    arguments = parser.parse_args()
+    if arguments.seed < 0:
+        raise FerError(f"--seed is {arguments.seed}; use 0 or more")
+    p = params.load()
+    if arguments.command == "release":
+        release(p, arguments.seed)
+        return
+    device = pick_device(p.settings.device)
+    if arguments.command == "teachers":
+        run(teacher_jobs(p), device)
+    else:
+        run(student_jobs(p, arguments.seed, device), device)
+
+
+def teacher_jobs(p: Params) -> list[Job]:
+    return [
+        Job(teacher_path(name), p.teach.with_values(TEACHER | plan.values), plan.epochs)
+        for name, plan in TEACHERS.items()
+    ]
+
+
+def student_jobs(p: Params, seed: int, device: torch.device) -> list[Job]:
+    config = p.config.with_values(STUDENT | {"train.seed": seed})
+    logits = write_logits(config, device)
+    jobs = [
+        Job(student_path(name, seed), config.with_values(plan.values), plan.epochs, logits)
+        for name, plan in STUDENTS.items()
+    ]
+    for job in jobs:  # otherwise the logits would be of other faces than the student sees
+        for name in ("seed", "batch_size", "augment"):
+            assert getattr(job.config.train, name) == getattr(config.train, name), name
+    return jobs
+
+
+def teacher_path(name: str) -> Path:
+    return TEACHERS_FOLDER / f"{name}.pt"  # too large for git
+
+
+def student_path(name: str, seed: int) -> Path:
+    return STUDENTS_FOLDER / f"{name}-{seed}.pt"
+
+
+def run(jobs: list[Job], device: torch.device) -> None:
+    """Train all networks that have no file yet: on a GPU side by side, otherwise in turn."""
+    for job in jobs:
+        if job.path.exists():
+            print(f"{job.path}: exists; delete it to train it anew", flush=True)
+    jobs = [job for job in jobs if not job.path.exists()]
+    workers = len(jobs) if device.type == "cuda" else 1
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max(1, workers), mp_context=context) as pool:
+        for path in pool.map(partial(train, device=device), jobs):
+            print(f"{path}: done", flush=True)
+
+
+def write_logits(config: TrainingConfig, device: torch.device) -> Path:
+    """Write the logits of the ensemble that the students of a seed share; return the file."""
+    for path in map(teacher_path, TEACHERS):
+        if not path.exists():
+            raise FerError(f"{path}: no teacher here; run python -m scripts.family teachers")
+    train_faces, val = faces.load(DATA / "train"), faces.load(DATA / "val")
+    digests = [hashlib.sha256(teacher_path(name).read_bytes()).hexdigest() for name in TEACHERS]
+    key = fingerprint(config, train_faces, val, *digests)
+    path = params.repository_root() / ".checkpoints" / f"logits-{key[:16]}.pt"
+    if not path.exists():
+        ensemble = Ensemble([checkpoint.load(teacher_path(name))[0] for name in TEACHERS]).eval()
+        batches = make_loader(
+            train_faces,
+            config.train.augment,
+            batch_size=config.train.batch_size,
+            seed=config.train.seed,
+            num_workers=0,
+            device=device,
+        )
+        views = config.train.distill.views
+        precision = pick_precision(config.train.precision, device)
+        ensemble = ensemble.to(device, memory_format=torch.channels_last)
+        logits = predict_teacher_logits(ensemble, batches, views, precision, quiet=False)
+        checkpoint.write(path, {"logits": logits})
+    return path
+
+
+def train(job: Job, device: torch.device) -> Path:
+    """Train a network, fine-tune a student for int8, write the model file and return its path."""
+    splits = runs.load(DATA)
+    logits = checkpoint.read(job.logits)["logits"] if job.logits else None
+    fit_arguments = (job.config, splits.train, splits.val_unique, job.epochs)
+    resume_from = checkpoint_path(*fit_arguments, logits)
+    network, history = fit(
+        *fit_arguments,
+        device,
+        on_epoch=partial(print_epoch, job),
+        checkpoint=resume_from,
+        teacher=logits,
+        quiet=True,
+    )
+    if not job.logits:
+        network = network.half().float()  # a teacher is stored in half the bytes
+    network, scores = runs.finetune_and_score(network, job.config.train, splits)
+    origin = {"classes": splits.train.classes, "dataset": DATA.name}
+    stored = network if job.logits else network.half()
+    checkpoint.save(job.path, stored, job.config.model, **origin, scores=scores, history=history)
+    resume_from.unlink(missing_ok=True)
+    return job.path
+
+
+def print_epoch(job: Job, history: list[Row]) -> None:
+    """Print every tenth part of a training."""
+    row = history[-1]
+    if row["epoch"] % max(1, job.epochs // 10) == 0:
+        print(
+            f"{job.path.stem}: epoch {row['epoch']}/{job.epochs}, {row['size']} pixels: train "
+            f"{row['train_accuracy']:.2%}, val without duplicates {row['val_accuracy']:.2%}",
+            flush=True,
+        )
+
+
+def release(p: Params, seed: int) -> None:
+    """Export the students to int8, and measure all sizes on val and test.
+
+    The accuracies are those of `Recognizer`, which averages each face with its mirror image.
+    """
+    train_faces, val, test = (faces.load(DATA / split) for split in ("train", "val", "test"))
+    checkpoints = {"nano": MODELS / "baseline.pt"}
+    checkpoints |= {name: student_path(name, seed) for name in RELEASED}
+    for path in checkpoints.values():
+        if not path.exists():
+            raise FerError(f"{path}: no model here; run python -m scripts.family students")
+    networks = {name: checkpoint.load(path)[0] for name, path in checkpoints.items()}
+    graphs = {"nano": (MODELS / "fer.onnx", MODELS / "fer.int8.onnx")}
+    calibration = quantize.pick_calibration_faces(
+        train_faces.images, p.quantize.calibration_faces, p.quantize.seed
+    )
+    with files.temporary_folder(MODELS) as folder:
+        for name in RELEASED:
+            float32, int8 = Path(folder, f"{name}.onnx"), Path(folder, f"{name}.int8.onnx")
+            export.export(float32, networks[name])
+            quantize.quantize(float32, int8, calibration, p.quantize.calibration_method)
+            quantize.check_portable(int8)
+            predicted = runtimes.predict(runtimes.onnx_runtime(int8), val.images).argmax(1)
+            metadata = {
+                "dataset": DATA.name,
+                "model": name,
+                "licence": "see MODEL_CARD.md",
+                "scores": {"val_accuracy": float((predicted == val.labels).mean())},
+                "warning": None,
+            }
+            for file in (float32, int8):
+                export.write_metadata(file, metadata, train_faces.classes)
+            graphs[name] = float32, int8
+        speeds = runtimes.measure(
+            {name: runtimes.onnx_runtime(int8) for name, (_, int8) in graphs.items()},
+            val.images,
+            threads=1,
+            rounds=10,
+        )
+        rows = [
+            {
+                "model": name,
+                "parameters": parameter_count(networks[name]),
+                "bytes": int8.stat().st_size,
+                **accuracies(float32, "float32", val, test),
+                **accuracies(int8, "int8", val, test),
+                **speeds[name],
+            }
+            for name, (float32, int8) in graphs.items()
+        ]
+        for name in RELEASED:
+            with files.atomic_path(MODELS / f"{name}.int8.onnx") as temporary:
+                shutil.copyfile(graphs[name][1], temporary)
+    files.write_csv(Path("plots/fer2013/family.csv"), rows)
+    files.write_json(Path("metrics/fer2013/timings/family.json"), {"machine": machine()})
+
+
+def accuracies(path: Path, precision: str, val: Faces, test: Faces) -> dict[str, float]:
+    """Return the accuracies of an ONNX file on val and test, 0 to 1."""
+    factory = runtimes.recognizer_runtime(path)
+    return {
+        f"{name}_accuracy_{precision}": round(
+            float((runtimes.predict(factory, split.images).argmax(1) == split.labels).mean()), 6
+        )
+        for name, split in (("val", val), ("test", test))
+    }
+
+
+if __name__ == "__main__":
+    exit_on_error(main)

@@ -1,0 +1,62 @@
+"""The script that trains several sizes, on a few faces with tiny networks."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fer import Recognizer, params
+from fer.errors import FerError
+from fer.faces import Faces
+from fer.training import checkpoint
+from scripts import family
+
+CPU = torch.device("cpu")
+PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
+
+
+@pytest.fixture
+def fer2013(faces, tmp_path, monkeypatch):
+    """A folder with FER2013's splits of a few faces, and plans of two epochs."""
+    others = Faces(255 - faces.images, faces.labels, faces.classes)
+    for split, content in (("train", faces), ("val", others), ("test", others)):
+        content.save(tmp_path / "data" / "fer2013" / split)
+    monkeypatch.chdir(tmp_path)
+    tiny = {"model.width": 0.1, "train.input_sizes": [44]}
+    monkeypatch.setattr(family, "TEACHERS", {"vgg": family.Plan(2, tiny)})
+    monkeypatch.setattr(family, "STUDENTS", {"small": family.Plan(2, tiny)})
+    monkeypatch.setattr(family, "RELEASED", ("small",))
+    return tmp_path
+
+
+def test_teacher_student_and_release(fer2013, monkeypatch):
+    (teacher,) = family.teacher_jobs(PARAMS)
+    family.train(teacher, CPU)
+    (student,) = family.student_jobs(PARAMS, 0, CPU)
+    _, metadata = checkpoint.load(family.train(student, CPU))
+    assert metadata["scores"].keys() >= {"val_accuracy", "val_unique_accuracy"}
+    assert not [*Path(".checkpoints").glob("*.ckpt")]  # finished trainings leave none
+
+    checkpoint_of_nano = Path("models/fer2013/baseline.pt")
+    checkpoint_of_nano.write_bytes(student.path.read_bytes())
+    root = Path(__file__).parents[1] / "models" / "fer2013"
+    for name in ("fer.onnx", "fer.int8.onnx"):
+        Path("models/fer2013", name).write_bytes((root / name).read_bytes())
+    family.release(PARAMS, 0)
+    recognizer = Recognizer(Path("models/fer2013/small.int8.onnx"))
+    assert recognizer.metadata["model"] == "small"
+    rows = Path("plots/fer2013/family.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["model", "nano", "small"]
+
+
+def test_students_without_teachers_are_refused_in_one_line(fer2013):
+    with pytest.raises(FerError, match="no teacher here; run python"):
+        family.student_jobs(PARAMS, 0, CPU)
+
+
+def test_finished_training_is_not_repeated(fer2013):
+    (teacher,) = family.teacher_jobs(PARAMS)
+    teacher.path.parent.mkdir(parents=True)
+    teacher.path.touch()
+    family.run([teacher], CPU)
+    assert not teacher.path.read_bytes()
