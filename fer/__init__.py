@@ -7,15 +7,13 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __all__ = ["Recognizer", "__version__"]
 
+__version__ = "0.2.0"
+
 
 def __getattr__(name: str) -> object:
-    # Imported lazily: the stages need no detector, and most users no version.
+    # Imported lazily, because the stages need no detector.
     if name == "Recognizer":
         from fer.predict.recognizer import Recognizer
 
         return Recognizer
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("fer-pipeline")
     raise AttributeError(f"module 'fer' has no attribute {name!r}")

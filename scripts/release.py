@@ -1,6 +1,6 @@
 """Check a release and print the commands that publish it; nothing is uploaded.
 
-Checks: the git tree is clean, CHANGELOG.md has a section for the version of pyproject.toml, the
+Checks: the git tree is clean, CHANGELOG.md has a section for the version of fer/__init__.py, the
 version has no tag yet, lint and tests pass, the models in the wheel are those of models/fer2013,
 and the wheel installs and predicts in a clean environment.
 """
@@ -10,35 +10,35 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
+from fer import __version__
 from fer.errors import FerError, exit_on_error
 
 MODELS = Path("models", "fer2013")
-NAMES = ("fer.onnx", "fer.int8.onnx")
+NAMES = ("fer.onnx", "fer.int8.onnx", "small.int8.onnx", "base.int8.onnx")
 PREDICT = """
 import numpy as np
 from fer import Recognizer
-for model in ("int8", "float32"):
+for model in ("int8", "float32", "small", "base"):
     (face,) = Recognizer(model).predict(np.zeros((48, 48), np.uint8), face=True)
     print(f"{model}: predicts {face.emotion} for a black image")
 """
 
 
 def main() -> None:
-    version = tomllib.loads(Path("pyproject.toml").read_text())["project"]["version"]
+    version = __version__
     if changed := run("git", "status", "--porcelain"):
         raise FerError(f"git: {len(changed.splitlines())} changed files; commit or restore them")
     if f"\n## [{version}] - " not in Path("CHANGELOG.md").read_text(encoding="utf-8"):
         raise FerError(
             f"CHANGELOG.md: has no section `## [{version}] - <date>`; move the entries of "
-            "Unreleased there, or raise the version in pyproject.toml"
+            "Unreleased there, or raise the version in fer/__init__.py"
         )
     if run("git", "tag", "--list", f"v{version}"):
-        raise FerError(f"git: the tag v{version} exists; raise the version in pyproject.toml")
+        raise FerError(f"git: the tag v{version} exists; raise the version in fer/__init__.py")
     if subprocess.run(["make", "lint", "test"]).returncode:
         raise FerError("make: lint or tests fail, see above; mend them")
     shutil.rmtree("dist", ignore_errors=True)

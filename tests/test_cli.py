@@ -63,6 +63,150 @@ def test_prints_the_emotion(run):
     assert out.startswith(f"{PHOTO}: Neutral ")
 
 
+def test_hidden_files_and_folders_with_names_of_images_are_ignored(run, tmp_path):
+    shutil.copy(PHOTO, tmp_path / "a.jpg")
+    (tmp_path / "._a.jpg").write_bytes(b"resource fork of macOS")
+    (tmp_path / ".hidden").mkdir()
+    shutil.copy(PHOTO, tmp_path / ".hidden" / "b.jpg")
+    (tmp_path / "sub.jpg").mkdir()
+    status, out, err = run("predict", tmp_path)
+    assert (status, out.count("\n")) == (0, 1)
+    assert err == f"note: {tmp_path}: ignored folders (use --recursive): 1\n"
+
+
+def test_recursive_reads_folders_in_folders(run, tmp_path):
+    for name in ("one/a.jpg", "one/two/b.JPG"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PHOTO, tmp_path / name)
+    (tmp_path / "one" / "notes.txt").touch()
+    status, out, err = run("predict", tmp_path, "--recursive")
+    assert status == 0
+    assert [line.partition(":")[0] for line in out.splitlines()] == [
+        str(tmp_path / "one" / "a.jpg"),
+        str(tmp_path / "one" / "two" / "b.JPG"),
+    ]
+    assert err == f"note: {tmp_path}: ignored files that are no images: 1\n"
+    status, out, err = run("predict", tmp_path)
+    assert (status, out) == (1, "")
+    assert f"error: {tmp_path}: holds no images" in err
+
+
+@pytest.mark.parametrize("kind", ["jfif", "jp2", "ppm", "tga", "avif"])
+def test_folders_may_hold_images_of_any_kind_that_pillow_reads(run, tmp_path, kind):
+    Image.open(PHOTO).save(tmp_path / f"a.{kind}")
+    status, out, err = run("predict", tmp_path)
+    assert (status, out.count("\n"), err) == (0, 1, "")
+
+
+def test_heic_photo_names_the_package_that_reads_it(run, tmp_path):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    status, out, err = run("predict", tmp_path)
+    assert (status, out) == (1, "")
+    assert err == f"error: {tmp_path}/a.heic: is a HEIC photo; pip install pillow-heif\n"
+
+
+def test_patterns_and_the_home_folder_are_expanded_for_shells_that_do_not(
+    run, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("a.jpg", "b.jpg", "[c].jpg"):
+        shutil.copy(PHOTO, tmp_path / name)
+    assert run("predict", tmp_path / "?.jpg")[1].count("\n") == 2
+    assert run("predict", "~/a.jpg")[0] == 0
+    assert run("predict", tmp_path / "[c].jpg")[1].startswith(f"{tmp_path}/[c].jpg: ")
+    status, _, err = run("predict", tmp_path / "*.png")
+    assert (status, err) == (
+        1,
+        f"error: {tmp_path}/*.png: cannot be read: No such file or directory\n",
+    )
+
+
+@pytest.mark.parametrize("megapixels", [108, 200])
+def test_huge_photos_give_no_warning_of_pillow(tmp_path, megapixels):
+    side = int((megapixels * 1e6) ** 0.5) + 1
+    Image.new("1", (side, side)).save(tmp_path / "a.png")
+    result = run_process("predict", tmp_path / "a.png", timeout=120)
+    if megapixels == 108:
+        assert (result.returncode, result.stderr) == (0, "")
+    else:
+        message = "has more than 178 megapixels; shrink it first"
+        assert (result.returncode, result.stderr) == (1, f"error: {tmp_path}/a.png: {message}\n")
+
+
+@pytest.mark.parametrize("module", ["fer", "fer.predict.cli"])
+def test_modules_run_the_command(module):
+    command = [sys.executable, "-m", module, "--version"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout.strip()) == (0, version("fer-pipeline"))
+
+
+def test_source_tree_without_metadata_knows_its_version(tmp_path):
+    shutil.copytree(Path(images.__file__).parents[1], tmp_path / "fer")
+    code = (
+        "import importlib.metadata as m\n"
+        "def version(name):\n    raise m.PackageNotFoundError(name)\n"
+        "m.version = version\n"
+        "import runpy, sys; sys.argv = ['fer', '--version']; runpy.run_module('fer')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, version("fer-pipeline"))
+
+
+WITHOUT_TIMERS = """
+import signal
+for name in ("getitimer", "setitimer", "ITIMER_REAL", "SIGALRM"):
+    delattr(signal, name)
+"""
+
+
+def test_runs_without_the_timers_that_windows_lacks(folder):
+    code = WITHOUT_TIMERS + "from fer.predict.cli import main; main()"
+    arguments = ["predict", folder / "b.png"]
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_ctrl_c_ends_a_stage_without_the_timers_that_windows_lacks():
+    code = WITHOUT_TIMERS + (
+        "import os, time\n"
+        "from fer.errors import exit_on_error, stop_in_one_line\n"
+        "stop_in_one_line()\n"
+        "def main():\n"
+        "    try:\n        os.kill(os.getpid(), signal.SIGINT); time.sleep(5)\n"
+        "    finally:\n        time.sleep(60)\n"  # cleaning up takes too long
+        "exit_on_error(main)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30
+    )
+    assert result.returncode == 130
+    assert result.stderr == "stopped; give the same command again, and it goes on from here\n"
+
+
+def test_provider_is_one_of_onnx_runtimes(run):
+    assert run("predict", PHOTO, "--provider", "CPU") == run("predict", PHOTO)
+    status, out, err = run("predict", PHOTO, "--provider", "abacus")
+    assert (status, out) == (1, "")
+    assert err.startswith("error: --provider abacus: this ONNX Runtime has only ")
+
+
+def test_score_of_the_detection(run):
+    _, out, _ = run("predict", PHOTO, "--json")
+    (face,) = json.loads(out)["faces"]
+    assert 0.6 <= face["score"] <= 1
+    _, out, _ = run("predict", PHOTO, "--csv")
+    (row,) = csv.DictReader(out.splitlines())
+    assert float(row["score"]) == face["score"]
+    assert run("predict", PHOTO, "--min-score", "1")[1] == f"{PHOTO}: no face found\n"
+    for option, value in (("--min-score", "2"), ("--min-face", "5")):
+        status, out, err = run("predict", PHOTO, option, value)
+        assert (status, out, err.count("\n")) == (1, "", 1)
+
+
 def test_no_face_is_no_error(run, folder):
     status, out, err = run("predict", folder / "b.png")
     assert (status, err) == (0, "")
@@ -74,7 +218,10 @@ def test_no_face_is_no_error(run, folder):
 def test_json_and_csv_of_a_folder(run, folder):
     status, out, err = run("predict", folder, "--json")
     assert status == 1
-    assert err == f"error: {folder / 'c.jpg'}: is not an image, or of a kind that cannot be read\n"
+    assert err.splitlines() == [
+        f"note: {folder}: ignored files that are no images: 1",
+        f"error: {folder / 'c.jpg'}: is not an image, or of a kind that cannot be read",
+    ]
     first, second = map(json.loads, out.splitlines())
     assert first["file"] == str(folder / "a.jpg")
     assert second["faces"] == []
@@ -157,14 +304,14 @@ def test_empty_name_is_not_the_current_folder(run):
 def test_unreadable_folder_does_not_stop_the_other_inputs(run, folder, tmp_path, monkeypatch):
     (tmp_path / "secret").mkdir()
     (tmp_path / "empty").mkdir()
-    original_iterdir = Path.iterdir
+    original_scandir = os.scandir
 
-    def iterdir(path):  # raises here, because permissions have no effect on root
-        if path.name == "secret":
-            raise PermissionError(13, "Permission denied")
-        return original_iterdir(path)
+    def scandir(path):  # raises here, because permissions have no effect on root
+        if Path(path).name == "secret":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original_scandir(path)
 
-    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(os, "scandir", scandir)
     arguments = [tmp_path / "secret", tmp_path / "empty", folder / "b.png"]
     status, out, err = run("predict", *arguments)
     assert (status, out) == (1, f"{folder / 'b.png'}: no face found\n")
@@ -186,15 +333,15 @@ def test_name_of_300_letters_is_one_line(run, folder):
 
 
 def test_names_without_suffix_are_drawn_as_png(run, tmp_path):
-    for name in ("one", "two.jpg", "old.jfif"):
+    for name in ("one", "two.jpg", "old.dat"):
         shutil.copy(PHOTO, tmp_path / name)
     status, _, err = run(
-        *("predict", tmp_path / "one", tmp_path / "two.jpg", tmp_path / "old.jfif"),
+        *("predict", tmp_path / "one", tmp_path / "two.jpg", tmp_path / "old.dat"),
         *("--draw", tmp_path / "drawn"),
     )
     assert (status, err) == (0, "")
     drawn = {path.name: Image.open(path).format for path in (tmp_path / "drawn").iterdir()}
-    assert drawn == {"one.png": "PNG", "two.jpg": "JPEG", "old.jfif.png": "PNG"}
+    assert drawn == {"one.png": "PNG", "two.jpg": "JPEG", "old.dat.png": "PNG"}
     status, _, err = run("predict", tmp_path / "one", "--draw", tmp_path / "drawn")
     assert (status, err) == (0, "")
 
@@ -255,7 +402,7 @@ def test_ctrl_c_while_reading_images_exits_with_130(run, folder, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(images, "read", read)
-    assert run("predict", folder) == (130, "", "")
+    assert run("predict", folder / "a.jpg") == (130, "", "")
 
 
 def test_error_names_its_file_once(run, tmp_path, monkeypatch):
@@ -344,8 +491,9 @@ def test_inputs_are_never_overwritten(run, folder, tmp_path):
     ):
         status, out, err = run("predict", *arguments)
         assert (status, out) == (1, "")
-        assert "is an input, and is not overwritten" in err
-        assert err.count("\n") == 1
+        *notes, line = err.splitlines()
+        assert "is an input, and is not overwritten" in line
+        assert all(note.startswith("note: ") for note in notes)
     assert before == {path: path.read_bytes() for path in before}
     status, _, err = run("predict", photo, folder / "b.png", "--draw", tmp_path / "several.png")
     assert (status, err) == (

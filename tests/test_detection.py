@@ -1,10 +1,12 @@
 import multiprocessing
+import pickle
 
 import numpy as np
 import pytest
 from PIL import Image
 from test_recognizer import PHOTO
 
+from fer.errors import FerError
 from fer.predict.detection import Detector, iou
 
 
@@ -52,6 +54,46 @@ def test_small_faces(detector):
     assert max(right - left for left, _, right, _ in boxes) < 75
 
 
+@pytest.mark.parametrize("size", [(4000, 3000), (1080, 10_000), (8660, 5770)])
+def test_small_faces_in_large_pictures(detector, size):
+    """Faces of 48 pixels and more, in pictures of up to 50 megapixels, across the tiles too."""
+    page = Image.new("L", size, 128)
+    faces = []
+    for number, height in enumerate([160, 170, 200, 300, 600, 900]):  # 0.3 of it is the face
+        left, top = (37 + 5 * number) * size[0] // 100, (3 + 15 * number) * size[1] // 100
+        left = min(left, size[0] - height)
+        page.paste(portrait(height), (left, top))
+        faces.append((left + 0.458 * height, top + 0.355 * height))
+    boxes = detector(np.asarray(page))
+    assert len(boxes) == len(faces)
+    distances = np.linalg.norm(centers(boxes)[:, None] - np.array(faces), axis=-1).min(0)
+    assert (distances < [8, 8, 8, 12, 20, 30]).all()
+
+
+def test_larger_min_face_searches_large_pictures_for_large_faces_only():
+    page = Image.new("L", (4000, 3000), 128)
+    page.paste(portrait(160), (1000, 1000))
+    page.paste(portrait(1500), (2000, 500))
+    boxes = Detector(min_face=1000)(np.asarray(page))
+    np.testing.assert_allclose(centers(boxes), [(2000 + 687, 500 + 532)], atol=50)
+
+
+def test_score_and_its_limit(detector):
+    pixels = np.asarray(portrait(600))
+    ((box, score),) = detector.detect(pixels)
+    assert 0.6 <= score <= 1
+    assert detector(pixels) == [box]
+    assert Detector(min_score=score + 0.01)(pixels) == []
+    assert Detector(min_score=score - 0.01)(pixels) == [box]
+
+
+@pytest.mark.parametrize("options", [{"min_face": 23}, {"min_score": -0.1}, {"min_score": 1.1}])
+def test_limits_out_of_range(options):
+    (name,) = options
+    with pytest.raises(FerError, match=f"{name} is "):
+        Detector(**options)
+
+
 def test_face_that_fills_the_image(detector):
     actual = detector(np.asarray(portrait(600).crop((185, 125, 365, 305))))
     np.testing.assert_allclose(actual, [(0, 0, 180, 180)], atol=45)
@@ -60,6 +102,8 @@ def test_face_that_fills_the_image(detector):
 def test_detector_can_be_sent_to_another_process(detector):
     pixels = np.asarray(portrait(600))
     expected = detector(pixels)
+    copy = pickle.loads(pickle.dumps(Detector(min_face=99, min_score=0.5)))
+    assert (copy.min_face, copy.min_score) == (99, 0.5)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert pool.apply_async(detector, [pixels]).get(timeout=60) == expected
 

@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
@@ -326,9 +329,12 @@ def test_either_byte_order():
         (np.zeros((9, 8, 2), np.uint8), "has shape [9, 8, 2]"),
         (np.zeros((3, 9, 8), np.uint8), "has shape [3, 9, 8]"),
         (np.zeros(5, np.uint8), "has shape [5]"),
-        (np.zeros((5, 5), np.int64), "of type int64; convert"),
-        (np.full((5, 5), 200.0), "floats outside 0 to 1"),
-        (np.full((5, 5), np.nan), "floats outside 0 to 1"),
+        (np.zeros((5, 5), bool), "of type bool; convert"),
+        (np.full((5, 5), -1), "integers outside 0 to 65535"),
+        (np.full((5, 5), 70_000), "integers outside 0 to 65535"),
+        (np.full((5, 5), 1.5), "not from 0 to 1 or 0 to 255"),
+        (np.full((5, 5), 300.0), "not from 0 to 1 or 0 to 255"),
+        (np.full((5, 5), np.nan), "not from 0 to 1 or 0 to 255"),
     ],
 )
 def test_array_that_is_no_image(recognizer, array, message):
@@ -340,6 +346,114 @@ def test_array_that_is_no_image(recognizer, array, message):
 def test_truncated_pil_image(recognizer):
     with pytest.raises(FerError, match="image: cannot be read: image file is truncated"):
         recognizer.predict(Image.open(BytesIO(PHOTO.read_bytes()[:3000])))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint32, np.float32, np.float64])
+def test_arrays_of_0_to_255_of_any_type_are_the_same_image(kind):
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert images.grey(pixels.astype(kind)).tolist() == pixels.tolist()
+
+
+def test_series_and_arrays_of_paths_are_several_images(recognizer):
+    paths = [str(PHOTO), str(PHOTO)]
+    expected = recognizer.predict(paths)
+    assert recognizer.predict(pd.Series(paths)) == expected
+    assert recognizer.predict(np.array(paths)) == expected
+    assert recognizer.predict(np.array([Path(path) for path in paths], object)) == expected
+
+
+def test_tensor_is_an_image(recognizer):
+    pixels = images.grey(Image.open(PHOTO))
+    assert recognizer.predict(torch.tensor(pixels)) == recognizer.predict(pixels)
+
+
+def test_images_that_cannot_be_read_may_be_skipped(recognizer, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no image")
+    with pytest.warns(UserWarning, match=r"bad.jpg: is not an image"):
+        faces = recognizer.predict([PHOTO, bad, PHOTO], errors="skip")
+    assert faces[1] is None
+    assert_is_portrait(faces[2])
+    assert_is_portrait(faces[0])
+    with pytest.raises(FerError, match=r"bad.jpg: is not an image"):
+        recognizer.predict([PHOTO, bad])
+    with pytest.raises(FerError, match="errors is 'ignore'; use 'raise' or 'skip'"):
+        recognizer.predict([PHOTO], errors="ignore")
+
+
+def test_providers_are_those_of_model_and_detector(recognizer):
+    providers = ["CPUExecutionProvider"]
+    copy = pickle.loads(pickle.dumps(Recognizer(providers=providers)))
+    assert copy.session.get_providers() == copy.detector.session.get_providers() == providers
+    with pytest.raises(FerError, match="this ONNX Runtime has no AbacusExecutionProvider; use"):
+        Recognizer(providers=["AbacusExecutionProvider", *providers])
+
+
+def test_image_without_pixels(recognizer):
+    with pytest.raises(FerError, match="has 0 x 0 pixels"):
+        recognizer.predict(Image.new("L", (0, 0)))
+
+
+def test_model_of_another_type():
+    with pytest.raises(FerError, match="model is of type bytes; pass a name or a path"):
+        Recognizer(b"x")
+
+
+@pytest.mark.parametrize("box", [(-9, 0, 0, 9), (0, -9, 9, 0), (20, 0, 29, 9), (0, 10, 9, 19)])
+def test_box_outside_the_image(recognizer, box):
+    with pytest.raises(FerError, match="is outside the image of 20 x 10 pixels"):
+        recognizer.predict(np.zeros((10, 20), np.uint8), boxes=[box])
+
+
+def exif(*entries):
+    """Return EXIF with some entries: tag, kind, count, value."""
+    start, data = 8 + 2 + 12 * len(entries) + 4, b""
+    directory = struct.pack("<H", len(entries))
+    for tag, kind, count, value in entries:
+        directory += struct.pack("<HHI", tag, kind, count)
+        if len(value) > 4:
+            directory += struct.pack("<I", start + len(data))
+            data += value
+        else:
+            directory += value.ljust(4, b"\0")
+    return b"Exif\0\0II*\0" + struct.pack("<I", 8) + directory + bytes(4) + data
+
+
+UPRIGHT = (0x0112, 3, 1, struct.pack("<H", 6))
+RESOLUTION = 0x011A
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        exif(UPRIGHT),
+        exif(UPRIGHT, (RESOLUTION, 2, 6, b"72dpi\0")),  # text in place of a fraction
+        exif(UPRIGHT, (RESOLUTION, 5, 1, struct.pack("<II", 0, 0))),
+        exif(UPRIGHT, (RESOLUTION, 10, 1, struct.pack("<ii", -5, 1))),
+        exif(UPRIGHT, (0x0100, 5, 1, struct.pack("<II", 0, 0))),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of corrupt EXIF
+def test_pixels_with_broken_exif_are_read(file_format, content):
+    read = 0
+    for end in range(6, len(content) + 1):
+        file = BytesIO()
+        try:
+            Image.new("L", (60, 40)).save(file, file_format, exif=content[:end])
+        except (SyntaxError, TypeError, ValueError, struct.error):  # Pillow does not write it
+            continue
+        once = images.load(file.getvalue())
+        assert images.load(once).size == once.size  # upright is asked for once
+        assert set(images.grey(once).shape) == {60, 40}
+        read += 1
+    assert read > 20
+
+
+def test_valid_exif_turns_the_image():
+    file = BytesIO()
+    Image.new("L", (60, 40)).save(file, "JPEG", exif=exif(UPRIGHT))
+    assert images.load(file.getvalue()).size == (40, 60)
 
 
 @pytest.mark.parametrize("faces", [np.zeros((2, 48, 48)), np.zeros((2, 44, 44), np.uint8)])

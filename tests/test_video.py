@@ -62,8 +62,8 @@ def test_csv_of_a_video(run, tmp_path):
     _, out, _ = run("--video", path, "--csv")
     rows = list(csv.DictReader(out.splitlines()))
     assert [(row["seconds"], row["id"]) for row in rows] == [("0.0", "0"), ("0.2", "0")]
-    assert list(rows[0])[:8] == [
-        *("file", "seconds", "id", "left", "top", "right", "bottom", "emotion")
+    assert list(rows[0])[:9] == [
+        *("file", "seconds", "id", "left", "top", "right", "bottom", "score", "emotion")
     ]
 
 

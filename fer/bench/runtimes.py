@@ -85,7 +85,8 @@ def openvino_runtime(path: Path, precision: str) -> PredictorFactory:
 
     Args:
         path: The ONNX file.
-        precision: "f32" or "bf16". A processor without fast bfloat16 runs "bf16" as "f32".
+        precision: "f32" or "bf16". A processor without fast bfloat16 runs "bf16" as "f32", and so
+            does any with the environment variable ONEDNN_MAX_CPU_ISA.
     """
     # With this variable set, OpenVINO requests bfloat16 kernels that oneDNN then does not have.
     hidden = "ONEDNN_MAX_CPU_ISA" in os.environ

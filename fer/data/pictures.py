@@ -149,10 +149,11 @@ def _read_picture(
 
 def _largest_face(pixels: np.ndarray) -> Box | None:
     """Return the largest detected face in uint8 [H, W]."""
-    return max(_detector()(pixels), key=lambda box: box[2] - box[0], default=None)
+    large, every = _detectors()
+    return max(large(pixels) or every(pixels), key=lambda box: box[2] - box[0], default=None)
 
 
 @cache
-def _detector() -> Detector:
-    """Return the detector of this process."""
-    return Detector()
+def _detectors() -> tuple[Detector, Detector]:
+    """Return the detectors of this process: for large faces only, and for all."""
+    return Detector(min_face=1_000_000), Detector()

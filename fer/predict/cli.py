@@ -3,19 +3,23 @@
 import argparse
 import contextlib
 import csv
+import glob
 import io
+import itertools
 import json
 import os
 import struct
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
+import onnxruntime as ort
 from PIL import Image
 
+from fer import __version__
 from fer.errors import FerError, exit_on_error
 from fer.files import atomic_path
 from fer.predict import drawing, images, table
@@ -42,6 +46,7 @@ def main() -> None:
     """Run the command line."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal cannot show
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of broken EXIF and large images
     try:
         exit_on_error(_run)
     except BrokenPipeError:  # as in `fer predict ... | head`
@@ -62,7 +67,7 @@ def _run() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fer", description="Facial emotion recognition.")
-    parser.add_argument("--version", action="version", version=version("fer-pipeline"))
+    parser.add_argument("--version", action="version", version=__version__)
     predict = parser.add_subparsers(dest="command").add_parser(
         "predict",
         help="predict the emotions of the faces in images or in a video",
@@ -74,15 +79,39 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--video", type=_path, help="a video, in place of images")
     predict.add_argument("--webcam", action="store_true", help="the camera, until Ctrl-C")
+    predict.add_argument("--recursive", action="store_true", help="read folders in folders too")
     predict.add_argument("--face", action="store_true", help="each image is one face already")
     predict.add_argument(
         "--model",
         default="int8",
-        help="int8 (the default), float32, or an ONNX file from stage quantize",
+        help="nano, small or base, from the fastest to the most accurate; int8 (the default) or "
+        "float32, which are nano; or an ONNX file from stage quantize",
+    )
+    predict.add_argument(
+        "--min-face",
+        type=int,
+        default=48,
+        metavar="PIXELS",
+        help="side of the smallest faces to search in large images (default: 48); more is faster",
+    )
+    predict.add_argument(
+        "--min-score",
+        type=float,
+        default=0.6,
+        metavar="SCORE",
+        help="score, 0 to 1, from which a detection counts as a face (default: 0.6)",
+    )
+    predict.add_argument(
+        "--provider",
+        default="cpu",
+        help="the hardware: cpu (the default), or cuda, dml, openvino, coreml, ... with the build "
+        "of ONNX Runtime that has it",
     )
     output = predict.add_mutually_exclusive_group()
     output.add_argument(
-        "--json", action="store_true", help="print a JSON object per image or frame"
+        "--json",
+        action="store_true",
+        help="print a JSON object per image or frame; a box may reach beyond the edge",
     )
     output.add_argument(
         "--csv", action="store_true", help="print a row per face, and one per image without faces"
@@ -99,10 +128,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _provider(name: str) -> str:
+    """Return ONNX Runtime's name of an execution provider, such as CUDAExecutionProvider."""
+    suffix = "ExecutionProvider"
+    names = [provider.removesuffix(suffix) for provider in ort.get_available_providers()]
+    by_name = {available.lower(): available for available in names}
+    if name.lower() not in by_name:
+        raise FerError(
+            f"--provider {name}: this ONNX Runtime has only {', '.join(by_name)}; install the "
+            "build that has it, such as onnxruntime-gpu"
+        )
+    return by_name[name.lower()] + suffix
+
+
 def _path(text: str) -> Path:
     if not text:  # pathlib would take it for the current folder
         raise FerError("a file name is empty; write . for the current folder")
-    return Path(text)
+    return Path(text).expanduser()  # Windows' shells leave ~ to the program
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -110,7 +152,12 @@ def _predict(arguments: argparse.Namespace) -> None:
         raise FerError("fer predict: takes images, --video or --webcam; give one of them")
     if arguments.explain and not arguments.images:
         raise FerError("--explain: works for images only; give images")
-    recognizer = Recognizer(arguments.model)
+    recognizer = Recognizer(
+        arguments.model,
+        providers=[_provider(arguments.provider)],
+        min_face=arguments.min_face,
+        min_score=arguments.min_score,
+    )
     show: Printer = _print_text
     if arguments.json:
         show = _print_json
@@ -121,7 +168,7 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _predict_images(recognizer: Recognizer, show: Printer, arguments: argparse.Namespace) -> None:
-    paths, failed = _list_images(arguments.images)
+    paths, failed = _list_images(arguments.images, arguments.recursive)
     targets = _targets(arguments.images, paths, arguments.draw) if arguments.draw else {}
     _check_targets(paths, [*targets.values(), *filter(None, [arguments.explain])])
     _protect_existing_files(paths, targets, arguments.draw)
@@ -178,27 +225,57 @@ def _print_error(error: FerError) -> None:
     print(f"error: {error}", file=sys.stderr)
 
 
-def _list_images(arguments: list[Path]) -> tuple[list[Path], bool]:
+def _list_images(arguments: list[Path], recursive: bool) -> tuple[list[Path], bool]:
     """Return the images among the arguments and in folders, and whether a folder failed."""
     paths: list[Path] = []
     failed = False
-    for path in arguments:
-        try:
-            paths += _list_folder(path) if os.path.isdir(path) else [path]
-        except FerError as error:
+    for path in itertools.chain.from_iterable(map(_expand, arguments)):
+        if not os.path.isdir(path):
+            paths.append(path)
+            continue
+        found, errors = _list_folder(path, recursive)
+        if not (found or errors):
+            errors = [FerError(f"{path}: holds no images; name another folder")]
+        paths += found
+        for error in errors:
             _print_error(error)
             failed = True
     return list(dict.fromkeys(paths)), failed
 
 
-def _list_folder(folder: Path) -> list[Path]:
-    try:
-        paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in images.SUFFIXES)
-    except OSError as error:
-        raise FerError(f"{folder}: cannot be read: {error.strerror}") from error
-    if not paths:
-        raise FerError(f"{folder}: holds no images; name another folder")
-    return paths
+def _expand(path: Path) -> list[Path]:
+    """Return the files that a pattern such as *.jpg names, which Windows' shells pass on."""
+    text = str(path)
+    if os.path.lexists(path) or not glob.has_magic(text):
+        return [path]
+    return [Path(name) for name in sorted(glob.glob(text))] or [path]
+
+
+def _list_folder(top: Path, recursive: bool) -> tuple[list[Path], list[FerError]]:
+    """Return the images in a folder and an error per unreadable folder; tell what else is there.
+
+    Hidden files and folders are ignored: macOS writes `._a.jpg` beside `a.jpg`.
+    """
+    errors: list[FerError] = []
+
+    def add_error(error: OSError) -> None:
+        errors.append(FerError(f"{error.filename}: cannot be read: {error.strerror}"))
+
+    paths, others, folders_below = [], 0, 0
+    for parent, folders, names in os.walk(top, onerror=add_error):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files = [Path(parent, name) for name in names if not name.startswith(".")]
+        found = [path for path in files if path.suffix.lower() in images.SUFFIXES]
+        paths += found
+        others += len(files) - len(found)
+        if not recursive:
+            folders_below = len(folders)
+            folders.clear()
+    ignored = {"files that are no images": others, "folders (use --recursive)": folders_below}
+    if any(ignored.values()):
+        counts = ", ".join(f"{kind}: {count}" for kind, count in ignored.items() if count)
+        print(f"note: {top}: ignored {counts}", file=sys.stderr)
+    return sorted(paths), errors
 
 
 def _targets(arguments: list[Path], paths: list[Path], draw: Path) -> dict[Path, Path]:
@@ -210,13 +287,13 @@ def _targets(arguments: list[Path], paths: list[Path], draw: Path) -> dict[Path,
     """
     if len(paths) == 1 and not os.path.isdir(arguments[0]) and not os.path.isdir(draw):
         return {paths[0]: draw}
-    if draw.suffix.lower() in images.SUFFIXES and not os.path.isdir(draw):
+    if draw.suffix.lower() in images.WRITABLE and not os.path.isdir(draw):
         raise FerError(f"{draw}: is the name of a file; for several images, name a folder")
     absolute = [Path(os.path.abspath(path)) for path in paths]  # removes ..
     top = os.path.commonpath([path.parent for path in absolute]) if paths else ""
     targets = {}
     for path, full in zip(paths, absolute, strict=True):
-        suffix = "" if full.suffix.lower() in images.SUFFIXES else ".png"
+        suffix = "" if full.suffix.lower() in images.WRITABLE else ".png"
         targets[path] = draw / full.relative_to(top).with_name(full.name + suffix)
     return targets
 
@@ -226,8 +303,8 @@ def _check_targets(inputs: list[Path], targets: list[Path]) -> None:
     _protect_inputs(inputs, targets)
     counts = Counter(map(os.path.realpath, targets))
     for target in targets:
-        if target.suffix.lower() not in images.SUFFIXES:
-            suffixes = ", ".join(sorted(images.SUFFIXES))
+        if target.suffix.lower() not in images.WRITABLE:
+            suffixes = ", ".join(sorted(images.WRITABLE))
             raise FerError(f"{target}: is no name for an image; use one of {suffixes}")
         if counts[os.path.realpath(target)] > 1:
             raise FerError(f"{target}: two images would be written there; name another place")
@@ -325,6 +402,7 @@ def _print_json(predictions: Predictions) -> None:
         ({} if face.id is None else {"id": face.id})
         | {
             "box": face.box,
+            **({} if face.score is None else {"score": round(face.score, 4)}),
             "emotion": face.emotion,
             "probabilities": {name: round(p, 4) for name, p in face.probabilities.items()},
         }
@@ -348,3 +426,7 @@ def _csv_line(row: Sequence[str | float | None]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(row)
     return line.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """Read images of any kind and convert them to grey or RGB."""
 
+import contextlib
 import os
 import stat
 import struct
@@ -10,12 +11,26 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fer.errors import FerError
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+WRITABLE = {
+    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"),
+    *(".ppm", ".tga", ".tif", ".tiff", ".webp"),
+}
+"""Suffixes of the images that can be written."""
+
+HEIF = {".heic", ".heif"}
+"""Suffixes of photos of newer phones, which need the package pillow-heif."""
+
+SUFFIXES = WRITABLE | HEIF
 """Suffixes of the images in a folder."""
+
+with contextlib.suppress(ImportError):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
 
 
 def load(image: Any) -> Image.Image | np.ndarray:
@@ -29,11 +44,12 @@ def load(image: Any) -> Image.Image | np.ndarray:
     """
     if isinstance(image, np.ndarray):
         return image
-    if isinstance(image, Image.Image):
-        with _as_fer_error("image"):
-            return ImageOps.exif_transpose(image)
     if isinstance(image, str | os.PathLike):
         return read(Path(image))
+    if isinstance(image, Image.Image):
+        with _as_fer_error("image"):
+            image.load()
+            return _upright(image)
     if isinstance(image, bytes):
         return read(BytesIO(image), "bytes")
     if hasattr(image, "read"):
@@ -59,14 +75,23 @@ def read(path: Path | BinaryIO, name: str | None = None) -> Image.Image:
         raise FerError(f"{name}: is no regular file; pass - to read from a pipe")
     with _as_fer_error(name), Image.open(path) as image:
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)  # otherwise each image would be copied
-        return image
+        return _upright(image)
 
 
 _BROKEN_IMAGE_ERRORS = (
-    *(SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error),
+    *(SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, struct.error),
 )
 """What Pillow raises for broken files, and for broken EXIF in them."""
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return an image turned by its EXIF; with broken EXIF, as it is."""
+    try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return image  # without the copy that Pillow would make
+        return ImageOps.exif_transpose(image)
+    except (OSError, *_BROKEN_IMAGE_ERRORS):
+        return image
 
 
 @contextmanager
@@ -75,9 +100,12 @@ def _as_fer_error(name: str) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError as error:
+        if Path(name).suffix.lower() in HEIF:
+            raise FerError(f"{name}: is a HEIC photo; pip install pillow-heif") from error
         raise FerError(f"{name}: is not an image, or of a kind that cannot be read") from error
     except Image.DecompressionBombError as error:
-        raise FerError(f"{name}: is too large: {error}") from error
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise FerError(f"{name}: has more than {limit} megapixels; shrink it first") from error
     except OSError as error:
         raise FerError(f"{name}: cannot be read: {error.strerror or error}") from error
     except _BROKEN_IMAGE_ERRORS as error:
@@ -89,8 +117,8 @@ def grey(image: Image.Image | np.ndarray) -> np.ndarray:
 
     Args:
         image: A PIL image of any mode; transparent parts become white. Or an array [H, W],
-            [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA): uint8 from 0 to 255, float from 0 to 1,
-            or uint16 with 8, 10, 12, 14 or 16 bits, as many as its largest value needs.
+            [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA): integers of 8, 10, 12, 14 or 16 bits, as
+            many as the largest value needs, or floats from 0 to 1 or from 0 to 255.
 
     Raises:
         FerError: If the array has another shape, type or range.
@@ -117,6 +145,8 @@ def color(image: Image.Image | np.ndarray) -> Image.Image:
 def _convert(image: Image.Image | np.ndarray, mode: str) -> Image.Image:
     if isinstance(image, np.ndarray):
         image = _from_array(image)
+    elif not (image.width and image.height):
+        raise FerError(f"the image has {image.width} x {image.height} pixels; pass another one")
     elif image.mode.startswith("I"):  # more than 8 bits, which Pillow would clip at 255
         image = _from_integers(image)
     elif image.mode == "F":
@@ -147,12 +177,14 @@ def _from_array(array: np.ndarray) -> Image.Image:
         raise FerError(
             f"the image has shape {list(array.shape)}; pass [H, W], [H, W, 3] or [H, W, 4]"
         )
-    if array.dtype.kind == "u" and array.itemsize == 2:  # of either byte order
-        array = _to_8_bits(array)
-    elif array.dtype.kind == "f":
+    if array.dtype.kind == "f":
         array = _from_float(array)
+    elif array.dtype.kind not in "iu":
+        raise FerError(f"the image is of type {array.dtype}; convert it to integers or floats")
     elif array.dtype != np.uint8:
-        raise FerError(f"the image is of type {array.dtype}; convert it to uint8, uint16 or float")
+        if array.min() < 0 or array.max() >= 1 << 16:
+            raise FerError("the image has integers outside 0 to 65535; scale them")
+        array = _to_8_bits(array)
     return Image.fromarray(np.ascontiguousarray(array))
 
 
@@ -173,6 +205,8 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
 
 
 def _from_float(array: np.ndarray) -> np.ndarray:
-    if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-        raise FerError("the image has floats outside 0 to 1; scale them")
-    return np.rint(array * 255).astype(np.uint8)
+    top = array.max()
+    # A largest value between 1 and 2 may be an overshoot of either range.
+    if not (np.isfinite(array).all() and array.min() >= 0 and (top <= 1 or 2 <= top <= 255)):
+        raise FerError("the image has floats that are not from 0 to 1 or 0 to 255; scale them")
+    return np.rint(array * (255 if top <= 1 else 1)).astype(np.uint8)

@@ -2,11 +2,12 @@
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast, overload
 
 import numpy as np
 import onnxruntime as ort
@@ -20,7 +21,11 @@ from fer.predict import images
 from fer.predict.detection import Box, Detector, center_square, crop_face
 from fer.predict.threads import cores, map_in_order
 
-_RELEASED = {"int8": "fer.int8.onnx", "float32": "fer.onnx"}
+_RELEASED = {
+    **{"int8": "fer.int8.onnx", "float32": "fer.onnx"},
+    **{"nano": "fer.int8.onnx", "small": "small.int8.onnx", "base": "base.int8.onnx"},
+}
+"""Files of the released models by name; int8 and float32 are the two precisions of nano."""
 
 _BATCH_SIZE = 16
 """Faces per call: the activations of 128 faces would not fit the caches."""
@@ -33,6 +38,9 @@ SMALL_FACE = 24
 
 AnyImage = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 """A path, the content of a file, an open file, a PIL image or an array of pixels."""
+
+_Crop = tuple[Box, float | None, np.ndarray]
+"""Box of a face, score of its detection, and its pixels, uint8 [48, 48]."""
 
 if not TYPE_CHECKING:  # so that mypy still knows which names there are
     __getattr__ = deprecated.renamed(__name__, {"SMALL": "SMALL_FACE"})
@@ -50,6 +58,7 @@ class Face:
         maps: Class activation maps, float32 [C, h, w], averaged like the probabilities. Without
             averaging, their means are the logits.
         id: In a video, the number of the face, which stays from frame to frame; otherwise None.
+        score: Score of the detection, 0 to 1; None without one, as of a detector of one's own.
     """
 
     box: Box
@@ -58,6 +67,7 @@ class Face:
     pixels: np.ndarray = field(compare=False, repr=False)
     maps: np.ndarray = field(compare=False, repr=False)
     id: int | None = None
+    score: float | None = field(default=None, compare=False)
 
 
 class Recognizer:
@@ -66,13 +76,19 @@ class Recognizer:
     Threads may share a recognizer, and so may processes, by fork or pickle.
 
     Args:
-        model: "int8" or "float32", the released models (MODEL_CARD.md compares them), or the path
-            of an ONNX file from stage `quantize`.
+        model: "nano", "small" or "base", the released models in int8, from the fastest to the most
+            accurate (MODEL_CARD.md compares them); "int8" or "float32", which are nano in int8 and
+            in float32; or the path of an ONNX file from stage `quantize`.
         threads: Number of threads for several images or faces; one per core by default.
         flip: Whether to average over each face and its mirror image, which takes twice the time
             and is more accurate.
         detector: Function from uint8 [H, W] to boxes (left, top, right, bottom), squares with the
             margin of FER2013's faces. The default is `fer.predict.detection.Detector`.
+        providers: Execution providers of ONNX Runtime in order of preference, for the model and the
+            default detector, such as "CUDAExecutionProvider" of the package onnxruntime-gpu.
+        min_face: Side in pixels from which the default detector searches faces in large images; a
+            larger value takes less time.
+        min_score: Score, 0 to 1, from which a detection of the default detector counts as a face.
 
     Attributes:
         path: The model file.
@@ -80,7 +96,8 @@ class Recognizer:
         classes: Names of the classes, in the order of the probabilities.
 
     Raises:
-        FerError: If the file is no such model, or `threads` is below 1.
+        FerError: If the file is no such model, `threads` is below 1, or ONNX Runtime lacks a
+            provider.
 
     Examples:
         >>> recognizer = Recognizer("int8", threads=1)
@@ -95,18 +112,30 @@ class Recognizer:
         *,
         flip: bool = True,
         detector: Callable[[np.ndarray], Sequence[Box]] | None = None,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        min_face: int = 48,
+        min_score: float = 0.6,
     ) -> None:
         if threads is not None and threads < 1:
             raise FerError(f"threads is {threads}: use at least 1, or None for one per core")
+        if not isinstance(model, str | os.PathLike):
+            raise FerError(f"model is of type {type(model).__name__}; pass a name or a path")
         self.path = _released(_RELEASED[model]) if model in _RELEASED else Path(model)
         if not os.path.isfile(self.path):
-            raise FerError(f"{self.path}: no model here; use int8, float32 or an ONNX file of fer")
+            names = ", ".join(_RELEASED)
+            raise FerError(f"{self.path}: no model here; use {names} or an ONNX file of fer")
+        available = ort.get_available_providers()
+        for provider in providers:
+            if provider not in available:
+                raise FerError(
+                    f"providers: this ONNX Runtime has no {provider}; use {', '.join(available)}"
+                )
         content = read_verified(self.path)
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # parallel calls make better use of the cores
         options.log_severity_level = 4  # exceptions say the same
         try:
-            self.session = ort.InferenceSession(content, options, ["CPUExecutionProvider"])
+            self.session = ort.InferenceSession(content, options, list(providers))
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise FerError(
                 f"{self.path}: is not a model that ONNX Runtime can read; use an ONNX file of fer"
@@ -132,12 +161,15 @@ class Recognizer:
         self.flip, self.threads = flip, threads or cores()
         self.metadata: dict[str, Any] = metadata
         self.classes: list[str] = metadata["classes"]
-        self._custom_detector = detector
-        self.detector = detector or Detector()
+        self.providers, self._custom_detector = tuple(providers), detector
+        self.detector = detector or Detector(self.providers, min_face=min_face, min_score=min_score)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # ONNX Runtime's sessions cannot be pickled, so a copy loads the file again.
-        load = partial(Recognizer, self.path, flip=self.flip, detector=self._custom_detector)
+        options: dict[str, Any] = {"detector": self._custom_detector}
+        if isinstance(self.detector, Detector):
+            options |= {"min_face": self.detector.min_face, "min_score": self.detector.min_score}
+        load = partial(Recognizer, self.path, flip=self.flip, providers=self.providers, **options)
         return load, (self.threads,)
 
     @property
@@ -157,12 +189,30 @@ class Recognizer:
 
     @overload
     def predict(
-        self, image: list[Any] | tuple[Any, ...] | Iterator[Any], *, face: bool = False
+        self,
+        image: list[Any] | tuple[Any, ...] | Iterator[Any],
+        *,
+        face: bool = False,
+        errors: Literal["raise"] = "raise",
     ) -> list[list[Face]]: ...
 
     @overload
     def predict(
-        self, image: np.ndarray, *, face: bool = False, boxes: Sequence[Box] | None = None
+        self,
+        image: list[Any] | tuple[Any, ...] | Iterator[Any],
+        *,
+        face: bool = False,
+        errors: Literal["skip"],
+    ) -> list[list[Face] | None]: ...
+
+    @overload
+    def predict(
+        self,
+        image: np.ndarray,
+        *,
+        face: bool = False,
+        boxes: Sequence[Box] | None = None,
+        errors: Literal["raise", "skip"] = "raise",
     ) -> list[Face] | list[list[Face]]: ...
 
     def predict(
@@ -171,21 +221,26 @@ class Recognizer:
         *,
         face: bool = False,
         boxes: Sequence[Box] | None = None,
-    ) -> list[Face] | list[list[Face]]:
+        errors: Literal["raise", "skip"] = "raise",
+    ) -> list[Face] | list[list[Face]] | list[list[Face] | None]:
         """Return the faces in an image from left to right; for several images, a list of lists.
 
         Args:
             image: A path, the bytes of a file, an open file, a PIL image, or an array as for
-                `fer.predict.images.grey`. Several images are a list or an iterator of these, or an
-                array [N, H, W] or [N, H, W, 3]. Pass three grey images as a list, because
-                [3, H, W] could be one image with its colors first.
+                `fer.predict.images.grey`. Several images are a list, an iterator or a pandas Series
+                of these, or an array [N, H, W] or [N, H, W, 3]. Pass three grey images as a list,
+                because [3, H, W] could be one image with its colors first.
             face: Whether each image is one face already, with the margin of FER2013's. Its central
                 square is used, and no face is searched for.
             boxes: Boxes of the faces in one image (left, top, right, bottom in pixels). No face is
                 searched for; the result has one face per box, in this order.
 
+            errors: For several images, what to do with one that cannot be read: "raise", or "skip",
+                which gives a warning and None in place of its faces.
+
         Raises:
-            FerError: If an image cannot be read or has another type, or a box is empty or huge.
+            FerError: If an image cannot be read or has another type, or a box is empty, huge or
+                outside the image.
 
         Examples:
             >>> import numpy as np
@@ -201,6 +256,10 @@ class Recognizer:
             >>> len(recognizer.predict([black, black]))
             2
         """
+        if not isinstance(image, np.ndarray | Image.Image) and hasattr(image, "__array__"):
+            image = np.asarray(image)  # a Series of pandas, a tensor of PyTorch
+        if errors not in ("raise", "skip"):
+            raise FerError(f"errors is {errors!r}; use 'raise' or 'skip'")
         if boxes is not None:
             if face or _is_batch(image):
                 raise FerError("boxes need a single image and face=False; remove one of them")
@@ -208,8 +267,10 @@ class Recognizer:
         if not _is_batch(image):
             return self._predict_crops([self._crop(cast(AnyImage, image), face)])[0]
         batch = cast(Iterable[AnyImage], image)
-        crops = map_in_order(lambda item: self._crop(item, face), batch, self.threads)
-        return self._predict_crops(list(crops))
+        crop = self._crop if errors == "raise" else self._crop_or_none
+        crops = list(map_in_order(lambda item: crop(item, face), batch, self.threads))
+        faces = iter(self._predict_crops([found for found in crops if found is not None]))
+        return [None if found is None else next(faces) for found in crops]
 
     def predict_boxes(self, pixels: np.ndarray, boxes: Iterable[Box]) -> list[Face]:
         """Return one face per box, in the order of the boxes.
@@ -219,9 +280,18 @@ class Recognizer:
             boxes: Left, top, right, bottom in pixels.
 
         Raises:
-            FerError: If a box is empty or huge.
+            FerError: If a box is empty, huge or outside the image.
         """
-        crops = [(box, crop_face(pixels, box)) for box in map(_check_box, boxes)]
+        crops: list[_Crop] = []
+        for box in map(_check_box, boxes):
+            left, top, right, bottom = box
+            height, width = pixels.shape
+            if right <= 0 or bottom <= 0 or left >= width or top >= height:
+                raise FerError(
+                    f"the box {left}, {top}, {right}, {bottom} is outside the image of {width} x "
+                    f"{height} pixels; pass one that overlaps it"
+                )
+            crops.append((box, None, crop_face(pixels, box)))
         return self._predict_crops([crops])[0]
 
     def in_boxes(self, pixels: np.ndarray, boxes: Iterable[Box]) -> list[Face]:
@@ -273,30 +343,51 @@ class Recognizer:
         results = list(map_in_order(lambda batch: run({"faces": batch}), batches, self.threads))
         return [np.concatenate(arrays) for arrays in zip(*results, strict=True)]
 
-    def _predict_crops(self, crops: list[list[tuple[Box, np.ndarray]]]) -> list[list[Face]]:
+    def _predict_crops(self, crops: list[list[_Crop]]) -> list[list[Face]]:
         """Predict the emotions of the crops of each image, all in one run."""
-        pixels = [crop for image in crops for _, crop in image]
+        pixels = [crop for image in crops for _, _, crop in image]
         if not pixels:
             return [[] for _ in crops]
         results = zip(*self._run(["probabilities", "maps"], np.stack(pixels)), strict=True)
-        return [[self._face(box, crop, *next(results)) for box, crop in image] for image in crops]
+        return [[self._face(*crop, *next(results)) for crop in image] for image in crops]
 
-    def _crop(self, image: AnyImage, face: bool) -> list[tuple[Box, np.ndarray]]:
-        """Return the boxes of the faces in an image, and their crops uint8 [48, 48]."""
+    def _crop(self, image: AnyImage, face: bool) -> list[_Crop]:
+        """Return the faces in an image: box, score of the detection, pixels uint8 [48, 48]."""
         pixels = images.grey(images.load(image))
-        boxes = [center_square(pixels)] if face else map(_check_box, self.detector(pixels))
-        return [(box, crop_face(pixels, box)) for box in boxes]
+        boxes: Iterable[tuple[Box, float | None]]
+        if face:
+            boxes = [(center_square(pixels), None)]
+        elif isinstance(self.detector, Detector):
+            boxes = self.detector.detect(pixels)
+        else:
+            boxes = [(_check_box(box), None) for box in self.detector(pixels)]
+        return [(box, score, crop_face(pixels, box)) for box, score in boxes]
+
+    def _crop_or_none(self, image: AnyImage, face: bool) -> list[_Crop] | None:
+        """Return what `_crop` returns; None after a warning if the image cannot be read."""
+        try:
+            return self._crop(image, face)
+        except FerError as error:
+            warnings.warn(str(error), stacklevel=2)
+            return None
 
     def _face(
-        self, box: Box, pixels: np.ndarray, probabilities: np.ndarray, maps: np.ndarray
+        self,
+        box: Box,
+        score: float | None,
+        pixels: np.ndarray,
+        probabilities: np.ndarray,
+        maps: np.ndarray,
     ) -> Face:
         emotion = self.classes[int(probabilities.argmax())]
         by_class = dict(zip(self.classes, probabilities.tolist(), strict=True))
-        return Face(box, emotion, by_class, pixels, maps)
+        return Face(box, emotion, by_class, pixels, maps, score=score)
 
 
 def _is_batch(image: AnyImage | Iterable[AnyImage]) -> bool:
     if isinstance(image, np.ndarray):
+        if image.dtype.kind in "OU":  # paths, for example
+            return True
         return image.ndim == 4 or (image.ndim == 3 and image.shape[2] > 4 and image.shape[0] != 3)
     return isinstance(image, list | tuple | Iterator) and not hasattr(image, "read")
 

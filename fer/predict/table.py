@@ -17,12 +17,12 @@ if not TYPE_CHECKING:  # so that mypy still knows which names there are
 
 
 def columns(classes: Sequence[str]) -> list[str]:
-    """Return the column names of `rows`.
+    """Return the column names of `rows`; a box may reach beyond the edge of its image.
 
     Args:
         classes: Names of the classes.
     """
-    fixed = ["file", "seconds", "id", "left", "top", "right", "bottom", "emotion"]
+    fixed = ["file", "seconds", "id", "left", "top", "right", "bottom", "score", "emotion"]
     return [*fixed, *(f"{name} (class)" if name in fixed else name for name in classes)]
 
 
@@ -39,7 +39,8 @@ def rows(predictions: Predictions, classes: Sequence[str]) -> Iterator[list[str 
         yield [name, rounded, *[None] * (len(columns(classes)) - 2)]
     for face in faces:
         probabilities = [round(face.probabilities[class_name], 4) for class_name in classes]
-        yield [name, rounded, face.id, *face.box, face.emotion, *probabilities]
+        score = None if face.score is None else round(face.score, 4)
+        yield [name, rounded, face.id, *face.box, score, face.emotion, *probabilities]
 
 
 def to_frame(predictions: Iterable[Predictions], classes: Sequence[str]) -> "pd.DataFrame":

@@ -30,8 +30,8 @@ def map_in_order(
 ) -> Iterator[_Result]:
     """Map a function over items in several threads or processes, and yield the results in order.
 
-    At most twice as many items as workers are in progress. Each call starts its own workers,
-    because threads of an existing pool do not survive a fork.
+    At most twice as many items as workers, and one more, are in progress. Each call starts its own
+    workers, because threads of an existing pool do not survive a fork.
 
     Args:
         function: The function.

@@ -33,11 +33,11 @@ class Final:
 
 
 def finalists(task: SearchTask, trials: Sequence[Trial], count: int) -> list[Trial]:
-    """Return the trials with the highest accuracy, without duplicates and without the baseline.
+    """Return the trials with the highest accuracy, one per configuration, without the baseline's.
 
     Args:
         task: What is searched.
-        trials: The finished trials.
+        trials: The finished trials; those that diverged are left out.
         count: Number of trials to return, at most.
     """
     configurations, best = [task.space.baseline_values], []

@@ -130,7 +130,7 @@ class SearchTask:
 
 
 def search(task: SearchTask, dataset: str, budget: Search, url: str, track: Track) -> list[Trial]:
-    """Run the trials that the storage does not have yet, and return all of them by index.
+    """Run the trials that the storage does not have yet, and return all, sorted by index.
 
     Several processes may share the storage. Each takes the next free index, and waits while only
     trials of other processes are left. Another space, baseline, data set, code or number of epochs
@@ -139,9 +139,13 @@ def search(task: SearchTask, dataset: str, budget: Search, url: str, track: Trac
     Args:
         task: What is searched.
         dataset: Name of the data set.
-        budget: Number of trials, epochs per trial, and minutes after which none is started.
+        budget: Number of trials, epochs per trial, and the minutes after which none is started once
+            a trial has an accuracy.
         url: SQLAlchemy URL of the storage.
         track: Starts the run that is logged for each trial.
+
+    Returns:
+        The finished trials, among them those that diverged (their accuracy is None).
 
     Raises:
         FerError: If the storage cannot be used, or every trial diverged.
