@@ -91,6 +91,26 @@ def test_recursive_reads_folders_in_folders(run, tmp_path):
     assert f"error: {tmp_path}: holds no images" in err
 
 
+def test_recursive_never_overwrites_what_it_does_not_read(run, tmp_path):
+    top, other = tmp_path / "top", tmp_path / "other"
+    for name in ("top/sub/x.jpg", "other/sub/x.jpg", "top/y.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PHOTO, tmp_path / name)
+    (top / "link").symlink_to(other)
+    before = (other / "sub" / "x.jpg").read_bytes()
+    status, out, err = run("predict", top, "--recursive", "--draw", top / "link")
+    assert (status, out) == (1, "")
+    assert "ignored links to folders: 1" in err
+    assert "exists in a folder with inputs; name another place" in err
+    assert (other / "sub" / "x.jpg").read_bytes() == before
+
+
+def test_drawings_in_a_folder_of_the_inputs_may_be_drawn_again(run, tmp_path):
+    shutil.copy(PHOTO, tmp_path / "a.jpg")
+    for _ in range(2):
+        assert run("predict", tmp_path, "--draw", tmp_path / "drawn")[0] == 0
+
+
 @pytest.mark.parametrize("kind", ["jfif", "jp2", "ppm", "tga", "avif"])
 def test_folders_may_hold_images_of_any_kind_that_pillow_reads(run, tmp_path, kind):
     Image.open(PHOTO).save(tmp_path / f"a.{kind}")
@@ -113,6 +133,9 @@ def test_patterns_and_the_home_folder_are_expanded_for_shells_that_do_not(
         shutil.copy(PHOTO, tmp_path / name)
     assert run("predict", tmp_path / "?.jpg")[1].count("\n") == 2
     assert run("predict", "~/a.jpg")[0] == 0
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(PHOTO, tmp_path / "~photo.jpg")
+    assert run("predict", "~photo.jpg")[0] == 0
     assert run("predict", tmp_path / "[c].jpg")[1].startswith(f"{tmp_path}/[c].jpg: ")
     status, _, err = run("predict", tmp_path / "*.png")
     assert (status, err) == (

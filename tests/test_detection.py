@@ -87,6 +87,21 @@ def test_score_and_its_limit(detector):
     assert Detector(min_score=score - 0.01)(pixels) == [box]
 
 
+def test_high_min_score_holds_for_small_faces_in_large_pictures():
+    page = Image.new("L", (4000, 3000), 128)
+    page.paste(portrait(300), (1000, 1000))
+    pixels = np.asarray(page)
+    ((_, score),) = Detector().detect(pixels)
+    assert len(Detector(min_score=score - 0.01)(pixels)) == 1
+    assert Detector(min_score=score + 0.01)(pixels) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (1, 1), (3, 900)])
+def test_thin_pictures(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    assert isinstance(Detector(min_score=0)(pixels), list)
+
+
 @pytest.mark.parametrize("options", [{"min_face": 23}, {"min_score": -0.1}, {"min_score": 1.1}])
 def test_limits_out_of_range(options):
     (name,) = options

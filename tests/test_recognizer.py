@@ -27,7 +27,7 @@ from fer import Recognizer
 from fer.data.formats.pixels import CLASSES
 from fer.errors import FerError
 from fer.predict import images
-from fer.predict.detection import crop_face
+from fer.predict.detection import Detector, crop_face
 
 PHOTO = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
 """A portrait in the public domain (US Navy): the one face is at about 185,125 to 365,305."""
@@ -367,6 +367,28 @@ def test_tensor_is_an_image(recognizer):
     assert recognizer.predict(torch.tensor(pixels)) == recognizer.predict(pixels)
 
 
+def test_tensors_in_a_list_and_numbers_of_paths(recognizer):
+    pixels = images.grey(Image.open(PHOTO))
+    assert_is_portrait(recognizer.predict([torch.tensor(pixels)])[0])
+    assert_is_portrait(recognizer.predict(np.array([str(PHOTO)])[0]))
+    with pytest.raises(FerError, match="is a Tensor that NumPy cannot read; convert it"):
+        recognizer.predict(torch.zeros(9, 9, requires_grad=True))
+
+
+class NoFaces(Detector):
+    def __init__(self):
+        super().__init__()
+
+    def __call__(self, pixels):
+        return []
+
+
+def test_subclass_of_the_detector_is_used_and_pickled():
+    recognizer = Recognizer(detector=NoFaces())
+    assert recognizer.predict(PHOTO) == []
+    assert pickle.loads(pickle.dumps(recognizer)).predict(PHOTO) == []
+
+
 def test_images_that_cannot_be_read_may_be_skipped(recognizer, tmp_path):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no image")
@@ -448,6 +470,7 @@ def test_pixels_with_broken_exif_are_read(file_format, content):
         assert set(images.grey(once).shape) == {60, 40}
         read += 1
     assert read > 20
+    assert once.size == (40, 60)  # whole, its orientation can be read
 
 
 def test_valid_exif_turns_the_image():

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
 
 from fer.errors import FerError
+from fer.files import atomic_path
 from fer.predict import images
 
 PICTURES = images.SUFFIXES
@@ -249,7 +250,8 @@ def _link_or_copy(source: Path, target: Path) -> None:
     with suppress(OSError):
         target.hardlink_to(source)
         return
-    shutil.copyfile(source, target)
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def _refuse_folder(error: OSError) -> None:

@@ -5,7 +5,6 @@ import contextlib
 import csv
 import glob
 import io
-import itertools
 import json
 import os
 import struct
@@ -144,7 +143,7 @@ def _provider(name: str) -> str:
 def _path(text: str) -> Path:
     if not text:  # pathlib would take it for the current folder
         raise FerError("a file name is empty; write . for the current folder")
-    return Path(text).expanduser()  # Windows' shells leave ~ to the program
+    return Path(os.path.expanduser(text))  # Windows' shells leave ~ to the program
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -168,10 +167,12 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _predict_images(recognizer: Recognizer, show: Printer, arguments: argparse.Namespace) -> None:
-    paths, failed = _list_images(arguments.images, arguments.recursive)
-    targets = _targets(arguments.images, paths, arguments.draw) if arguments.draw else {}
+    sources = [path for pattern in arguments.images for path in _expand(pattern)]
+    paths, failed = _list_images(sources, arguments.recursive)
+    targets = _targets(sources, paths, arguments.draw) if arguments.draw else {}
     _check_targets(paths, [*targets.values(), *filter(None, [arguments.explain])])
-    _protect_existing_files(paths, targets, arguments.draw)
+    folders = sources if arguments.recursive else []
+    _protect_existing_files([*folders, *paths], targets, arguments.draw)
     explained: list[tuple[str, Face]] = []
     small = 0
     # Read in the main thread, because Ctrl-C would wait for a reading worker.
@@ -229,7 +230,7 @@ def _list_images(arguments: list[Path], recursive: bool) -> tuple[list[Path], bo
     """Return the images among the arguments and in folders, and whether a folder failed."""
     paths: list[Path] = []
     failed = False
-    for path in itertools.chain.from_iterable(map(_expand, arguments)):
+    for path in arguments:
         if not os.path.isdir(path):
             paths.append(path)
             continue
@@ -261,17 +262,20 @@ def _list_folder(top: Path, recursive: bool) -> tuple[list[Path], list[FerError]
     def add_error(error: OSError) -> None:
         errors.append(FerError(f"{error.filename}: cannot be read: {error.strerror}"))
 
-    paths, others, folders_below = [], 0, 0
+    paths, others, folders_below, links = [], 0, 0, 0
     for parent, folders, names in os.walk(top, onerror=add_error):
         folders[:] = [name for name in folders if not name.startswith(".")]
         files = [Path(parent, name) for name in names if not name.startswith(".")]
         found = [path for path in files if path.suffix.lower() in images.SUFFIXES]
         paths += found
         others += len(files) - len(found)
+        links += sum(os.path.islink(os.path.join(parent, name)) for name in folders)
         if not recursive:
             folders_below = len(folders)
             folders.clear()
     ignored = {"files that are no images": others, "folders (use --recursive)": folders_below}
+    if recursive:
+        ignored["links to folders"] = links
     if any(ignored.values()):
         counts = ", ".join(f"{kind}: {count}" for kind, count in ignored.items() if count)
         print(f"note: {top}: ignored {counts}", file=sys.stderr)
@@ -321,17 +325,19 @@ def _protect_inputs(inputs: list[Path], targets: list[Path]) -> None:
 def _protect_existing_files(
     inputs: list[Path], targets: dict[Path, Path], draw: Path | None
 ) -> None:
-    """Refuse to replace files in a folder that holds inputs.
+    """Refuse to replace files in a folder that holds inputs, or that an input folder holds.
 
-    Such a file may be an original too: images in subfolders of an input folder are not read.
+    Such a file may be an original too: some folders in an input folder are not read.
     """
-    folder = os.path.realpath(draw or "")
-    if not draw or not os.path.isdir(folder):
+    if not draw or not os.path.isdir(draw):
         return
-    locations = [
-        os.path.realpath(p) for path in inputs if path != _STDIN for p in (path, path.parent)
-    ]
-    if any(Path(location).is_relative_to(folder) for location in locations):
+    folder, sources = os.path.realpath(draw), [path for path in inputs if path != _STDIN]
+    locations = [os.path.realpath(p) for path in sources for p in (path, path.parent)]
+    tops = [os.path.abspath(path) for path in sources if os.path.isdir(path)]
+    if any(Path(location).is_relative_to(folder) for location in locations) or any(
+        Path(os.path.abspath(draw)).is_relative_to(top) or Path(folder).is_relative_to(top)
+        for top in tops
+    ):
         for target in targets.values():
             if os.path.lexists(target):
                 raise FerError(f"{target}: exists in a folder with inputs; name another place")

@@ -32,9 +32,9 @@ _MAX_CANDIDATES = 300
 _WINDOW = 128
 """Side in pixels of the part of an image that shows a candidate more closely."""
 
-_CLOSER_SCORE = 0.1
-"""What is added to the score that a candidate needs in the end: in a large image many places look
-a little like a face."""
+_MIN_FINE_SCORE = 0.7
+"""Least score of a face that only a finer search finds: in a large image many places look a little
+like a face."""
 
 _PYRAMID_STEP = 4
 """Factor between the sizes at which an image is searched."""
@@ -76,7 +76,8 @@ class Detector:
         providers: Execution providers of ONNX Runtime in order of preference.
         min_face: Side in pixels from which faces are searched for in a large image; a larger value
             takes less time. Some smaller faces are found too.
-        min_score: Score, 0 to 1, from which a detection counts as a face.
+        min_score: Score, 0 to 1, from which a detection counts as a face; small faces in large
+            images need at least 0.7.
 
     Raises:
         FerError: If `min_face` is below 24, or `min_score` is not from 0 to 1.
@@ -105,7 +106,9 @@ class Detector:
         self.session = ort.InferenceSession(content, options, list(providers))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        load = partial(type(self), min_face=self.min_face, min_score=self.min_score)
+        if type(self) is not Detector:  # a subclass may take other arguments
+            return type(self), ()
+        load = partial(Detector, min_face=self.min_face, min_score=self.min_score)
         return load, (self.providers,)
 
     def __call__(self, pixels: np.ndarray) -> list[Box]:
@@ -148,7 +151,9 @@ class Detector:
         ]
         detections = _non_maximum_suppression(np.concatenate(found))
         is_fine = zoom > 1.2 * _LONG_SIDE / max(image.size)
-        sure = detections[:, 6] >= self.min_score + (_CLOSER_SCORE if is_fine else 0)
+        sure = detections[:, 6] >= (
+            max(self.min_score, _MIN_FINE_SCORE) if is_fine else self.min_score
+        )
         small = detections[:, 2] - detections[:, 0] < _FACE_SIDE
         candidates = detections[small & ~sure][:_MAX_CANDIDATES] / _scale(zoom)
         looked_at = [self._look(image, candidate, closer) for candidate in candidates]
@@ -160,9 +165,9 @@ class Detector:
         center = (candidate[:2] + candidate[2:4]) / 2
         left, top = np.clip(center - side / 2, 0, np.maximum(np.array(image.size) - side, 0))
         box = (left, top, min(left + side, image.width), min(top + side, image.height))
-        size = (round((box[2] - left) * zoom), round((box[3] - top) * zoom))
+        size = tuple(max(1, round(length * zoom)) for length in (box[2] - left, box[3] - top))
         window = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box))
-        min_score = self.min_score + _CLOSER_SCORE
+        min_score = max(self.min_score, _MIN_FINE_SCORE)
         found = _shift(self._detect(window, min_score) / _scale(zoom), left, top)
         # Other detections are of faces that the window cuts off; they are candidates of their own.
         offsets = np.abs((found[:, :2] + found[:, 2:4]) / 2 - center).max(1)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from fer.errors import FerError
 
@@ -54,10 +54,38 @@ def load(image: Any) -> Image.Image | np.ndarray:
         return read(BytesIO(image), "bytes")
     if hasattr(image, "read"):
         return read(image, getattr(image, "name", "file"))
+    if is_like_array(image):
+        return to_array(image)
     raise FerError(
         f"the image is of type {type(image).__name__}; pass a path, bytes, an open file, a PIL "
         "image or an array"
     )
+
+
+def is_like_array(image: Any) -> bool:
+    """Tell whether NumPy makes an array of an object, such as a tensor or a Series of pandas.
+
+    Args:
+        image: Any object.
+    """
+    others = np.ndarray | Image.Image | str | bytes | os.PathLike
+    return not isinstance(image, others) and hasattr(image, "__array__")
+
+
+def to_array(image: Any) -> np.ndarray:
+    """Return the array that NumPy makes of an object.
+
+    Args:
+        image: A tensor or a Series of pandas, for example.
+
+    Raises:
+        FerError: If NumPy cannot read it, such as a tensor on a GPU.
+    """
+    try:
+        return np.asarray(image)
+    except (TypeError, RuntimeError, ValueError) as error:
+        kind = type(image).__name__
+        raise FerError(f"the image is a {kind} that NumPy cannot read; convert it") from error
 
 
 def read(path: Path | BinaryIO, name: str | None = None) -> Image.Image:
@@ -78,6 +106,17 @@ def read(path: Path | BinaryIO, name: str | None = None) -> Image.Image:
         return _upright(image)
 
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How to turn an image upright, by its orientation in EXIF."""
+
 _BROKEN_IMAGE_ERRORS = (
     *(SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, struct.error),
 )
@@ -85,13 +124,20 @@ _BROKEN_IMAGE_ERRORS = (
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Return an image turned by its EXIF; with broken EXIF, as it is."""
+    """Return an image turned by its EXIF; if its orientation cannot be read, as it is.
+
+    `ImageOps.exif_transpose` would write the EXIF anew, which fails if another entry is broken.
+    """
     try:
-        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-            return image  # without the copy that Pillow would make
-        return ImageOps.exif_transpose(image)
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (OSError, *_BROKEN_IMAGE_ERRORS):
         return image
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    for name in ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"):
+        turned.info.pop(name, None)  # they would turn it again
+    return turned
 
 
 @contextmanager

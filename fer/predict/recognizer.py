@@ -140,6 +140,11 @@ class Recognizer:
             raise FerError(
                 f"{self.path}: is not a model that ONNX Runtime can read; use an ONNX file of fer"
             ) from error
+        if list(providers)[:1] != self.session.get_providers()[:1]:  # ONNX Runtime falls back
+            raise FerError(
+                f"providers: {providers[0]} cannot be loaded here; install what it needs, or use "
+                "CPUExecutionProvider"
+            )
         try:
             entries = self.session.get_modelmeta().custom_metadata_map
             metadata = {key: json.loads(value) for key, value in entries.items()}
@@ -256,8 +261,8 @@ class Recognizer:
             >>> len(recognizer.predict([black, black]))
             2
         """
-        if not isinstance(image, np.ndarray | Image.Image) and hasattr(image, "__array__"):
-            image = np.asarray(image)  # a Series of pandas, a tensor of PyTorch
+        if images.is_like_array(image):
+            image = images.to_array(image)
         if errors not in ("raise", "skip"):
             raise FerError(f"errors is {errors!r}; use 'raise' or 'skip'")
         if boxes is not None:
@@ -357,11 +362,12 @@ class Recognizer:
         boxes: Iterable[tuple[Box, float | None]]
         if face:
             boxes = [(center_square(pixels), None)]
-        elif isinstance(self.detector, Detector):
+        elif type(self.detector) is Detector:  # a subclass may override `__call__`
             boxes = self.detector.detect(pixels)
         else:
-            boxes = [(_check_box(box), None) for box in self.detector(pixels)]
-        return [(box, score, crop_face(pixels, box)) for box, score in boxes]
+            boxes = [(box, None) for box in self.detector(pixels)]
+        checked = [(_check_box(box), score) for box, score in boxes]
+        return [(box, score, crop_face(pixels, box)) for box, score in checked]
 
     def _crop_or_none(self, image: AnyImage, face: bool) -> list[_Crop] | None:
         """Return what `_crop` returns; None after a warning if the image cannot be read."""
@@ -386,7 +392,7 @@ class Recognizer:
 
 def _is_batch(image: AnyImage | Iterable[AnyImage]) -> bool:
     if isinstance(image, np.ndarray):
-        if image.dtype.kind in "OU":  # paths, for example
+        if image.dtype.kind in "OU" and image.ndim:  # paths, for example
             return True
         return image.ndim == 4 or (image.ndim == 3 and image.shape[2] > 4 and image.shape[0] != 3)
     return isinstance(image, list | tuple | Iterator) and not hasattr(image, "read")
