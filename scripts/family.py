@@ -28,7 +28,7 @@ from fer.faces import Faces
 from fer.machine import machine
 from fer.params import Params, TrainingConfig
 from fer.training import checkpoint, runs
-from fer.training.device import pick_device, pick_precision
+from fer.training.device import out_of_memory_as_fer_error, pick_device, pick_precision
 from fer.training.distillation import Ensemble, predict_teacher_logits
 from fer.training.fit import Row, checkpoint_path, fingerprint, fit
 from fer.training.loading import make_loader
@@ -173,14 +173,15 @@ def train(job: Job, device: torch.device) -> Path:
     logits = checkpoint.read(job.logits)["logits"] if job.logits else None
     fit_arguments = (job.config, splits.train, splits.val_unique, job.epochs)
     resume_from = checkpoint_path(*fit_arguments, logits)
-    network, history = fit(
-        *fit_arguments,
-        device,
-        on_epoch=partial(print_epoch, job),
-        checkpoint=resume_from,
-        teacher=logits,
-        quiet=True,
-    )
+    with out_of_memory_as_fer_error(device, "train fewer networks at once"):
+        network, history = fit(
+            *fit_arguments,
+            device,
+            on_epoch=partial(print_epoch, job),
+            checkpoint=resume_from,
+            teacher=logits,
+            quiet=True,
+        )
     if not job.logits:
         network = network.half().float()  # a teacher is stored in half the bytes
     network, scores = runs.finetune_and_score(network, job.config.train, splits)
@@ -224,13 +225,17 @@ def release(p: Params, seed: int) -> None:
             export.export(float32, networks[name])
             quantize.quantize(float32, int8, calibration, p.quantize.calibration_method)
             quantize.check_portable(int8)
-            predicted = runtimes.predict(runtimes.onnx_runtime(int8), val.images).argmax(1)
+            accuracy, int8_accuracy = (
+                float((runtimes.predict(factory, val.images).argmax(1) == val.labels).mean())
+                for factory in map(runtimes.onnx_runtime, (float32, int8))
+            )
+            limit = p.quantize.max_accuracy_drop
             metadata = {
                 "dataset": DATA.name,
                 "model": name,
                 "licence": "see MODEL_CARD.md",
-                "scores": {"val_accuracy": float((predicted == val.labels).mean())},
-                "warning": None,
+                "scores": {"val_accuracy": int8_accuracy},
+                "warning": quantize.accuracy_drop_warning(accuracy, int8_accuracy, limit),
             }
             for file in (float32, int8):
                 export.write_metadata(file, metadata, train_faces.classes)

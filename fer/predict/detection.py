@@ -128,16 +128,20 @@ class Detector:
             pixels: Grey image, uint8 [H, W].
         """
         image = Image.fromarray(pixels)
-        zooms = _zooms(max(image.size), self.min_face)
-        detections = _non_maximum_suppression(
-            np.concatenate([self._search(image, zoom) for zoom in zooms])
-        )
+        *fine, coarsest = _zooms(max(image.size), self.min_face)
+        fine_score = max(self.min_score, _MIN_FINE_SCORE)
+        found = [self._search(image, zoom, fine_score) for zoom in fine]
+        found.append(self._search(image, coarsest, self.min_score))
+        detections = _non_maximum_suppression(np.concatenate(found))
         return sorted((_to_crop(row[:6]), float(row[6])) for row in detections)
 
-    def _search(self, image: Image.Image, zoom: float) -> np.ndarray:
-        """Return the detections in a resized image, float [N, 7] in pixels of the image."""
+    def _search(self, image: Image.Image, zoom: float, sure_score: float) -> np.ndarray:
+        """Return the detections in a resized image, float [N, 7] in pixels of the image.
+
+        What has a lower score than `sure_score` needs a closer look, if the image allows one.
+        """
         closer = min(2 * zoom, _FACE_SIDE / self.min_face)
-        min_score = self.min_score
+        min_score = sure_score
         if closer > 1.1 * zoom:
             min_score = min(min_score, _MIN_CANDIDATE_SCORE)
         size = (max(1, round(image.width * zoom)), max(1, round(image.height * zoom)))
@@ -150,10 +154,7 @@ class Detector:
             for left in range(0, max(1, size[0] - _OVERLAP), _TILE - _OVERLAP)
         ]
         detections = _non_maximum_suppression(np.concatenate(found))
-        is_fine = zoom > 1.2 * _LONG_SIDE / max(image.size)
-        sure = detections[:, 6] >= (
-            max(self.min_score, _MIN_FINE_SCORE) if is_fine else self.min_score
-        )
+        sure = detections[:, 6] >= sure_score
         small = detections[:, 2] - detections[:, 0] < _FACE_SIDE
         candidates = detections[small & ~sure][:_MAX_CANDIDATES] / _scale(zoom)
         looked_at = [self._look(image, candidate, closer) for candidate in candidates]

@@ -27,7 +27,7 @@ HEIF = {".heic", ".heif"}
 SUFFIXES = WRITABLE | HEIF
 """Suffixes of the images in a folder."""
 
-with contextlib.suppress(ImportError):
+with contextlib.suppress(ImportError):  # an option: most users have no such photos
     import pillow_heif
 
     pillow_heif.register_heif_opener()
