@@ -21,7 +21,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import dlib
 import numpy as np
 from PIL import Image
 
@@ -60,6 +59,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
+    import dlib  # here, because scripts/video.py needs only the pictures
+
     hog = dlib.get_frontal_face_detector()
     detectors = {
         "dlib": lambda pixels: hog(scale(pixels, 1280), 0),

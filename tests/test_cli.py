@@ -286,7 +286,7 @@ def test_prints_version_and_help(run):
 def test_help_has_examples(run):
     _, out, _ = run("predict", "--help")
     assert "fer predict photo.jpg " in out
-    assert "opencv-python-headless" in out
+    assert "fer-pipeline[video]" in out
 
 
 def test_standard_input(run, monkeypatch):

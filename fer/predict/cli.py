@@ -1,17 +1,13 @@
 """The command `fer`."""
 
 import argparse
-import contextlib
-import csv
 import glob
 import io
-import json
 import os
 import struct
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,13 +17,10 @@ from PIL import Image
 from fer import __version__
 from fer.errors import FerError, exit_on_error
 from fer.files import atomic_path
-from fer.predict import drawing, images, table
+from fer.predict import drawing, images, printing
+from fer.predict.printing import Printer
 from fer.predict.recognizer import SMALL_FACE, Face, Recognizer
-from fer.predict.table import Predictions
 from fer.predict.threads import map_in_order
-
-Printer = Callable[[Predictions], None]
-"""Prints the faces of an image or of a frame of a video."""
 
 _STDIN = Path("-")
 
@@ -36,7 +29,8 @@ _EXAMPLES = """examples:
   fer predict photos/ --csv > faces.csv         one row per face
   fer predict a.jpg b.jpg --draw marked/        the images with boxes, in a folder
   fer predict photo.jpg --explain why.png       class activation maps
-  fer predict --video in.mp4 --draw out.mp4     needs pip install opencv-python-headless
+  fer predict --video in.mp4 --draw out.mp4     needs pip install 'fer-pipeline[video]'
+  fer predict --video in.mp4 --plot out.png     each face's emotions over time
   cat photo.jpg | fer predict - --json
 """
 
@@ -49,7 +43,7 @@ def main() -> None:
     try:
         exit_on_error(_run)
     except BrokenPipeError:  # as in `fer predict ... | head`
-        _discard_output()
+        printing.discard_output()
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)  # the status that shells use for Ctrl-C
@@ -76,8 +70,30 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "images", nargs="*", type=_path, help="image files, or folders of them; - is standard input"
     )
-    predict.add_argument("--video", type=_path, help="a video, in place of images")
-    predict.add_argument("--webcam", action="store_true", help="the camera, until Ctrl-C")
+    predict.add_argument(
+        "--video",
+        metavar="FILE_OR_URL",
+        help="a video, or the URL of a stream such as rtsp://192.168.0.2/live, in place of images",
+    )
+    predict.add_argument(
+        "--webcam",
+        nargs="?",
+        const="0",
+        metavar="CAMERA",
+        help="a camera by its number (default: 0) or name, until Ctrl-C",
+    )
+    predict.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of a video, 2 reads each second frame, 3 each third one, ... (default: 1)",
+    )
+    predict.add_argument(
+        "--plot",
+        type=_path,
+        help="of a video, write a plot of the emotions of each face over time",
+    )
     predict.add_argument("--recursive", action="store_true", help="read folders in folders too")
     predict.add_argument("--face", action="store_true", help="each image is one face already")
     predict.add_argument(
@@ -147,8 +163,12 @@ def _path(text: str) -> Path:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    if bool(arguments.images) + bool(arguments.video) + arguments.webcam != 1:
+    is_video = arguments.video is not None or arguments.webcam is not None
+    sources = [arguments.images or None, arguments.video, arguments.webcam]
+    if sum(source is not None for source in sources) != 1:
         raise FerError("fer predict: takes images, --video or --webcam; give one of them")
+    if (arguments.plot or arguments.every != 1) and not is_video:
+        raise FerError("--plot and --every: are for videos; give --video or --webcam")
     if arguments.explain and not arguments.images:
         raise FerError("--explain: works for images only; give images")
     recognizer = Recognizer(
@@ -157,12 +177,12 @@ def _predict(arguments: argparse.Namespace) -> None:
         min_face=arguments.min_face,
         min_score=arguments.min_score,
     )
-    show: Printer = _print_text
+    show: Printer = printing.print_text
     if arguments.json:
-        show = _print_json
+        show = printing.print_json
     elif arguments.csv:
-        show = _csv_printer(recognizer.classes)
-    run = _predict_images if arguments.images else _predict_video
+        show = printing.csv_printer(recognizer.classes)
+    run = _predict_video if is_video else _predict_images
     run(recognizer, show, arguments)
 
 
@@ -352,86 +372,29 @@ def _save(image: Image.Image, path: Path) -> None:
 
 
 def _predict_video(recognizer: Recognizer, show: Printer, arguments: argparse.Namespace) -> None:
-    try:  # imported here, because OpenCV is optional and slow to load
-        from fer.predict.tracking import Tracker
-        from fer.predict.video import Video, writer
-    except ImportError as error:
-        raise FerError("videos need OpenCV: pip install opencv-python-headless") from error
+    try:  # imported here, because PyAV is optional and slow to load
+        from fer.predict.video import Camera, is_url
+        from fer.predict.video_command import predict_video
+    except ModuleNotFoundError as error:
+        if error.name not in ("av", "tqdm"):
+            raise
+        raise FerError(f"videos need {error.name}; pip install {error.name}") from error
 
-    if arguments.video and arguments.draw:
-        _protect_inputs([arguments.video], [arguments.draw])
-    video = Video(arguments.video)
-    name = str(arguments.video or "webcam")
-    predict = partial(recognizer.predict, face=True) if arguments.face else Tracker(recognizer)
-    output = writer(arguments.draw, video.rate) if arguments.draw else contextlib.nullcontext()
-    # Ctrl-C is the usual end of a camera, and its film is kept.
-    ends = contextlib.suppress(KeyboardInterrupt) if arguments.webcam else contextlib.nullcontext()
-    with output as file, ends:
-        for seconds, frame in video:
-            faces = predict(frame)
-            show((name, seconds, faces))
-            if file:
-                file.write(drawing.draw_boxes(frame, faces))
-
-
-def _print_line(line: str) -> None:
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _discard_output()
-        raise FerError(f"standard output: cannot be written: {error.strerror}") from error
-
-
-def _discard_output() -> None:
-    """Redirect standard output, because Python flushes it again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _print_text(predictions: Predictions) -> None:
-    file, seconds, faces = predictions
-    name = file if seconds is None else f"{file}, {seconds:.2f} s"
-    if not faces:
-        _print_line(f"{name}: no face found")
-    for face in faces:
-        left, top, right, bottom = face.box
-        probability = face.probabilities[face.emotion]
-        who = "" if face.id is None else f"face {face.id}: "
-        emotion = f"{face.emotion} {probability:.0%}"
-        _print_line(f"{name}: {who}{emotion}, at {left},{top} to {right},{bottom}")
-
-
-def _print_json(predictions: Predictions) -> None:
-    file, seconds, faces = predictions
-    entries = [
-        ({} if face.id is None else {"id": face.id})
-        | {
-            "box": face.box,
-            **({} if face.score is None else {"score": round(face.score, 4)}),
-            "emotion": face.emotion,
-            "probabilities": {name: round(p, 4) for name, p in face.probabilities.items()},
-        }
-        for face in faces
-    ]
-    source = {"file": file} if seconds is None else {"file": file, "seconds": round(seconds, 3)}
-    _print_line(json.dumps(source | {"faces": entries}))
-
-
-def _csv_printer(classes: list[str]) -> Printer:
-    _print_line(_csv_line(table.columns(classes)))
-
-    def show(predictions: Predictions) -> None:
-        for row in table.rows(predictions, classes):
-            _print_line(_csv_line(row))
-
-    return show
-
-
-def _csv_line(row: Sequence[str | float | None]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(row)
-    return line.getvalue()
+    source: str | Path | Camera = arguments.video
+    if arguments.webcam is not None:
+        source = Camera(arguments.webcam)
+    elif not is_url(arguments.video):
+        source = _path(arguments.video)
+        _protect_inputs([source], list(filter(None, [arguments.draw, arguments.plot])))
+    predict_video(
+        recognizer,
+        show,
+        source,
+        every=arguments.every,
+        face=arguments.face,
+        draw=arguments.draw,
+        plot=arguments.plot,
+    )
 
 
 if __name__ == "__main__":

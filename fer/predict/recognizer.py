@@ -42,7 +42,10 @@ AnyImage = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 _Crop = tuple[Box, float | None, np.ndarray]
 """Box of a face, score of its detection, and its pixels, uint8 [48, 48]."""
 
-if not TYPE_CHECKING:  # so that mypy still knows which names there are
+if TYPE_CHECKING:
+    from fer.predict.tracking import Frame
+    from fer.predict.video import Camera, Video
+else:  # so that mypy still knows which names there are
     __getattr__ = deprecated.renamed(__name__, {"SMALL": "SMALL_FACE"})
 
 
@@ -277,6 +280,63 @@ class Recognizer:
         faces = iter(self._predict_crops([found for found in crops if found is not None]))
         return [None if found is None else next(faces) for found in crops]
 
+    def video(
+        self,
+        source: "str | os.PathLike[str] | Camera | Video",
+        *,
+        every: int = 1,
+        face: bool = False,
+    ) -> "Iterator[Frame]":
+        """Yield the frames of a video with their faces; PyAV must be installed.
+
+        Faces are tracked: each keeps its `id` from frame to frame, and its probabilities are
+        smoothed over time.
+
+        Args:
+            source: The path of a file, the URL of a stream, or a `fer.predict.video.Camera` or
+                `Video`.
+            every: 1 for each frame, 2 for each second one, and so on.
+            face: Whether each frame is one face already; then no face is searched for or tracked.
+
+        Returns:
+            Frames with `seconds` from the start, `faces` and the `image` in RGB.
+
+        Raises:
+            FerError: If there is no such video, or `every` is below 1. While iterating: at the end,
+                if a part of the video could not be read.
+
+        Examples:
+            for frame in recognizer.video("in.mp4"):
+                print(frame.seconds, [face.emotion for face in frame.faces])
+        """
+        try:
+            from fer.predict.tracking import predict_frames
+            from fer.predict.video import Video
+        except ModuleNotFoundError as error:
+            if error.name != "av":
+                raise
+            raise FerError("videos need PyAV; pip install av") from error
+        if every < 1:
+            raise FerError(f"every is {every}; use 1 for each frame, 2 for each second one, ...")
+        video = source if isinstance(source, Video) else Video(source)
+        return predict_frames(self, video, every, face)
+
+    def detect(self, pixels: np.ndarray) -> list[tuple[Box, float | None]]:
+        """Return the boxes of the faces in an image, each with the score of its detection.
+
+        Args:
+            pixels: Grey image, uint8 [H, W].
+
+        Returns:
+            Boxes and scores, 0 to 1; a detector of one's own gives None in place of scores.
+
+        Raises:
+            FerError: If a box of one's own detector is empty or huge.
+        """
+        if type(self.detector) is Detector:  # a subclass may override `__call__`
+            return list(self.detector.detect(pixels))
+        return [(_check_box(box), None) for box in self.detector(pixels)]
+
     def predict_boxes(self, pixels: np.ndarray, boxes: Iterable[Box]) -> list[Face]:
         """Return one face per box, in the order of the boxes.
 
@@ -359,15 +419,8 @@ class Recognizer:
     def _crop(self, image: AnyImage, face: bool) -> list[_Crop]:
         """Return the faces in an image: box, score of the detection, pixels uint8 [48, 48]."""
         pixels = images.grey(images.load(image))
-        boxes: Iterable[tuple[Box, float | None]]
-        if face:
-            boxes = [(center_square(pixels), None)]
-        elif type(self.detector) is Detector:  # a subclass may override `__call__`
-            boxes = self.detector.detect(pixels)
-        else:
-            boxes = [(box, None) for box in self.detector(pixels)]
-        checked = [(_check_box(box), score) for box, score in boxes]
-        return [(box, score, crop_face(pixels, box)) for box, score in checked]
+        boxes = [(center_square(pixels), None)] if face else self.detect(pixels)
+        return [(box, score, crop_face(pixels, box)) for box, score in boxes]
 
     def _crop_or_none(self, image: AnyImage, face: bool) -> list[_Crop] | None:
         """Return what `_crop` returns; None after a warning if the image cannot be read."""

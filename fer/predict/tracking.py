@@ -1,42 +1,178 @@
-"""Track faces from frame to frame of a video."""
+"""Track faces from frame to frame of a video, and predict their emotions."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
-import cv2
 import numpy as np
 from PIL import Image
 
+from fer.errors import FerError
 from fer.predict import images
-from fer.predict.detection import Box, iou
+from fer.predict.detection import Box, crop_face
 from fer.predict.recognizer import Face, Recognizer
+from fer.predict.threads import map_in_order
+from fer.predict.video import Video
 
-_DETECTION_INTERVAL = 10
-"""Frames between two detections; faces are followed between."""
+_TIME_CONSTANT = 0.05
+"""Seconds in which exponential smoothing of positions forgets 63 % of what was before."""
 
-_SMOOTHING = 0.6
-"""Weight of the previous value in exponential smoothing of boxes and probabilities."""
+_EMOTION_TIME_CONSTANT = 0.08
+"""The same for probabilities."""
 
-_MIN_IOU = 0.3
-"""Intersection over union from which a detection continues a track."""
+_FRAME_SECONDS = 0.04
+"""Time between frames whose time is not told."""
 
-_POINTS = np.linspace(0.25, 0.75, 5)
-"""Positions in a box, in each direction, whose motion is measured."""
+# The following four were chosen by scripts/video.py; docs/detection.md has its table.
+
+_MAX_GAP = 3.0
+"""Seconds for which a face may be away and keep its id."""
+
+_MAX_DISTANCE = 0.8
+"""Distance, in sides of the face, up to which a detection continues a track."""
+
+_MAX_SPEED = 2.0
+"""By how much that distance grows for each second without a detection."""
+
+_MAX_SIZE_RATIO = 1.7
+"""Largest ratio of the sides of two boxes of the same face."""
+
+_STILL_AFTER = 0.5
+"""Seconds without a detection after which the velocity of a face is no longer known."""
+
+_THUMBNAIL = 16
+"""Side in pixels at which two faces are compared; their edges may be cut off differently."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class Frame:
+    """A frame of a video, and its faces.
+
+    Attributes:
+        seconds: Time from the start of the video.
+        image: The frame in RGB.
+        faces: Its faces from left to right. A face keeps its `id` from frame to frame.
+    """
+
+    seconds: float
+    image: Image.Image
+    faces: list[Face]
+
+
+def predict_frames(
+    recognizer: Recognizer, video: Video, every: int = 1, face: bool = False
+) -> Iterator[Frame]:
+    """Yield the frames of a video with their faces.
+
+    Args:
+        recognizer: Its detector and model are used.
+        video: The video.
+        every: 1 for each frame, 2 for each second one, and so on.
+        face: Whether each frame is one face already; then no face is searched for or tracked.
+
+    Raises:
+        FerError: At the end, if a part of the video could not be read.
+    """
+    frames = video.frames(every)
+    # The newest frame of a camera cannot wait for others.
+    run = map if video.is_live else partial(map_in_order, workers=recognizer.threads)
+    if face:
+        yield from run(partial(_predict_face, recognizer), frames)
+    else:
+        tracker = Tracker(recognizer)
+        for seconds, image, pixels, detections in run(partial(_detect_in, recognizer), frames):
+            yield Frame(seconds, image, tracker.track(pixels, detections, seconds))
+    video.check_damage()
+
+
+def _predict_face(recognizer: Recognizer, frame: tuple[float, Image.Image]) -> Frame:
+    seconds, image = frame
+    return Frame(seconds, image, recognizer.predict(image, face=True))
+
+
+def _detect_in(
+    recognizer: Recognizer, frame: tuple[float, Image.Image]
+) -> tuple[float, Image.Image, np.ndarray, list["_Detection"]]:
+    """Return a frame with its grey pixels, uint8 [H, W], and the faces in it."""
+    pixels = images.grey(frame[1])
+    return *frame, pixels, _detect(recognizer, pixels)
+
+
+@dataclass(eq=False)
+class _Detection:
+    center: np.ndarray  # float [2]
+    side: float
+    score: float | None
+    appearance: np.ndarray  # float [16, 16], mean 0 and standard deviation 1
+
+
+@dataclass(eq=False)
 class _Track:
     id: int
-    box: np.ndarray  # float [4], smoothed
+    seconds: float  # of the last detection
+    center: np.ndarray  # float [2], smoothed
+    side: float  # smoothed
+    appearance: np.ndarray  # smoothed
+    velocity: np.ndarray  # float [2], pixels per second
     probabilities: np.ndarray | None = None  # float [C], smoothed
-    missed: bool = False  # by the last detection
+
+    def cost(self, detection: _Detection, seconds: float) -> float:
+        """Return how little a detection fits; infinity if it is of another face.
+
+        A face is expected where its velocity leads, or where it was last seen.
+        """
+        gap = seconds - self.seconds
+        expected = np.stack([self.center, self.center + gap * self.velocity])
+        sides = sorted([self.side, detection.side])
+        distance = np.linalg.norm(expected - detection.center, axis=1).min() / sides[1]
+        limit = _MAX_DISTANCE + _MAX_SPEED * gap
+        if distance > limit or sides[1] > _MAX_SIZE_RATIO * sides[0]:
+            return np.inf
+        correlation = (self.appearance * detection.appearance).mean()
+        return float(distance / limit + sides[1] / sides[0] / 2 - correlation)
+
+    def update(self, detection: _Detection, seconds: float) -> None:
+        """Move towards a detection: an alpha-beta filter.
+
+        Beta follows from alpha (Benedict and Bordner 1962, IRE Transactions AC-7:27-32).
+        """
+        gap = seconds - self.seconds
+        alpha = 1 - np.exp(-gap / _TIME_CONSTANT)
+        if gap > _STILL_AFTER:
+            self.center, self.velocity = detection.center, np.zeros(2)
+        else:
+            predicted = self.center + gap * self.velocity
+            residual = detection.center - predicted
+            self.center = predicted + alpha * residual
+            self.velocity = self.velocity + alpha**2 / (2 - alpha) / gap * residual
+        self.side += alpha * (detection.side - self.side)
+        self.appearance = 0.8 * self.appearance + 0.2 * detection.appearance
+        self.seconds = seconds
+
+    def box(self, shape: tuple[int, ...]) -> Box:
+        """Return the box in whole pixels; it overlaps an image of a shape [H, W]."""
+        side = max(2, round(self.side))
+        left, top = np.rint(self.center.clip(0, shape[::-1]) - side / 2).astype(int).tolist()
+        return left, top, left + side, top + side
+
+    def smooth(self, face: Face, gap: float) -> Face:
+        """Return a face with the id of the track and smoothed probabilities."""
+        values = np.array(list(face.probabilities.values()))
+        if self.probabilities is not None:
+            weight = np.exp(-gap / _EMOTION_TIME_CONSTANT)
+            values = weight * self.probabilities + (1 - weight) * values
+        self.probabilities = values
+        by_class = dict(zip(face.probabilities, values.tolist(), strict=True))
+        emotion = max(by_class, key=lambda name: by_class[name])
+        return replace(face, id=self.id, probabilities=by_class, emotion=emotion)
 
 
 class Tracker:
     """Predict the emotions in one video, frame by frame.
 
-    Faces are detected in every 10th frame and followed by optical flow between (Lucas and Kanade
-    1981, IJCAI:674-679). Boxes and probabilities are smoothed exponentially. A face keeps its `id`
-    from frame to frame; after it was lost, it gets another.
+    Faces are detected in each frame and matched with those of earlier frames by position, size and
+    appearance. Positions and probabilities are smoothed exponentially. A face that is missed,
+    hidden or away for up to three seconds keeps its `id`.
 
     Args:
         recognizer: Its detector and model are used.
@@ -45,70 +181,79 @@ class Tracker:
     def __init__(self, recognizer: Recognizer) -> None:
         self.recognizer = recognizer
         self.tracks: list[_Track] = []
-        self.frame, self.next_id = 0, 0
-        self.previous: np.ndarray | None = None
+        self.seconds, self.next_id = -_FRAME_SECONDS, 0
 
-    def __call__(self, image: Image.Image) -> list[Face]:
+    def __call__(self, image: Image.Image, seconds: float | None = None) -> list[Face]:
         """Return the faces in the next frame, from left to right.
 
         Args:
             image: The frame.
+            seconds: Its time, which is later than that of the frame before; by default, frames come
+                at 25 per second.
+
+        Raises:
+            FerError: If the time is not later.
         """
+        seconds = self.seconds + _FRAME_SECONDS if seconds is None else seconds
+        if seconds <= self.seconds:
+            raise FerError(f"seconds is {seconds}, not after the frame before; pass rising times")
         pixels = images.grey(image)
-        self._follow(pixels)
-        if self.frame % _DETECTION_INTERVAL == 0:
-            self._detect(pixels)
-        self.frame, self.previous = self.frame + 1, pixels
-        self.tracks.sort(key=lambda track: track.box[0])
-        boxes = [_to_pixels(track.box) for track in self.tracks]
+        return self.track(pixels, _detect(self.recognizer, pixels), seconds)
+
+    def track(
+        self, pixels: np.ndarray, detections: list["_Detection"], seconds: float
+    ) -> list[Face]:
+        """Return the faces in the next frame, from left to right.
+
+        Args:
+            pixels: The frame in grey, uint8 [H, W].
+            detections: What was detected in it.
+            seconds: Its time.
+        """
+        gap, self.seconds = seconds - self.seconds, seconds
+        pairs = self._match(detections)
+        pairs.sort(key=lambda pair: pair[0].center[0] - pair[0].side / 2)
+        boxes = [track.box(pixels.shape) for track, _ in pairs]
         faces = self.recognizer.predict_boxes(pixels, boxes)
-        return [self._smooth(*pair) for pair in zip(self.tracks, faces, strict=True)]
+        return [
+            replace(track.smooth(face, gap), score=detection.score)
+            for (track, detection), face in zip(pairs, faces, strict=True)
+        ]
 
-    def _follow(self, pixels: np.ndarray) -> None:
-        """Move each track by the median motion of its points."""
-        if self.previous is None or self.previous.shape != pixels.shape or not self.tracks:
-            return
-        grid = np.stack(np.meshgrid(_POINTS, _POINTS), -1).reshape(-1, 2)
-        positions = [t.box[:2] + grid * (t.box[2:] - t.box[:2]) for t in self.tracks]
-        points = np.concatenate(positions).astype(np.float32)[:, None]
-        guess = points.copy()
-        moved, status, _ = cv2.calcOpticalFlowPyrLK(self.previous, pixels, points, guess)
-        motions = (np.asarray(moved) - points).reshape(len(self.tracks), -1, 2)
-        valid = np.asarray(status).reshape(len(self.tracks), -1).astype(bool)
-        for track, motion, is_valid in zip(self.tracks, motions, valid, strict=True):
-            if is_valid.any():
-                track.box = track.box + np.tile(np.median(motion[is_valid], 0), 2)
-
-    def _detect(self, pixels: np.ndarray) -> None:
-        """Match detections with tracks, start new tracks, end tracks that were missed twice."""
-        unmatched, self.tracks = self.tracks, []
-        for box in np.array(self.recognizer.detector(pixels), float).reshape(-1, 4):
-            track = max(unmatched, key=lambda track: iou(track.box, box), default=None)
-            if track is None or iou(track.box, box) < _MIN_IOU:
-                track = _Track(self.next_id, box)
+    def _match(self, detections: list[_Detection]) -> list[tuple[_Track, _Detection]]:
+        """Return the track of each detection: that which it fits best, or a new one."""
+        self.tracks = [t for t in self.tracks if self.seconds - t.seconds <= _MAX_GAP]
+        costs = sorted(
+            (track.cost(detection, self.seconds), i, j)
+            for i, track in enumerate(self.tracks)
+            for j, detection in enumerate(detections)
+        )
+        by_detection: dict[int, _Track] = {}
+        for cost, i, j in costs:
+            track = self.tracks[i]
+            if cost < np.inf and j not in by_detection and track not in by_detection.values():
+                track.update(detections[j], self.seconds)
+                by_detection[j] = track
+        for j, new in enumerate(detections):
+            if j not in by_detection:
+                by_detection[j] = _Track(
+                    self.next_id, self.seconds, new.center, new.side, new.appearance, np.zeros(2)
+                )
+                self.tracks.append(by_detection[j])
                 self.next_id += 1
-            else:
-                unmatched.remove(track)
-                track.missed = False
-                track.box = _SMOOTHING * track.box + (1 - _SMOOTHING) * box
-            self.tracks.append(track)
-        for track in unmatched:
-            if not track.missed:
-                track.missed = True
-                self.tracks.append(track)
-
-    def _smooth(self, track: _Track, face: Face) -> Face:
-        values = np.array(list(face.probabilities.values()))
-        if track.probabilities is not None:
-            values = _SMOOTHING * track.probabilities + (1 - _SMOOTHING) * values
-        track.probabilities = values
-        by_class = dict(zip(face.probabilities, values.tolist(), strict=True))
-        emotion = max(by_class, key=lambda name: by_class[name])
-        return replace(face, id=track.id, probabilities=by_class, emotion=emotion)
+        return [(by_detection[j], detection) for j, detection in enumerate(detections)]
 
 
-def _to_pixels(box: np.ndarray) -> Box:
-    """Round a box to a square of whole pixels."""
-    left, top, right, _ = box
-    side = max(1, round(right - left))
-    return round(left), round(top), round(left) + side, round(top) + side
+def _detect(recognizer: Recognizer, pixels: np.ndarray) -> list[_Detection]:
+    """Return the faces in grey pixels, uint8 [H, W]."""
+    return [_detection(pixels, *pair) for pair in recognizer.detect(pixels)]
+
+
+def _detection(pixels: np.ndarray, box: Box, score: float | None) -> _Detection:
+    """Return a detection with the appearance of its face in grey pixels, uint8 [H, W]."""
+    left, top, right, bottom = box
+    size = (_THUMBNAIL, _THUMBNAIL)
+    values = np.asarray(Image.fromarray(crop_face(pixels, box)).resize(size), float)
+    appearance = (values - values.mean()) / max(values.std(), 1e-6)
+    center = np.array([left + right, top + bottom]) / 2
+    return _Detection(center, (right - left + bottom - top) / 2, score, appearance)

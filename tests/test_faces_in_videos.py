@@ -1,0 +1,154 @@
+"""Track faces: ids, smoothing."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_recognizer import PHOTO
+
+from fer import Recognizer
+from fer.errors import FerError
+from fer.predict.tracking import Tracker
+
+SIDE, SIZE, RATE = 100, (400, 300), 25
+
+
+@dataclass
+class Detector:
+    """A detector that returns the boxes that a test sets."""
+
+    boxes: list = field(default_factory=list)
+
+    def __call__(self, pixels):
+        return self.boxes
+
+
+def texture(seed):
+    """Return what a face of its own looks like."""
+    values = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
+    return Image.fromarray(values).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+
+
+class Clip:
+    """Show faces by their number at positions (left, top), frame by frame."""
+
+    def __init__(self):
+        self.detector, self.number = Detector(), 0
+        self.tracker = Tracker(Recognizer(detector=self.detector))
+
+    def show(self, faces, hidden=(), seconds=None):
+        """Return the id of each face that is seen; faces come from back to front."""
+        frame = Image.new("L", SIZE, 100)
+        for number, (left, top) in faces.items():
+            frame.paste(texture(number), (round(left), round(top)))
+        seen = {n: box_at(*position) for n, position in faces.items() if n not in hidden}
+        self.detector.boxes = list(seen.values())
+        self.number += 1
+        found = self.tracker(frame, self.number / RATE if seconds is None else seconds)
+        by_distance = {
+            n: min(found, key=lambda face: abs(np.subtract(face.box, box)).sum())
+            for n, box in seen.items()
+        }
+        return {n: face.id for n, face in by_distance.items()}
+
+
+def box_at(left, top):
+    return round(left), round(top), round(left) + SIDE, round(top) + SIDE
+
+
+@pytest.fixture
+def clip():
+    return Clip()
+
+
+def test_a_face_that_moves_keeps_its_id(clip):
+    ids = [clip.show({0: (10 + 8 * n, 50)}) for n in range(25)]
+    assert ids == [{0: 0}] * 25
+
+
+def test_a_face_that_is_missed_in_a_frame_keeps_its_id(clip):
+    ids = [clip.show({0: (10 + 5 * n, 50)}, hidden={0} if n % 5 == 3 else ()) for n in range(30)]
+    assert {tuple(i.items()) for i in ids} == {(), ((0, 0),)}
+
+
+def test_faces_that_cross_keep_their_ids(clip):
+    for n in range(50):
+        behind, front = (20 + 5 * n, 60), (270 - 5 * n, 70)
+        is_covered = abs(behind[0] - front[0]) < 70
+        ids = clip.show({0: behind, 1: front}, hidden={0} if is_covered else ())
+        assert ids == ({1: 1} if is_covered else {0: 0, 1: 1})
+
+
+def test_a_face_that_comes_back_after_a_second_keeps_its_id(clip):
+    for n in range(10):
+        clip.show({0: (250 + 10 * n, 50), 1: (20, 150)})  # to the right edge
+    for _ in range(RATE):
+        assert clip.show({1: (20, 150)}) == {1: 1}
+    assert clip.show({0: (330, 60), 1: (20, 150)}) == {0: 0, 1: 1}
+
+
+def test_a_face_elsewhere_or_much_later_is_another_one(clip):
+    clip.show({0: (20, 50)})
+    assert clip.show({1: (290, 150)}) == {1: 1}
+    assert clip.show({0: (20, 50)}, seconds=10.0) == {0: 2}
+    assert clip.show({0: (20, 50)}, seconds=10.1) == {0: 2}
+
+
+def test_two_faces_that_come_back_are_told_apart_by_their_looks(clip):
+    for _ in range(10):
+        clip.show({0: (60, 50), 1: (180, 50)})
+    for _ in range(RATE):
+        clip.show({})
+    assert clip.show({0: (130, 50), 1: (110, 50)}, hidden={0}) == {1: 1}  # nearer to where 0 was
+
+
+def test_box_follows_without_lag_and_does_not_jump(clip):
+    lefts, expected = [], []
+    for n in range(50):
+        jitter = 6 * (-1) ** n
+        clip.detector.boxes = [box_at(10 + 4 * n + jitter, 50)]
+        (face,) = clip.tracker(Image.new("L", SIZE, 100))
+        lefts.append(face.box[0])
+        expected.append(10 + 4 * n)
+    errors = np.subtract(lefts, expected)[10:]
+    assert abs(errors.mean()) < 1
+    assert errors.std() < 4  # of the detections: 6
+
+
+def test_faces_come_from_left_to_right_with_the_score_of_their_detection():
+    photo = Image.open(PHOTO).convert("RGB")
+    frame = Image.new("RGB", (2 * photo.width, photo.height))
+    frame.paste(photo, (0, 0))
+    frame.paste(photo, (photo.width, 0))
+    faces = Tracker(Recognizer())(frame)
+    assert [face.id for face in faces] == [0, 1]
+    assert faces[0].box[0] < faces[1].box[0]
+    assert all(face.score > 0.6 for face in faces)
+
+
+def test_probabilities_are_smoothed_by_time(clip):
+    box = [box_at(50, 50)]
+    noise = [
+        Image.fromarray(np.random.default_rng(n).integers(0, 256, SIZE[::-1], np.uint8))
+        for n in range(8)
+    ]
+    recognizer = clip.tracker.recognizer
+    plain = [recognizer.predict(frame, boxes=box)[0] for frame in noise]
+    clip.detector.boxes = box
+
+    def total_change(faces):
+        return np.abs(np.diff([list(face.probabilities.values()) for face in faces], axis=0)).sum()
+
+    smooth = [clip.tracker(frame)[0] for frame in noise]
+    assert total_change(smooth) < 0.6 * total_change(plain)
+    assert sum(smooth[-1].probabilities.values()) == pytest.approx(1, abs=1e-5)
+    slow = Tracker(recognizer)
+    apart = [slow(frame, 2.0 * number)[0] for number, frame in enumerate(noise)]
+    assert total_change(apart) == pytest.approx(total_change(plain), rel=1e-3)
+
+
+def test_times_must_rise(clip):
+    clip.show({0: (20, 50)}, seconds=1.0)
+    with pytest.raises(FerError, match="pass rising times"):
+        clip.show({0: (20, 50)}, seconds=1.0)
