@@ -4,15 +4,25 @@ BIN := .venv/bin
 # The stages call `python`: the one of the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test test-fast reliability lint release
+# DVC stops in a folder without git unless it is told.
+NO_GIT := $(if $(shell git rev-parse --git-dir 2>/dev/null),,no-git)
 
-repro: .venv/train  ## set up, and run every stage on the data set that params.yaml names
+.PHONY: no-git repro test test-fast reliability lint release
+
+repro: .venv/train $(NO_GIT)  ## set up, and run every stage on the data set that params.yaml names
 	$(BIN)/dvc repro --force
 	@echo
 	@echo "The report: plots/<dataset>/report.html, for the sample plots/sample/report.html"
+ifeq ($(NO_GIT),)
 	@echo "git status lists $$(git status --porcelain | wc -l) files: the results as measured on this machine."
 	@echo "Keep them:    git commit -m 'Rerun the sample' dvc.lock data metrics models plots"
 	@echo "Discard them: git checkout dvc.lock data metrics models plots"
+endif
+
+no-git: .venv/train
+	@echo "note: this folder is no git repository, as after unpacking a ZIP: dvc repro works, but"
+	@echo "      dvc exp and dvc diff need 'git clone'"
+	$(BIN)/dvc config --local core.no_scm true
 
 test: .venv/test  ## set up, and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder

@@ -80,3 +80,23 @@ def test_clone_that_converts_line_ends_has_the_same_files(tmp_path):
             ["git", "show", f"HEAD:{name}"], cwd=ROOT, check=True, capture_output=True
         ).stdout
         assert (clone / name).read_bytes() == content
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize("has_git", [False, True])
+def test_make_repro_runs_without_git_too(tmp_path, has_git):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc/config", tmp_path / ".dvc")
+    stage = "stages:\n  one:\n    cmd: echo done > one.txt\n    outs: [one.txt]\n"
+    (tmp_path / "dvc.yaml").write_text(stage)
+    environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    if has_git:
+        subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    # The environment is this one, and up to date.
+    command = ["make", "repro", f"BIN={Path(sys.executable).parent}", "--old-file=.venv/train"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "one.txt").read_text() == "done\n"
+    assert ("dvc exp and dvc diff need 'git clone'" in done.stdout) == (not has_git)
+    assert ("git status lists" in done.stdout) == has_git

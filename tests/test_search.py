@@ -456,6 +456,45 @@ def test_waiting_trial_that_is_not_what_was_drawn_is_one_line(faces, tmp_path):
         search(task(faces), url)
 
 
+LOCK = """
+import sqlite3, sys, time
+database = sqlite3.connect(sys.argv[1])
+database.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@contextlib.contextmanager
+def locked(path, seconds):
+    """Let another process lock a database."""
+    command = [sys.executable, "-c", LOCK, str(path), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_locked_database_names_its_process(faces, tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path}/x.db"
+    search(task(faces), url, budget=BUDGET.model_copy(update={"trials": 1}))
+    monkeypatch.setattr(searching, "_LOCK_SECONDS", 0.2)
+    message = r"/x\.db, which was locked for 0\.2 s by process {}.*; wait until it ends, or stop it"
+    with (
+        locked(tmp_path / "x.db", 60) as process,
+        pytest.raises(FerError, match=message.format(process.pid)),
+    ):
+        search(task(faces), url)
+
+
+@pytest.mark.slow
+def test_search_waits_for_a_locked_database(faces, tmp_path):
+    url, budget = f"sqlite:///{tmp_path}/x.db", BUDGET.model_copy(update={"trials": 1})
+    search(task(faces), url, budget=budget)
+    with locked(tmp_path / "x.db", 8):  # longer than SQLite's default of 5 seconds
+        assert len(search(task(faces), url, budget=budget)) == 1
+
+
 WORKER = """
 import contextlib, sys, time
 from types import SimpleNamespace

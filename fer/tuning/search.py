@@ -5,8 +5,10 @@ was stopped and resumed therefore ends with the same trials.
 """
 
 import hashlib
+import os
 import re
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -44,6 +46,9 @@ _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 _HEARTBEAT_INTERVAL, _GRACE_PERIOD = 5, 30
 """Seconds between heartbeats of a running trial, and without one until it counts as failed."""
+
+_LOCK_SECONDS = 60.0
+"""Seconds to wait until another process no longer locks the database."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +212,12 @@ def _in_repository(url: URL) -> str:
 
 
 def _connect(url: str) -> RDBStorage:
-    return RDBStorage(url, heartbeat_interval=_HEARTBEAT_INTERVAL, grace_period=_GRACE_PERIOD)
+    return RDBStorage(
+        url,
+        engine_kwargs={"connect_args": {"timeout": _LOCK_SECONDS}} if _is_sqlite(url) else None,
+        heartbeat_interval=_HEARTBEAT_INTERVAL,
+        grace_period=_GRACE_PERIOD,
+    )
 
 
 def _trials_by_index(study: optuna.Study) -> dict[int, FrozenTrial]:
@@ -299,6 +309,33 @@ def _format_trial(trials: list[Trial], trial: Trial, count: int) -> str:
     return text
 
 
+def _is_sqlite(url: str) -> bool:
+    return url.startswith("sqlite")
+
+
+def _locked(url: str) -> FerError:
+    """Return the error of a file that another process has locked, and name that process."""
+    path = make_url(_in_repository(make_url(url))).database or ""
+    holders = ", ".join(_processes_with(path)) or "another process"
+    return FerError(
+        f"settings.storage is {url}, which was locked for {_LOCK_SECONDS:g} s by {holders}; wait "
+        "until it ends, or stop it"
+    )
+
+
+def _processes_with(path: str) -> list[str]:
+    """Return the other processes that have a file open, on Linux; elsewhere, none."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            files = {os.readlink(link) for link in (process / "fd").iterdir()}
+            if os.path.realpath(path) in files and process.name != str(os.getpid()):
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+                short = textwrap.shorten(command.decode(errors="replace"), 80)
+                found.append(f"process {process.name} ({short})")
+    return found
+
+
 @contextmanager
 def _storage_errors(url: str, *errors: type[Exception]) -> Iterator[None]:
     """Turn errors of the storage into a FerError of one line that hides its password."""
@@ -315,6 +352,8 @@ def _storage_errors(url: str, *errors: type[Exception]) -> Iterator[None]:
     except (SQLAlchemyError, StorageInternalError, *errors) as error:
         cause = error.__cause__ or error
         reason = " ".join(str(getattr(cause, "orig", cause)).split())
-        if url.startswith("sqlite"):
+        if _is_sqlite(url) and "is locked" in reason:
+            raise _locked(url) from error
+        if _is_sqlite(url):
             reason += "; if the file is damaged, move it away, and the search starts anew"
         raise FerError(f"settings.storage is {shown}, which cannot be used: {reason}") from error
