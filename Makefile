@@ -7,7 +7,11 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # DVC stops in a folder without git unless it is told.
 NO_GIT := $(if $(shell git rev-parse --git-dir 2>/dev/null),,no-git)
 
-.PHONY: no-git repro test test-fast reliability lint release
+# Tests that need none of the packages for training.
+PREDICTING := fer/predict $(addprefix tests/test_,cli.py detection.py drawing.py \
+  faces_in_videos.py files.py recognizer.py video.py)
+
+.PHONY: no-git repro test test-fast test-lowest reliability lint release
 
 repro: .venv/train $(NO_GIT)  ## set up, and run every stage on the data set that params.yaml names
 	$(BIN)/dvc repro --force
@@ -29,6 +33,14 @@ test: .venv/test  ## set up, and run the tests
 
 test-fast: .venv/test  ## the same without the slow tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m 'not qemu and not slow and not reliability'
+
+test-lowest: $(BIN)/python  ## test predicting with the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv .venv-lowest
+	$(BIN)/python -m scripts.lowest video train > .venv-lowest/constraints.txt
+	.venv-lowest/bin/pip install --quiet -c .venv-lowest/constraints.txt \
+	  --editable '.[video]' hypothesis onnx pandas pytest
+	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest -m 'not slow and not qemu and not reliability' \
+	  $(PREDICTING)
 
 reliability: .venv/test  ## kills, faults, bad input and fuzzing, for half an hour
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxschedchunk 1 \

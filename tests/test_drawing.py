@@ -3,8 +3,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from test_recognizer import CLASSES
 
-from fer.data.formats.pixels import CLASSES
 from fer.predict import drawing
 from fer.predict.recognizer import Face
 
