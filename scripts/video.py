@@ -30,6 +30,7 @@ SIDE, MARGIN = 130, 0.35
 """Side of a face in pixels, and how much of the picture around it is shown, in sides."""
 
 CLIPS, SECONDS, RATE, SIZE = 10, 20, 25, (1280, 720)
+STRANGERS = 200
 COVERED = 0.35
 """Share of a face from which another one in front of it hides it."""
 
@@ -61,6 +62,7 @@ def main() -> None:
         found = sum(result.tracked for result in results) / sum(r.seen for r in results)
         ms, deviation = (np.mean([getattr(r, key) for r in results]) for key in ("ms", "deviation"))
         print(f"| {name} | {ms:.0f} | {100 * found:.2f} | {changes} | {deviation:.1f} |")
+    print(f"\nIds that went to another person: {100 * mistaken_ids(recognizer, portraits):.0f} %")
 
 
 def load_portraits(folder: Path) -> list[Image.Image]:
@@ -145,6 +147,23 @@ def measure(predict, clip) -> Result:
     deviation = np.concatenate([np.array(o) - np.mean(o, 0) for o in offsets.values()])
     rms = float(np.sqrt((deviation**2).sum(1).mean()))
     return Result(ms / (SECONDS * RATE), seen, tracked, changes, rms)
+
+
+def mistaken_ids(recognizer: Recognizer, portraits: list[Image.Image]) -> float:
+    """Return how often a person gets the id of another one, who left elsewhere a second before."""
+    random = np.random.default_rng(0)
+    mistakes = 0
+    for _ in range(STRANGERS):
+        tracker = Tracker(recognizer)
+        first, second = random.choice(len(portraits), 2, replace=False)
+        for number, seconds in ((first, 0.0), (first, 0.04), (second, 1.04)):
+            image = Image.new("RGB", SIZE, (100, 100, 100))
+            if number == second or seconds == 0.0:
+                position = tuple(random.integers((0, 0), np.array(SIZE) - portraits[0].width))
+            image.paste(portraits[number], position)
+            faces = tracker(image, seconds)
+        mistakes += [face.id for face in faces] == [0]
+    return mistakes / STRANGERS
 
 
 def center_of(box) -> np.ndarray:

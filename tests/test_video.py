@@ -1,8 +1,12 @@
 import csv
 import json
+import os
+import pty
 import signal
 import socket
+import subprocess
 import sys
+import termios
 import threading
 import time
 from fractions import Fraction
@@ -40,10 +44,19 @@ def make_video(path, frames=6, rate=5.0, step=10):
     return path
 
 
-def encode(path, codec="h264", frames=40, rate=10, size=(64, 48), sound=None, **options):
+def encode(
+    path,
+    codec="h264",
+    frames=40,
+    rate=10,
+    size=(64, 48),
+    sound=None,
+    container_options=None,
+    **options,
+):
     """Write noise, which is as long in each frame, with PyAV alone."""
     random = np.random.default_rng(0)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -139,11 +152,27 @@ def test_text_ends_with_a_summary(run, tmp_path):
     assert "%" in face
 
 
+def test_progress_bar_of_a_file_that_lasts_longer_than_it_says(tmp_path):
+    beep(tmp_path / "one.ts")
+    (tmp_path / "four.ts").write_bytes(4 * (tmp_path / "one.ts").read_bytes())
+    main, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (25, 80))
+    command = [sys.executable, "-m", "fer", "predict", "--video", tmp_path / "four.ts"]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=terminal)
+    os.close(terminal)
+    shown = os.read(main, 100_000).decode()
+    os.close(main)
+    assert done.returncode == 1  # parts of a stream were missing
+    assert "is damaged" in shown
+    assert " s [" in shown
+    assert "Traceback" not in shown
+
+
 def test_each_second_frame(run, tmp_path):
     path = make_video(tmp_path / "in.mp4")
     _, out, _ = run("--video", path, "--json", "--every", 2, "--draw", tmp_path / "out.mp4")
     assert [json.loads(line)["seconds"] for line in out.splitlines()] == [0, 0.4, 0.8]
-    assert times(tmp_path / "out.mp4") == pytest.approx([0, 0.4, 0.8])
+    assert times(tmp_path / "out.mp4") == pytest.approx([0, 0.4, 0.8, 1.0])  # the last one twice
     assert length(tmp_path / "out.mp4") == pytest.approx(1.2, abs=0.01)
     assert run("--video", path, "--every", 0)[0] == (
         "error: every is 0; use 1 for each frame, 2 for each second one, ..."
@@ -194,10 +223,14 @@ def test_video_that_starts_later(run, tmp_path, suffix):
 
 @pytest.mark.parametrize(
     ("name", "codec"),
-    [("v.mkv", "h264"), ("v.avi", "mpeg4"), ("v.ts", "h264"), ("v.webm", "libvpx-vp9")],
+    [
+        *(("v.mkv", "h264"), ("v.avi", "mpeg4"), ("v.webm", "libvpx-vp9")),
+        *(("v.flv", "h264"), ("v.mov", "h264")),
+    ],
 )
 def test_recording_that_was_cut_off(run, tmp_path, name, codec):
-    path = encode(tmp_path / name, codec)
+    options = {"movflags": "+faststart"} if name == "v.mov" else {}
+    path = encode(tmp_path / name, codec, container_options=options)
     assert run("--video", path)[::2] == (0, "")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     status, out, err = run("--video", path, "--draw", tmp_path / "out.mp4")
@@ -284,14 +317,66 @@ def test_frames_that_change_their_size(run, tmp_path):
     assert drawn[2][:, :16].max() < 50  # and black bars
 
 
-def test_joined_videos_go_on(run, tmp_path):
-    path = encode(tmp_path / "one.ts", "mpeg2video", rate=25, sound="mp2")
-    (tmp_path / "two.ts").write_bytes(2 * path.read_bytes())
-    run("--video", tmp_path / "two.ts", "--draw", tmp_path / "out.mp4")
-    seconds = times(tmp_path / "out.mp4")
-    assert 78 <= len(seconds) <= 80
-    assert all(first < second for first, second in pairwise(seconds))
-    assert length(tmp_path / "out.mp4") == pytest.approx(3.2, abs=0.15)
+def beep(path):
+    """Write 2 seconds, which start with a white frame and a beep, and 0.4 seconds more of sound."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        audio = container.add_stream("mp2", rate=SOUND_RATE, layout="mono")
+        for number in range(50):
+            image = Image.new("RGB", (64, 48), "white" if number == 0 else "black")
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        samples = np.zeros((1, round(2.4 * SOUND_RATE)), np.int16)
+        samples[:, : SOUND_RATE // 25] = 20_000 * (-1) ** (np.arange(SOUND_RATE // 25) // 50)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.rate = SOUND_RATE
+        container.mux([*audio.encode(frame), *audio.encode(None), *stream.encode(None)])
+
+
+def test_joined_videos_go_on_with_their_sound(run, tmp_path):
+    beep(tmp_path / "one.ts")
+    (tmp_path / "four.ts").write_bytes(4 * (tmp_path / "one.ts").read_bytes())
+    run("--video", tmp_path / "four.ts", "--draw", tmp_path / "out.mp4")
+    frames = list(Video(tmp_path / "out.mp4").frames())
+    assert 196 <= len(frames) <= 200
+    assert all(first[0] < second[0] for first, second in pairwise(frames))
+    flashes = [at for at, image in frames if np.asarray(image).mean() > 128]
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        loud = [
+            float(frame.pts * frame.time_base)
+            for frame in container.decode(audio=0)
+            if np.abs(frame.to_ndarray()).max() > 0.1
+        ]
+    beeps = [at for before, at in pairwise([-1.0, *loud]) if at - before > 0.5]
+    assert len(flashes) == len(beeps) == 4
+    assert np.abs(np.subtract(flashes, beeps)).max() < 0.15
+
+
+def test_one_repeated_time_moves_no_other_frame(tmp_path):
+    images = [Image.new("RGB", (64, 48))] * 6
+    mux_jpegs(tmp_path / "in.mkv", images, [0, 0.1, 0.2, 0.2, 0.3, 0.4], rate=10)
+    assert times(tmp_path / "in.mkv") == pytest.approx([0, 0.1, 0.2, 0.2, 0.3, 0.4], abs=1e-3)
+
+
+def test_avi_whose_frames_are_reordered(tmp_path):
+    path = encode(tmp_path / "in.avi", rate=25, frames=50, bf="2")
+    assert np.diff(times(path)) == pytest.approx([0.04] * 49, abs=0.001)
+
+
+def test_subtitles_may_last_longer(run, tmp_path):
+    source = encode(tmp_path / "in.mp4", frames=10)
+    with av.open(str(source)) as container, av.open(str(tmp_path / "sub.mkv"), "w") as output:
+        copied = output.add_stream_from_template(container.streams.video[0])
+        subtitles = output.add_mux_stream("subrip", rate=None)
+        cue = av.Packet(b"hello")
+        cue.time_base, cue.pts, cue.dts, cue.duration = Fraction(1, 1000), 0, 0, 9000
+        cue.stream = subtitles
+        for packet in container.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copied
+                output.mux(packet)
+        output.mux(cue)
+    assert run("--video", tmp_path / "sub.mkv")[::2] == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -334,6 +419,67 @@ def test_video_of_a_phone_is_turned_upright(tmp_path):
     ((_, image),) = Video(path).frames()
     ((_, turned),) = Video(tmp_path / "turned.mp4").frames()
     assert turned == image.transpose(Image.Transpose.ROTATE_90)
+
+
+def with_matrix(path, target, matrix):
+    """Copy an MP4 file with another display matrix, that of its track."""
+    content = path.read_bytes()
+    identity = np.array([1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30], ">i4").tobytes()
+    at = content.rindex(identity)
+    other = np.array([*matrix, 1 << 30], ">i4").tobytes()
+    target.write_bytes(content[:at] + other + content[at + len(other) :])
+    return target
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c", "d", "turn"),
+    [
+        (-1, 0, 0, 1, Image.Transpose.FLIP_LEFT_RIGHT),
+        (1, 0, 0, -1, Image.Transpose.FLIP_TOP_BOTTOM),
+        (-1, 0, 0, -1, Image.Transpose.ROTATE_180),
+        (0, 1, -1, 0, Image.Transpose.ROTATE_270),
+    ],
+)
+def test_display_matrix(tmp_path, a, b, c, d, turn):
+    path = make_video(tmp_path / "in.mp4", frames=1)
+    one = 1 << 16
+    turned = with_matrix(
+        path, tmp_path / "turned.mp4", [a * one, b * one, 0, c * one, d * one, 0, 0, 0]
+    )
+    ((_, image),) = Video(path).frames()
+    ((_, result),) = Video(turned).frames()
+    assert result == image.transpose(turn)
+
+
+def test_wide_pixels_become_square(tmp_path):
+    with av.open(str(tmp_path / "in.mkv"), "w") as container:
+        stream = container.add_stream("h264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 96, 72, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        frame = av.VideoFrame.from_image(Image.new("RGB", (96, 72), "white"))
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    ((_, image),) = Video(tmp_path / "in.mkv").frames()
+    assert image.size == (128, 72)
+
+
+def test_video_can_be_read_once(tmp_path):
+    video_file = Video(encode(tmp_path / "in.mp4", frames=2))
+    assert len(list(video_file.frames())) == 2
+    with pytest.raises(FerError, match="was read already; open it again"):
+        list(video_file.frames())
+
+
+def test_input_is_protected_under_another_name(run, tmp_path):
+    path = encode(tmp_path / "in.mp4", frames=2)
+    (tmp_path / "hard.mp4").hardlink_to(path)
+    before = path.read_bytes()
+    for source, target in ((path.as_uri(), path), (path, tmp_path / "hard.mp4")):
+        assert "is an input" in str(run("--video", source, "--draw", target)[0])
+    assert path.read_bytes() == before
+    (tmp_path / "folder.mp4").mkdir()
+    assert "is a folder; name a file" in str(
+        run("--video", path, "--draw", tmp_path / "folder.mp4")[0]
+    )
 
 
 def test_codec_that_cannot_be_decoded_is_named(run, tmp_path):
@@ -452,6 +598,26 @@ def test_stream_by_its_address(run, tmp_path, serve):
     status, out, err = run("--video", serve("none.webm"))
     assert "404 Not Found; check the address" in str(status)
     assert (out, err) == ("", "")
+
+
+def test_file_from_a_server_is_read_whole(run, tmp_path, serve):
+    path = encode(tmp_path / "v.mjpeg", "mjpeg", frames=100)
+    assert len(times(path)) == 100
+    status, out, _ = run("--video", serve("v.mjpeg"), "--json")
+    assert (status, len(out.splitlines())) == (0, 100)
+
+
+def test_driver_that_blocks_can_be_stopped(camera, monkeypatch):
+    def block(self):
+        yield 0.0, av.VideoFrame(8, 8)
+        time.sleep(60)
+
+    monkeypatch.setattr(Video, "_timed_frames", block)
+    source = Video(Camera(camera))
+    threading.Timer(0.5, source.stop).start()
+    start = time.monotonic()
+    assert len(list(source.frames())) == 1
+    assert time.monotonic() - start < 5
 
 
 def test_stream_that_stalls(run, monkeypatch):

@@ -10,6 +10,8 @@ import warnings
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import onnxruntime as ort
 from PIL import Image
@@ -242,6 +244,11 @@ def _predict_file(
         return FerError(f"{path}: {error}")
 
 
+def _without_scheme(name: str) -> str:
+    """Return the path in a URL of a file, as file managers copy it; another name as it is."""
+    return url2pathname(urlsplit(name).path) if name.startswith("file://") else name
+
+
 def _print_error(error: FerError) -> None:
     print(f"error: {error}", file=sys.stderr)
 
@@ -338,7 +345,11 @@ def _protect_inputs(inputs: list[Path], targets: list[Path]) -> None:
     """Refuse targets that are inputs."""
     originals = {os.path.realpath(path) for path in inputs}
     for target in targets:
-        if os.path.realpath(target) in originals:
+        # samefile too: some systems ignore the case of names.
+        if os.path.realpath(target) in originals or (
+            os.path.exists(target)
+            and any(os.path.samefile(target, path) for path in inputs if os.path.exists(path))
+        ):
             raise FerError(f"{target}: is an input, and is not overwritten; name another place")
 
 
@@ -384,7 +395,7 @@ def _predict_video(recognizer: Recognizer, show: Printer, arguments: argparse.Na
     if arguments.webcam is not None:
         source = Camera(arguments.webcam)
     elif not is_url(arguments.video):
-        source = _path(arguments.video)
+        source = _path(_without_scheme(arguments.video))
         _protect_inputs([source], list(filter(None, [arguments.draw, arguments.plot])))
     predict_video(
         recognizer,

@@ -15,7 +15,10 @@ _MAX_FACES = 12
 """Faces in the summary and in the plot: those that are seen longest."""
 
 _MAX_GAP = 0.5
-"""Seconds without a face after which its curve is interrupted."""
+"""Seconds in frames without a face after which its curve is interrupted."""
+
+_MAX_CLASSES = 8
+"""Classes in a plot: the most frequent ones; the others are added up."""
 
 _COLORS = (
     *("#d55e00", "#009e73", "#cc79a7", "#f0e442", "#0072b2", "#e69f00", "#bbbbbb", "#56b4e9"),
@@ -36,6 +39,7 @@ class Timeline:
     def __init__(self, name: str, classes: Sequence[str]) -> None:
         self.name, self.classes = name, classes
         self._times: list[float] = []
+        self._end: float | None = None
         self._frames: dict[int, list[int]] = defaultdict(list)
         self._probabilities: dict[int, list[list[float]]] = defaultdict(list)
 
@@ -50,6 +54,14 @@ class Timeline:
             self._frames[face.id or 0].append(len(self._times))
             self._probabilities[face.id or 0].append(list(face.probabilities.values()))
         self._times.append(seconds)
+
+    def finish(self, seconds: float) -> None:
+        """Set the end of the video.
+
+        Args:
+            seconds: The time until which the last frame is shown.
+        """
+        self._end = seconds
 
     @property
     def has_frames(self) -> bool:
@@ -73,7 +85,7 @@ class Timeline:
             parts = [f"{self.classes[c]} {shares[c]:.0%}" for c in order if shares[c] >= 0.005]
             lines.append(f"face {face}, {seen.sum():.2f} s: {', '.join(parts)}")
         if len(self._frames) > _MAX_FACES:
-            lines.append(f"and {_count(len(self._frames) - _MAX_FACES, 'face')} seen for less time")
+            lines.append(f"and {_count(len(self._frames) - _MAX_FACES, 'more face')}")
         return lines
 
     def plot(self, path: Path) -> None:
@@ -91,38 +103,54 @@ class Timeline:
         faces = self._longest()
         figure = Figure(figsize=(10, 1.4 + 1.1 * len(faces)), layout="constrained")
         axes = figure.subplots(len(faces), sharex=True, sharey=True, squeeze=False)[:, 0]
+        names, groups = self._classes_to_plot()
         for face, axis in zip(faces, axes, strict=True):
             times, values = self._curve(face)
-            colors = [_COLORS[number % len(_COLORS)] for number in range(len(self.classes))]
-            areas = axis.stackplot(times, 100 * values.T, colors=colors)
+            shown = [100 * values[:, group].sum(1) for group in groups]
+            areas = axis.stackplot(times, shown, colors=_COLORS)
             axis.set_ylabel(f"face {face}")
         end = self._times[-1] + self._durations()[-1]
         axes[-1].set(xlabel="time (s)", xlim=(0, end), ylim=(0, 100), yticks=(0, 50, 100))
         figure.supylabel("probability (%)", fontsize="medium")
-        columns = min(len(self.classes), 8)
-        figure.legend(areas, self.classes, loc="outside upper center", ncols=columns)
+        figure.legend(areas, names, loc="outside upper center", ncols=len(names))
         with atomic_path(path) as temporary:
             figure.savefig(temporary)
 
+    def _classes_to_plot(self) -> tuple[list[str], list[list[int]]]:
+        """Return the names of the areas in the plot, and the classes that each adds up."""
+        if len(self.classes) <= _MAX_CLASSES:
+            return list(self.classes), [[number] for number in range(len(self.classes))]
+        totals = np.sum([np.sum(values, 0) for values in self._probabilities.values()], 0)
+        order = np.argsort(-totals, kind="stable").tolist()
+        shown, rest = order[: _MAX_CLASSES - 1], order[_MAX_CLASSES - 1 :]
+        return [*(self.classes[c][:12] for c in shown), "other"], [*([c] for c in shown), rest]
+
     def _curve(self, face: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the times of a face, float [N], and its probabilities [N, C], NaN in gaps."""
-        times = np.array(self._times)[self._frames[face]]
-        values = np.array(self._probabilities[face])
-        if len(times) == 1:  # would have no width
-            duration = self._durations()[self._frames[face][0]]
-            return np.array([times[0], times[0] + duration]), values.repeat(2, 0)
-        gaps = np.flatnonzero(np.diff(times) > _MAX_GAP) + 1
-        return np.insert(times, gaps, times[gaps - 1]), np.insert(values, gaps, np.nan, 0)
+        """Return times, float [N], and probabilities [N, C], with NaN where the face is away.
+
+        Each part of the curve ends when its last frame does.
+        """
+        frames = np.array(self._frames[face])
+        starts, values = np.array(self._times)[frames], np.array(self._probabilities[face])
+        is_away = (np.diff(frames) > 1) & (np.diff(starts) > _MAX_GAP)
+        lasts = np.append(np.flatnonzero(is_away), len(frames) - 1)
+        ends = starts[lasts] + self._durations()[frames[lasts]]
+        times = np.insert(starts, lasts + 1, ends)
+        values = np.insert(values, lasts + 1, values[lasts], 0)
+        breaks = lasts[:-1] + np.arange(2, len(lasts) + 1)
+        return np.insert(times, breaks, ends[:-1]), np.insert(values, breaks, np.nan, 0)
 
     def _longest(self) -> list[int]:
         """Return the ids of the faces that are seen longest, in rising order."""
         durations = self._durations()
         seen = {face: durations[frames].sum() for face, frames in self._frames.items()}
-        return sorted(sorted(seen, key=lambda face: -seen[face])[:_MAX_FACES])
+        return sorted(sorted(seen, key=lambda face: -round(seen[face], 6))[:_MAX_FACES])
 
     def _durations(self) -> np.ndarray:
-        """Return the seconds from each frame to the next, float [N]; the last gets those before."""
+        """Return the seconds from each frame to the next, or to the end, float [N]."""
         steps = np.diff(self._times)
+        if self._end is not None:
+            return np.append(steps, self._end - self._times[-1])
         return np.append(steps, steps[-1:] if len(steps) else 0.04)
 
 

@@ -23,7 +23,7 @@ _EMOTION_TIME_CONSTANT = 0.08
 _FRAME_SECONDS = 0.04
 """Time between frames whose time is not told."""
 
-# The following four were chosen by scripts/video.py; docs/detection.md has its table.
+# The following five were chosen by scripts/video.py; docs/detection.md has its table.
 
 _MAX_GAP = 3.0
 """Seconds for which a face may be away and keep its id."""
@@ -32,13 +32,20 @@ _MAX_DISTANCE = 0.8
 """Distance, in sides of the face, up to which a detection continues a track."""
 
 _MAX_SPEED = 2.0
-"""By how much that distance grows for each second without a detection."""
+"""By how much that distance grows for each second without a detection, if the looks agree."""
+
+_SAME_LOOKS = 0.35
+"""Correlation of two thumbnails from which they surely are of one face; below, the distance grows
+by less."""
 
 _MAX_SIZE_RATIO = 1.7
 """Largest ratio of the sides of two boxes of the same face."""
 
 _STILL_AFTER = 0.5
 """Seconds without a detection after which the velocity of a face is no longer known."""
+
+_MAX_WORKERS = 8
+"""Frames in progress take memory: 25 MB each at 3840 x 2160."""
 
 _THUMBNAIL = 16
 """Side in pixels at which two faces are compared; their edges may be cut off differently."""
@@ -75,7 +82,8 @@ def predict_frames(
     """
     frames = video.frames(every)
     # The newest frame of a camera cannot wait for others.
-    run = map if video.is_live else partial(map_in_order, workers=recognizer.threads)
+    workers = min(recognizer.threads, _MAX_WORKERS)
+    run = map if video.is_live else partial(map_in_order, workers=workers)
     if face:
         yield from run(partial(_predict_face, recognizer), frames)
     else:
@@ -114,6 +122,7 @@ class _Track:
     side: float  # smoothed
     appearance: np.ndarray  # smoothed
     velocity: np.ndarray  # float [2], pixels per second
+    gap: float = 0.0  # seconds between the last two detections
     probabilities: np.ndarray | None = None  # float [C], smoothed
 
     def cost(self, detection: _Detection, seconds: float) -> float:
@@ -125,10 +134,10 @@ class _Track:
         expected = np.stack([self.center, self.center + gap * self.velocity])
         sides = sorted([self.side, detection.side])
         distance = np.linalg.norm(expected - detection.center, axis=1).min() / sides[1]
-        limit = _MAX_DISTANCE + _MAX_SPEED * gap
+        correlation = (self.appearance * detection.appearance).mean()
+        limit = _MAX_DISTANCE + _MAX_SPEED * gap * np.clip(correlation / _SAME_LOOKS, 0, 1)
         if distance > limit or sides[1] > _MAX_SIZE_RATIO * sides[0]:
             return np.inf
-        correlation = (self.appearance * detection.appearance).mean()
         return float(distance / limit + sides[1] / sides[0] / 2 - correlation)
 
     def update(self, detection: _Detection, seconds: float) -> None:
@@ -136,7 +145,7 @@ class _Track:
 
         Beta follows from alpha (Benedict and Bordner 1962, IRE Transactions AC-7:27-32).
         """
-        gap = seconds - self.seconds
+        self.gap = gap = seconds - self.seconds
         alpha = 1 - np.exp(-gap / _TIME_CONSTANT)
         if gap > _STILL_AFTER:
             self.center, self.velocity = detection.center, np.zeros(2)
@@ -155,11 +164,11 @@ class _Track:
         left, top = np.rint(self.center.clip(0, shape[::-1]) - side / 2).astype(int).tolist()
         return left, top, left + side, top + side
 
-    def smooth(self, face: Face, gap: float) -> Face:
+    def smooth(self, face: Face) -> Face:
         """Return a face with the id of the track and smoothed probabilities."""
         values = np.array(list(face.probabilities.values()))
         if self.probabilities is not None:
-            weight = np.exp(-gap / _EMOTION_TIME_CONSTANT)
+            weight = np.exp(-self.gap / _EMOTION_TIME_CONSTANT)
             values = weight * self.probabilities + (1 - weight) * values
         self.probabilities = values
         by_class = dict(zip(face.probabilities, values.tolist(), strict=True))
@@ -210,13 +219,13 @@ class Tracker:
             detections: What was detected in it.
             seconds: Its time.
         """
-        gap, self.seconds = seconds - self.seconds, seconds
+        self.seconds = seconds
         pairs = self._match(detections)
         pairs.sort(key=lambda pair: pair[0].center[0] - pair[0].side / 2)
         boxes = [track.box(pixels.shape) for track, _ in pairs]
         faces = self.recognizer.predict_boxes(pixels, boxes)
         return [
-            replace(track.smooth(face, gap), score=detection.score)
+            replace(track.smooth(face), score=detection.score)
             for (track, detection), face in zip(pairs, faces, strict=True)
         ]
 

@@ -1,7 +1,6 @@
 """Read the frames of a video file, a stream or a camera."""
 
 import os
-import queue
 import re
 import sys
 import threading
@@ -10,8 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
+import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
 from PIL import Image
 
 from fer.errors import FerError
@@ -25,17 +27,28 @@ _MAX_FAILURES = 1000
 _DEFAULT_RATE = 25.0
 """Frames per second of a video that does not tell."""
 
-_SILENT_FORMATS = {"avi", "asf", "flv", "matroska,webm"}
+_SILENT_FORMATS = {"avi", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
 """Formats that FFmpeg reads without an error if the end of the file is missing."""
 
 _DEVICES = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 """FFmpeg's format for cameras, by platform."""
 
+_JOIN = 1.0
+"""Seconds by which times step back where two videos were joined; less is an error of one packet."""
+
+_NUDGE = 0.0005
+"""Seconds between two frames to which a file gives the same time."""
+
 _TURNS = {
-    90: Image.Transpose.ROTATE_90,
-    180: Image.Transpose.ROTATE_180,
-    270: Image.Transpose.ROTATE_270,
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
 }
+"""How to turn a frame upright, by the signs of its display matrix."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,7 @@ class Video:
         duration: Length in seconds, if the file tells.
         rate: Frames per second, on average; 25 if the file does not tell.
         is_live: Whether this is a camera or a stream without an end.
+        end: Time in seconds when the last frame so far ends.
 
     Raises:
         FerError: If there is no such video, or it cannot be decoded.
@@ -73,18 +87,24 @@ class Video:
         elif is_url(source):
             self.name, self.container = str(source), _open_stream(str(source))
         else:
-            self.path, self.name = Path(source), str(Path(source))
+            self.path = Path(source)
+            self.name = str(self.path)
             self.container = _open_file(self.path)
         self.stream = _video_stream(self.container, self.name)
         self.stream.thread_type = "AUTO"
         length = self.container.duration
         self.duration = None if length is None else length / av.time_base
         self.rate = _rate(self.stream)
-        self.is_live = self.path is None and self.duration is None
+        self.is_live = self.path is None and self.duration is None and self.container.size <= 0
+        self.end = 0.0
         self._announced = _announced_length(self.container, self.stream)
+        start = self.container.start_time
+        self._origin = None if start is None else start / av.time_base
         self._first_damage: float | None = None
         self._has_frames = False
-        self._end = 0.0  # of the packets so far, in seconds
+        self._is_used = False
+        self._stopped = threading.Event()
+        self._read_until = 0.0  # the end of the packets so far, in seconds
 
     def frames(self, every: int = 1) -> Iterator[tuple[float, Image.Image]]:
         """Yield the frames in RGB, upright, each with its time in seconds from the start.
@@ -96,39 +116,50 @@ class Video:
             every: 1 for each frame, 2 for each second one, and so on.
 
         Raises:
-            FerError: If a stream or a camera fails.
+            FerError: If a stream or a camera fails, or the video was read before.
         """
+        if self._is_used:
+            raise FerError(f"{self.name}: was read already; open it again")
+        self._is_used = True
+        aspect = self.stream.sample_aspect_ratio
         frames = self._timed_frames()
-        for number, (seconds, frame) in enumerate(_newest(frames) if self.is_live else frames):
+        newest = _newest(frames, self._stopped) if self.is_live else frames
+        for number, (seconds, frame) in enumerate(newest):
             if number % every == 0:
-                yield seconds, _to_image(frame)
+                yield seconds, _to_image(frame, aspect)
+
+    def stop(self) -> None:
+        """End after the next frame."""
+        self._stopped.set()
 
     def _timed_frames(self) -> Iterator[tuple[float, av.VideoFrame]]:
         """Yield the frames with rising times in seconds; close the video at the end."""
-        period = 1 / self.rate
-        start, last, shift = self.container.start_time, -period, 0.0
-        origin = None if start is None else start / av.time_base
+        period, last, clock = 1 / self.rate, None, _Clock()
         try:
             for frame in self._decode():
-                seconds = last + period
-                if frame.time is not None:
-                    origin = frame.time if origin is None else origin
-                    if frame.time - origin + shift <= last:  # parts of different videos
-                        shift = last + period - (frame.time - origin)
-                    seconds = frame.time - origin + shift
-                last, self._has_frames = seconds, True
+                time_in_file = clock.time(frame)
+                if time_in_file is None:
+                    seconds = 0.0 if last is None else last + period
+                else:
+                    self._origin = time_in_file if self._origin is None else self._origin
+                    seconds = time_in_file - self._origin
+                    if last is not None and seconds <= last:
+                        seconds = last + _NUDGE
+                last, self.end, self._has_frames = seconds, seconds + period, True
                 yield seconds, frame
+                if self._stopped.is_set():
+                    return
         finally:
             self.container.close()
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Yield the frames that can be decoded, and note where others cannot."""
-        streams = [self.stream, *self.container.streams.audio]  # the latter for `check_damage`
-        failures, waiting_since = 0, time.monotonic()
+        failures, waiting_since, joins = 0, time.monotonic(), Joins()
         while failures < _MAX_FAILURES:
             try:
-                for packet in self.container.demux(streams):
+                for packet in self.container.demux():
                     failures, waiting_since = 0, time.monotonic()
+                    joins.shift(packet)
                     yield from self._decode_packet(packet)
                 return
             except av.FFmpegError as error:  # of the container, not of a decoder
@@ -143,23 +174,25 @@ class Video:
                     raise _failed(self.name, error) from error
 
     def _decode_packet(self, packet: av.Packet) -> list[av.VideoFrame]:
-        if packet.pts is not None:
+        if packet.pts is not None and packet.stream.type != "subtitle":
             ticks = packet.pts + (packet.duration or 0)
-            self._end = max(self._end, float(ticks * packet.time_base))
+            self._read_until = max(self._read_until, float(ticks * packet.time_base))
+        if packet.is_corrupt:
+            self._note_damage()
         if packet.stream is not self.stream:
             return []
         try:
             frames = packet.decode()
         except av.FFmpegError:
-            frames = []
             self._note_damage()
-        if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
+            return []
+        if any(frame.is_corrupt for frame in frames):
             self._note_damage()
         return frames
 
     def _note_damage(self) -> None:
         if self._first_damage is None:
-            self._first_damage = self._end
+            self._first_damage = max(0.0, self._read_until - (self._origin or 0))
 
     def check_damage(self) -> None:
         """Check that the frames read so far are all that the file has.
@@ -169,7 +202,7 @@ class Video:
                 missing.
         """
         if not self._has_frames:
-            raise FerError(f"{self.name}: no frame of it can be read; get it again")
+            raise FerError(f"{self.name}: no frame of it can be read; convert it to MP4")
         if self.is_live:  # it may have started anywhere
             return
         if self._first_damage is not None:
@@ -178,11 +211,64 @@ class Video:
                 "read were used; get it again"
             )
         announced = self._announced
-        if announced and announced - self._end > 0.05 * announced + 0.1:  # some containers round
+        read = self._read_until
+        if announced and announced - read > 0.05 * announced + 0.1:  # some containers round
             raise FerError(
-                f"{self.name}: is damaged: it ends after {self._end:.2f} of {announced:.2f} s; the "
+                f"{self.name}: is damaged: it ends after {read:.2f} of {announced:.2f} s; the "
                 "frames that can be read were used; get it again"
             )
+
+
+class Joins:
+    """Shift the packets of joined videos, whose times start anew, so that they go on."""
+
+    def __init__(self) -> None:
+        self._shift = Fraction(0)
+        self._ends: dict[int, Fraction] = {}
+
+    def shift(self, packet: av.Packet) -> None:
+        """Change the times of the next packet of a file, of any stream.
+
+        All streams get the same shift, so that sound and picture stay together.
+
+        Args:
+            packet: The packet.
+        """
+        if packet.dts is None or packet.stream.type not in ("video", "audio"):
+            return
+        start = packet.dts * packet.time_base + self._shift
+        step = self._ends.get(packet.stream_index, start) - start
+        if step > _JOIN:
+            self._shift += step
+            start += step
+        ticks = round(self._shift / packet.time_base)
+        packet.dts += ticks
+        if packet.pts is not None:
+            packet.pts += ticks
+        self._ends[packet.stream_index] = start + (packet.duration or 0) * packet.time_base
+
+
+class _Clock:
+    """Choose the times of frames: those of decoding if those of presentation step back more often.
+
+    AVI has no times of presentation, so those that FFmpeg guesses may be wrong (the same choice as
+    guess_correct_pts of FFmpeg).
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, int | None] = {"pts": None, "dts": None}
+        self._faults = {"pts": 0, "dts": 0}
+
+    def time(self, frame: av.VideoFrame) -> float | None:
+        """Return the time of the next frame in seconds; None if the file has none."""
+        values = {"pts": frame.pts, "dts": frame.dts}
+        for name, value in values.items():
+            last = self._last[name]
+            self._faults[name] += value is not None and last is not None and value <= last
+            self._last[name] = last if value is None else value
+        is_pts_better = self._faults["pts"] <= self._faults["dts"] or frame.dts is None
+        value = frame.pts if is_pts_better and frame.pts is not None else frame.dts
+        return None if value is None or not frame.time_base else float(value * frame.time_base)
 
 
 def is_url(source: object) -> bool:
@@ -195,7 +281,7 @@ def is_url(source: object) -> bool:
         >>> is_url("rtsp://192.168.0.2/live"), is_url("videos/in.mp4")
         (True, False)
     """
-    return isinstance(source, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source) is not None
+    return isinstance(source, str) and re.match(r"(?!file:)[A-Za-z][\w+.-]+://", source) is not None
 
 
 def ffmpeg_path(path: Path) -> str:
@@ -296,17 +382,44 @@ def _announced_length(
     container: av.container.InputContainer, stream: av.VideoStream
 ) -> float | None:
     """Return the length of a file in seconds, if only that shows whether its end is missing."""
-    if container.format.name == "avi":  # its `duration` is of the bytes that are there
+    name = container.format.name
+    if name == "avi":  # its `duration` is of the bytes that are there
         return stream.frames / _rate(stream)
-    if container.format.name in _SILENT_FORMATS and container.duration:
+    if name not in _SILENT_FORMATS or not container.duration:
+        return None
+    if not container.streams.subtitles:  # which may last longer than what is to be seen
         return container.duration / av.time_base
-    return None
+    tags = [
+        s.metadata.get("DURATION") for s in (*container.streams.video, *container.streams.audio)
+    ]
+    return max((_parse_duration(tag) for tag in tags if tag), default=None)
 
 
-def _to_image(frame: av.VideoFrame) -> Image.Image:
-    """Return a frame in RGB, upright: phones store how they were held."""
+def _parse_duration(text: str) -> float:
+    """Return the seconds of Matroska's tag DURATION, such as 00:01:30.040000000."""
+    hours, minutes, seconds = text.split(":")
+    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+
+
+def _to_image(frame: av.VideoFrame, aspect: Fraction | None) -> Image.Image:
+    """Return a frame in RGB, upright, with square pixels.
+
+    Args:
+        frame: The frame.
+        aspect: Width of a pixel divided by its height.
+    """
     image = frame.to_image()
-    turn = _TURNS.get(frame.rotation % 360)  # counter-clockwise
+    if aspect and aspect != 1:
+        width, height = image.size
+        image = image.resize(
+            (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+        )
+    side_data: Any = frame.side_data  # PyAV's stubs say that its keys are names
+    matrix = side_data.get(SideDataType.DISPLAYMATRIX)
+    if matrix is None:
+        return image
+    a, b, _, c, d, *_ = np.sign(np.frombuffer(bytes(matrix), np.int32)).tolist()
+    turn = _TURNS.get((a, b, c, d))
     return image.transpose(turn) if turn is not None else image
 
 
@@ -326,34 +439,47 @@ def _reason(error: Exception) -> str:
 
 
 def _newest(
-    frames: Iterator[tuple[float, av.VideoFrame]],
+    frames: Iterator[tuple[float, av.VideoFrame]], stopped: threading.Event
 ) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Yield the newest frame each time; a thread reads, so that no old frames pile up."""
-    frames_or_end: queue.Queue[tuple[float, av.VideoFrame] | Exception | None] = queue.Queue()
-    stopped = threading.Event()
+    """Yield the newest frame each time until `stopped`; a thread reads, so that none pile up.
+
+    Raises:
+        FerError: If no frame comes for a while, even if the driver of a camera blocks.
+    """
+    newest: list[tuple[float, av.VideoFrame]] = []
+    ends: list[Exception | None] = []
+    changed = threading.Condition()
 
     def read() -> None:
         end: Exception | None = None
         try:
             for item in frames:
-                frames_or_end.put(item)
-                if stopped.is_set():
-                    break
+                with changed:
+                    newest[:] = [item]
+                    changed.notify()
         except Exception as error:  # raised again in the other thread
             end = error
-        frames_or_end.put(end)
+        with changed:
+            ends.append(end)
+            changed.notify()
 
     threading.Thread(target=read, daemon=True).start()
+    waiting_since = time.monotonic()
     try:
-        while True:
-            items = [frames_or_end.get()]
-            while not frames_or_end.empty():
-                items.append(frames_or_end.get())
-            newest = [item for item in items if isinstance(item, tuple)][-1:]
-            yield from newest
-            if isinstance(items[-1], Exception):
-                raise items[-1]
-            if items[-1] is None:
+        while not stopped.is_set():
+            with changed:
+                # In steps, because Ctrl-C does not end a long wait on Windows.
+                changed.wait_for(lambda: newest or ends, timeout=0.2)
+                items, has_ended = newest.copy(), bool(ends)
+                newest.clear()
+            yield from items
+            if items:
+                waiting_since = time.monotonic()
+            elif has_ended:
+                if ends[0]:
+                    raise ends[0]
                 return
+            elif time.monotonic() - waiting_since > 2 * _TIMEOUT:
+                raise FerError(f"no frame came for {2 * _TIMEOUT:.0f} s; check the camera")
     finally:
         stopped.set()

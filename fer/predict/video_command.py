@@ -3,11 +3,11 @@
 import contextlib
 import signal
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 from tqdm import tqdm
 
 from fer.errors import FerError
@@ -54,21 +54,21 @@ def predict_video(
     timeline = Timeline(video.name, recognizer.classes)
     errors: list[FerError] = []
     frames = _until_error(recognizer.video(video, every=every, face=face), errors)
-    with _optional_writer(draw, video, every) as writer, _progress_bar(video) as bar:
-        for frame in frames if video.path else _until_stopped(frames):
+    ends = contextlib.nullcontext() if video.path else _stop_on_signals(video)
+    with _optional_writer(draw, video) as writer, _progress_bar(video) as bar, ends:
+        for frame in frames:
             show((video.name, frame.seconds, frame.faces))
             timeline.add(frame.seconds, frame.faces)
             if writer:
                 writer.write(drawing.draw_boxes(frame.image, frame.faces), frame.seconds)
-            bar.update(frame.seconds - bar.n)
+            bar.update(min(frame.seconds, bar.total or np.inf) - bar.n)
         if errors and not timeline.has_frames:
             raise errors[0]  # rather than that the drawing has no frames
+        timeline.finish(video.end)
+        if writer and video.path:
+            writer.extend(video.end)
     if writer and writer.lost_sound:
         _warn(f"the sound ({writer.lost_sound}) cannot be read; {draw} has none")
-    if plot and timeline.has_faces:
-        timeline.plot(plot)
-    elif plot:
-        _warn(f"no face found: {plot} is not written")
     if video.is_live and not errors:
         print(f"note: {video.name}: has ended", file=sys.stderr)
     for line in timeline.summary():
@@ -76,14 +76,18 @@ def predict_video(
             print_line(line)
         else:
             print(line, file=sys.stderr)
+    if plot and timeline.has_faces:
+        timeline.plot(plot)
+    elif plot:
+        _warn(f"no face found: {plot} is not written")
     if errors:
         raise errors[0]
 
 
 def _optional_writer(
-    path: Path | None, video: Video, every: int
+    path: Path | None, video: Video
 ) -> contextlib.AbstractContextManager[VideoWriter | None]:
-    return open_writer(path, video.rate / every, video.path) if path else contextlib.nullcontext()
+    return open_writer(path, video.rate, video.path) if path else contextlib.nullcontext()
 
 
 def _progress_bar(video: Video) -> tqdm:
@@ -107,20 +111,17 @@ def _until_error(frames: Iterable[Frame], errors: list[FerError]) -> Iterator[Fr
         errors.append(error)
 
 
-def _until_stopped(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """Yield frames until Ctrl-C or SIGTERM; the second one acts as usual."""
-    stopped = threading.Event()
+@contextlib.contextmanager
+def _stop_on_signals(video: Video) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a video; the second one acts as usual."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        stopped.set()
+        video.stop()
         signal.signal(number, handlers[number])
 
     handlers = {int(n): signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        for frame in frames:
-            yield frame
-            if stopped.is_set():
-                return
+        yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

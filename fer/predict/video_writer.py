@@ -1,9 +1,11 @@
 """Write videos that browsers play: H.264 in MP4, with the sound of another video."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image, ImageOps
 
 from fer.errors import FerError
 from fer.files import atomic_path
-from fer.predict.video import codec_name, ffmpeg_path
+from fer.predict.video import Joins, codec_name, ffmpeg_path
 
 _TIME_BASE = Fraction(1, 90_000)
 """Unit of the times in seconds; that of MPEG, a multiple of the usual frame rates."""
@@ -21,9 +23,6 @@ _ENCODER_OPTIONS = {"preset": "veryfast", "crf": "20"}
 
 _COPIED_SOUND = {"aac", "mp3", "opus", "flac"}
 """Codecs of sound that browsers play in MP4; any other sound becomes AAC."""
-
-_TOLERANCE = Fraction(1, 10)
-"""Seconds by which packets of sound may overlap because their times are rounded."""
 
 _BT709 = 1
 """Number of BT.709 among H.264's color spaces, primaries and transfer functions."""
@@ -38,7 +37,7 @@ def open_writer(path: Path, rate: float, sound: Path | None = None) -> Iterator[
 
     Args:
         path: The file, with the suffix .mp4.
-        rate: Frames per second, which decides how long the last frame is shown.
+        rate: Frames per second of the source.
         sound: A video whose sound is copied.
 
     Raises:
@@ -47,6 +46,8 @@ def open_writer(path: Path, rate: float, sound: Path | None = None) -> Iterator[
     """
     if path.suffix.lower() != ".mp4":
         raise FerError(f"{path}: is no name for a video; use the suffix .mp4")
+    if os.path.isdir(path):
+        raise FerError(f"{path}: is a folder; name a file")
     with atomic_path(path) as temporary, ExitStack() as stack:
         try:
             writer = VideoWriter(temporary, rate, sound, stack)
@@ -61,7 +62,7 @@ class VideoWriter:
 
     Args:
         path: The file.
-        rate: Frames per second.
+        rate: Frames per second of the source.
         sound: A video whose sound is copied.
         stack: Closes the files.
 
@@ -76,6 +77,8 @@ class VideoWriter:
         self.path = path
         self.lost_sound: str | None = None
         self._size: tuple[int, int] | None = None
+        self._frame_seconds = 1 / rate
+        self._last: tuple[av.VideoFrame, float] | None = None
         # The index comes first, so that browsers start before they have the whole file.
         options = {"movflags": "+faststart"}
         self._container = stack.enter_context(
@@ -108,10 +111,23 @@ class VideoWriter:
         if image.size != self._size:
             image = ImageOps.pad(image, self._size)
         pixels = np.asarray(image)
-        height, width = pixels.shape[:2]
-        even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+        odd_rows, odd_columns = (side % 2 for side in pixels.shape[:2])
+        even = np.pad(pixels, ((0, odd_rows), (0, odd_columns), (0, 0)), "edge")
         frame = av.VideoFrame.from_ndarray(even, format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+        self._encode(frame, seconds)
+
+    def extend(self, seconds: float) -> None:
+        """Show the last frame until a time, in seconds.
+
+        Args:
+            seconds: The end of the video.
+        """
+        if self._last and seconds - self._last[1] > 1.5 * self._frame_seconds:
+            self._encode(self._last[0], seconds - self._frame_seconds)
+
+    def _encode(self, frame: av.VideoFrame, seconds: float) -> None:
+        self._last = frame, seconds
         frame.pts, frame.time_base = round(seconds / _TIME_BASE), _TIME_BASE
         if self._sound:
             self._sound.copy_until(seconds)
@@ -119,8 +135,8 @@ class VideoWriter:
             packets = self._stream.encode(frame)
         except av.FFmpegError as error:
             raise FerError(
-                f"{self.path.name}: frames of {width} x {height} cannot be written as H.264; scale "
-                "the video down"
+                f"{self.path.name}: frames of {frame.width} x {frame.height} cannot be written as "
+                "H.264; scale the video down"
             ) from error
         self._container.mux(packets)
 
@@ -165,9 +181,8 @@ class _Sound:
         target: av.container.OutputContainer,
     ) -> None:
         self.source, self._stream, self._target = source, stream, target
-        self._shift = Fraction(-(source.start_time or 0), av.time_base)
-        self._end = Fraction(-1)  # of the sound so far, in seconds
-        if stream.codec_context.name in _COPIED_SOUND:
+        self._start = Fraction(source.start_time or 0, av.time_base)
+        if stream.codec_context.codec.canonical_name in _COPIED_SOUND:
             self._output = target.add_stream_from_template(stream)
             self._packets = self._copy()
         else:
@@ -183,35 +198,37 @@ class _Sound:
             self._next = next(self._packets, None)
 
     def _copy(self) -> "Iterator[av.Packet[av.AudioStream]]":
+        last = -(2**63)
         for packet in self._demux():
-            shift = round(self._shift / packet.time_base)
-            packet.pts, packet.dts = (packet.pts or 0) + shift, (packet.dts or 0) + shift
             packet.stream = self._output
-            yield packet
+            if packet.dts is not None and packet.dts > last:  # the muxer refuses others
+                last = packet.dts
+                yield packet
 
     def _convert(self) -> "Iterator[av.Packet[av.AudioStream]]":
+        last = -(2**63)
         for packet in self._demux():
             try:
-                frames = packet.decode()
+                frames: list[Any] = packet.decode()
             except av.FFmpegError:  # the reader of the frames reports damage
                 continue
             for frame in frames:
-                if frame.pts is not None and frame.time_base:
-                    frame.pts += round(self._shift / frame.time_base)
-                yield from self._output.encode(frame)
+                if frame.pts is not None and frame.pts > last:  # the encoder refuses others
+                    last = frame.pts
+                    yield from self._output.encode(frame)
         yield from self._output.encode(None)
 
-    def _demux(self) -> "Iterator[av.Packet[av.AudioStream]]":
-        """Yield the packets; if their times start again, as in joined videos, shift them."""
+    def _demux(self) -> "Iterator[av.Packet[Any]]":
+        """Yield the packets of the sound, with times from the start of the video."""
+        joins = Joins()
         try:
-            for packet in self.source.demux(self._stream):
-                if packet.dts is None:  # the end
-                    continue
-                start = packet.dts * packet.time_base
-                if start + self._shift < self._end - _TOLERANCE:
-                    self._shift = self._end - start
-                self._end = start + self._shift + (packet.duration or 0) * packet.time_base
-                yield packet
+            for packet in self.source.demux():
+                joins.shift(packet)
+                if packet.stream is self._stream and packet.dts is not None:
+                    ticks = round(self._start / packet.time_base)
+                    packet.dts -= ticks
+                    packet.pts = packet.dts if packet.pts is None else packet.pts - ticks
+                    yield packet
         except av.FFmpegError:  # the reader of the frames reports damage
             return
 
