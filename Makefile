@@ -4,6 +4,8 @@ BIN := .venv/bin
 # The stages call `python`: the one of the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
+PORT ?= 8000
+
 # DVC stops in a folder without git unless it is told.
 NO_GIT := $(if $(shell git rev-parse --git-dir 2>/dev/null),,no-git)
 
@@ -11,7 +13,7 @@ NO_GIT := $(if $(shell git rev-parse --git-dir 2>/dev/null),,no-git)
 PREDICTING := fer/predict $(addprefix tests/test_,cli.py detection.py drawing.py \
   faces_in_videos.py files.py recognizer.py timeline.py video.py)
 
-.PHONY: no-git repro test test-fast test-lowest reliability lint release
+.PHONY: FORCE demo no-git repro test test-fast test-lowest reliability lint release
 
 repro: .venv/train $(NO_GIT)  ## set up, and run every stage on the data set that params.yaml names
 	$(BIN)/dvc repro --force
@@ -41,6 +43,15 @@ test-lowest: $(BIN)/python  ## test predicting with the lowest versions that pyp
 	  --editable '.[video]' hypothesis onnx pandas pytest
 	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest -m 'not slow and not qemu and not reliability' \
 	  $(PREDICTING)
+
+demo: demo/dist  ## build the page that runs in a browser, and serve it on this machine
+	@echo "The page: http://127.0.0.1:$(PORT) (Ctrl-C ends it). Any static host can serve demo/dist."
+	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory demo/dist >/dev/null 2>&1
+
+demo/dist: FORCE
+	@command -v npm >/dev/null || { echo "error: needs npm; install Node.js 20 or newer"; exit 1; }
+	npm --prefix demo install --silent --no-fund --no-audit
+	node demo/build.mjs $(MODEL)
 
 reliability: .venv/test  ## kills, faults, bad input and fuzzing, for half an hour
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxschedchunk 1 \

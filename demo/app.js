@@ -12,6 +12,8 @@ main().catch((error) => report(`error: ${error.message}`));
 
 async function main() {
   connect();
+  state.models = await (await fetch("models/index.json")).json();
+  $("compare").closest("label").hidden = !state.models.includes("float32");
   const { classes, metadata } = await load("int8");
   state.classes = classes;
   if (metadata.warning) report(metadata.warning);
@@ -64,6 +66,7 @@ async function open(file) {
   stop();
   if (file.type.startsWith("video/")) return playVideo(file);
   state.file = file;
+  $("timeline").hidden = true;
   await openPhoto(file);
 }
 
@@ -117,6 +120,7 @@ async function play(video, seconds) {
   state.curve = [];
   $("stop").hidden = false;
   $("timeline").hidden = false;
+  $("chart").width = $("chart").clientWidth;
   try {
     await video.play();
     await client.restart();
@@ -206,7 +210,7 @@ function card(face, number, names) {
   const title = document.createElement("h2");
   title.textContent = `Face ${face.id ?? number + 1}: ${label(face)}`;
   const bars = document.createElement("div");
-  bars.className = "bars";
+  bars.className = names.length > 1 ? "bars two" : "bars";
   state.classes.forEach((emotion, i) => {
     const values = names.map((name) => face[name].probabilities[i]);
     bars.append(bar(emotion, i, values, names));

@@ -38,6 +38,10 @@ async function load({ name }) {
     recognizers[name] = new Recognizer(ort, await ort.InferenceSession.create(file), file);
     bytes += file.length;
   }
+  // The first run is slow, because it allocates.
+  const blank = { width: 64, height: 64, data: new Uint8Array(64 * 64) };
+  await detector.detect(blank);
+  await recognizers[name].predict(blank, [[0, 0, 64, 64]]);
   return { bytes, classes: recognizers[name].classes, metadata: recognizers[name].metadata };
 }
 

@@ -102,15 +102,24 @@ def draw(emotion: str, generator: np.random.Generator) -> np.ndarray:
         emotion: Name of the emotion.
         generator: Source of all random choices.
     """
-    person = _Person.of(generator)
-    sketch = _Sketch(person, _expression(emotion, generator), generator)
-    grey = np.asarray(sketch.image.reduce(_ZOOM), np.float32)
+    grey = np.asarray(draw_large(emotion, generator).reduce(_ZOOM), np.float32)
     y, x = np.mgrid[-1 : 1 : FACE_SIZE * 1j, -1 : 1 : FACE_SIZE * 1j].astype(np.float32)
     direction = generator.uniform(0, 2 * np.pi)
     light = generator.uniform(0, 0.35) * (np.cos(direction) * x + np.sin(direction) * y)
     grey = 128 + (grey * (1 + light) - 128) * generator.uniform(0.7, 1.1)
     grey += generator.uniform(-20, 20) + generator.normal(0, generator.uniform(2, 9), grey.shape)
     return grey.round().clip(0, 255).astype(np.uint8)
+
+
+def draw_large(emotion: str, generator: np.random.Generator) -> Image.Image:
+    """Draw a new person without light and noise, 192 x 192 pixels of grey.
+
+    Args:
+        emotion: Name of the emotion.
+        generator: Source of all random choices.
+    """
+    person = _Person.of(generator)
+    return _Sketch(person, _expression(emotion, generator), generator).image
 
 
 def _expression(emotion: str, generator: np.random.Generator) -> dict[int, float]:

@@ -1,0 +1,45 @@
+// Copy the page, the runtime and the models into dist/, which any static host can serve.
+//
+// node build.mjs [MODEL]   MODEL: an int8 file of stage quantize; fer.onnx beside it is its float32
+
+import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const model = process.argv[2] ?? join(here, "../models/fer2013/fer.int8.onnx");
+const float32 = join(dirname(model), "fer.onnx");
+const runtime = join(here, "node_modules/onnxruntime-web/dist");
+const dist = join(here, "dist");
+
+const files = {
+  ...Object.fromEntries(
+    [
+      ...["index.html", "style.css", "app.js", "client.js", "worker.js", "pillow.js"],
+      ...["detector.js", "recognizer.js", "tracker.js", "examples"],
+    ].map((name) => [name, join(here, name)]),
+  ),
+  // The build for the processor alone, which is half as large as those for GPUs.
+  ...Object.fromEntries(
+    ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"].map(
+      (name) => [`ort/${name}`, join(runtime, name)],
+    ),
+  ),
+  "models/yunet.onnx": join(here, "../fer/predict/yunet.onnx"),
+  "models/int8.onnx": model,
+};
+if (existsSync(float32)) files["models/float32.onnx"] = float32;
+
+for (const source of Object.values(files)) {
+  if (!existsSync(source)) {
+    console.error(`error: ${source}: no such file; check the name, or run npm install`);
+    process.exit(1);
+  }
+}
+rmSync(dist, { recursive: true, force: true });
+for (const [target, source] of Object.entries(files)) {
+  mkdirSync(dirname(join(dist, target)), { recursive: true });
+  cpSync(source, join(dist, target), { recursive: true });
+}
+const models = existsSync(float32) ? ["int8", "float32"] : ["int8"];
+writeFileSync(join(dist, "models/index.json"), JSON.stringify(models));
