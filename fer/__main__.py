@@ -1,5 +1,5 @@
 """Run the command `fer` as `python -m fer`."""
 
-from fer.predict.cli import main
+from fer.cli import main
 
 main()

@@ -40,7 +40,8 @@ def main() -> None:
     figures.slices(plots / "slices.png", tables["parameters"], scales, log_scales, name)
     runtimes = tables["quantize"].merge(tables["runtimes"], on="runtime")
     figures.quantization(plots / "quantize.png", runtimes, name)
-    figures.confusion(plots / "confusion.png", int8, train.classes, name)
+    title = f"{name}: confusion matrix, test, int8"
+    figures.confusion(plots / "confusion.png", int8, train.classes, title)
     figures.per_class(plots / "per_class.png", tables["per_class"], name)
     figures.int8_difference(plots / "int8.png", float32, int8, train.classes, name)
     headline = headlines.headlines(results, tables["quantize"])

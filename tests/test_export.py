@@ -347,6 +347,21 @@ def test_file_says_what_it_is(float32, faces):
     assert "fer-pipeline" in about["producer"]
 
 
+def test_file_declares_no_operator_set_that_it_does_not_use(float32):
+    graph = onnx.load(float32)
+    graph.opset_import.append(onnx.helper.make_opsetid("org.pytorch.aten", 1))
+    onnx.save(graph, float32)
+    export.write_metadata(float32, {}, CLASSES)
+    assert [entry.domain for entry in onnx.load(float32).opset_import] == [""]
+
+
+def test_released_models_declare_no_operator_set_that_they_do_not_use():
+    for path in (Path(__file__).parents[1] / "models").glob("*/*.onnx"):
+        graph = onnx.load(path)
+        used = {node.domain for node in graph.graph.node}
+        assert {entry.domain for entry in graph.opset_import} == used, path
+
+
 def test_maps_have_the_logits_as_means(network, float32, faces):
     (maps,) = ort.InferenceSession(float32).run(["maps"], {"faces": faces.images})
     logits = evaluation.predict_logits(network, torch.tensor(faces.images)).numpy()

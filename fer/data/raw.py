@@ -82,10 +82,10 @@ class RawFolder:
     Files of operating systems are ignored.
 
     Args:
-        path: The folder.
+        path: The folder, or a single file.
 
     Attributes:
-        path: The folder.
+        path: The folder; that of a single file.
         names: Sorted names of all files.
         pictures: Sorted names of the pictures.
         archives: Names of the archives.
@@ -95,9 +95,10 @@ class RawFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+        is_file = os.path.isfile(path)
+        self.path = Path(path).parent if is_file else Path(path)
         self._files: dict[str, _File] = {}
-        for name in list_files(self.path):
+        for name in [Path(path).name] if is_file else list_files(self.path):
             if name != "README.md":
                 self._files |= _list_file(self.path / name, name)
         self.names = sorted(self._files)

@@ -67,6 +67,9 @@ def export(path: Path, network: Network) -> None:
 def write_metadata(path: Path, metadata: Mapping[str, object], classes: Sequence[str]) -> None:
     """Replace the metadata of an ONNX file: the version of fer, some entries, classes, a checksum.
 
+    Operator sets that the graph does not use are removed: ONNX Runtime's tools declare them, and
+    other runtimes may not know them.
+
     Args:
         path: The file; it is replaced.
         metadata: Entries of the metadata; each value becomes JSON.
@@ -80,6 +83,10 @@ def write_metadata(path: Path, metadata: Mapping[str, object], classes: Sequence
     # The classes come last: if a cut removes the checksum and an entry, it removes the classes, and
     # a file without classes is refused.
     entries = {"producer": producer, **metadata, "classes": list(classes)}
+    used = {node.domain for node in graph.graph.node}
+    operator_sets = [entry for entry in graph.opset_import if entry.domain in used]
+    del graph.opset_import[:]
+    graph.opset_import.extend(operator_sets)
     helper.set_model_props(graph, {key: json.dumps(value) for key, value in entries.items()})
     with atomic_path(path) as temporary:
         temporary.write_bytes(append_checksum(graph.SerializeToString(deterministic=True)))

@@ -8,8 +8,10 @@ import struct
 import sys
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -23,6 +25,9 @@ from fer.predict import drawing, images, printing
 from fer.predict.printing import Printer
 from fer.predict.recognizer import SMALL_FACE, Face, Recognizer
 from fer.predict.threads import map_in_order
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What `ArgumentParser.add_subparsers` returns."""
 
 _STDIN = Path("-")
 
@@ -38,12 +43,21 @@ _EXAMPLES = """examples:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line with the commands that need no packages for training."""
+    run(build_parser())
+
+
+def run(parser: argparse.ArgumentParser) -> None:
+    """Run the command of the arguments; end in one line after a mistake, Ctrl-C or a closed pipe.
+
+    Args:
+        parser: From `build_parser`.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal cannot show
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of broken EXIF and large images
     try:
-        exit_on_error(_run)
+        exit_on_error(partial(_run, parser))
     except BrokenPipeError:  # as in `fer predict ... | head`
         printing.discard_output()
         sys.exit(1)
@@ -51,26 +65,40 @@ def main() -> None:
         sys.exit(130)  # the status that shells use for Ctrl-C
 
 
-def _run() -> None:
-    parser = _parser()
+def _run(parser: argparse.ArgumentParser) -> None:
     arguments = parser.parse_args()
     if arguments.command:
-        _predict(arguments)
+        arguments.run(arguments)
     else:
         parser.print_help()
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser(*additions: Callable[[Commands], None]) -> argparse.ArgumentParser:
+    """Return the parser of the command line.
+
+    Args:
+        *additions: Each adds a command, whose function is its default for `run`.
+    """
     parser = argparse.ArgumentParser(prog="fer", description="Facial emotion recognition.")
     parser.add_argument("--version", action="version", version=__version__)
-    predict = parser.add_subparsers(dest="command").add_parser(
+    commands = parser.add_subparsers(dest="command")
+    for add in (_add_predict, _add_serve, *additions):
+        add(commands)
+    return parser
+
+
+def _add_predict(commands: Commands) -> None:
+    predict = commands.add_parser(
         "predict",
         help="predict the emotions of the faces in images or in a video",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     predict.add_argument(
-        "images", nargs="*", type=_path, help="image files, or folders of them; - is standard input"
+        "images",
+        nargs="*",
+        type=path_argument,
+        help="image files, or folders of them; - is standard input",
     )
     predict.add_argument(
         "--video",
@@ -93,37 +121,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument(
         "--plot",
-        type=_path,
+        type=path_argument,
         help="of a video, write a plot of the emotions of each face over time",
     )
     predict.add_argument("--recursive", action="store_true", help="read folders in folders too")
     predict.add_argument("--face", action="store_true", help="each image is one face already")
-    predict.add_argument(
-        "--model",
-        default="int8",
-        help="nano, small or base, from the fastest to the most accurate; int8 (the default) or "
-        "float32, which are nano; or an ONNX file from stage quantize",
-    )
-    predict.add_argument(
-        "--min-face",
-        type=int,
-        default=48,
-        metavar="PIXELS",
-        help="side of the smallest faces to search in large images (default: 48); more is faster",
-    )
-    predict.add_argument(
-        "--min-score",
-        type=float,
-        default=0.6,
-        metavar="SCORE",
-        help="score, 0 to 1, from which a detection counts as a face (default: 0.6)",
-    )
-    predict.add_argument(
-        "--provider",
-        default="cpu",
-        help="the hardware: cpu (the default), or cuda, dml, openvino, coreml, ... with the build "
-        "of ONNX Runtime that has it",
-    )
+    add_model_options(predict)
     output = predict.add_mutually_exclusive_group()
     output.add_argument(
         "--json",
@@ -135,14 +138,62 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument(
         "--draw",
-        type=_path,
+        type=path_argument,
         help="write the image or the video with boxes; for several images, name a folder (files in "
         "it are never replaced if the images are in it too)",
     )
     predict.add_argument(
-        "--explain", type=_path, help="write an image with the class activation map of each face"
+        "--explain",
+        type=path_argument,
+        help="write an image with the class activation map of each face",
     )
-    return parser
+    predict.set_defaults(run=_predict)
+
+
+def _add_serve(commands: Commands) -> None:
+    server = commands.add_parser("serve", help="predict over HTTP, until Ctrl-C (docs/serving.md)")
+    server.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="the address to listen at (default: this machine only); 0.0.0.0 is all networks",
+    )
+    server.add_argument("--port", type=int, default=8000, help="the port (default: 8000)")
+    add_model_options(server)
+    server.set_defaults(run=_serve)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `load_recognizer` reads.
+
+    Args:
+        parser: The parser of a command.
+    """
+    parser.add_argument(
+        "--model",
+        default="int8",
+        help="nano, small or base, from the fastest to the most accurate; int8 (the default) or "
+        "float32, which are nano; or an ONNX file from stage quantize",
+    )
+    parser.add_argument(
+        "--min-face",
+        type=int,
+        default=48,
+        metavar="PIXELS",
+        help="side of the smallest faces to search in large images (default: 48); more is faster",
+    )
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        default=0.6,
+        metavar="SCORE",
+        help="score, 0 to 1, from which a detection counts as a face (default: 0.6)",
+    )
+    parser.add_argument(
+        "--provider",
+        default="cpu",
+        help="the hardware: cpu (the default), or cuda, dml, openvino, coreml, ... with the build "
+        "of ONNX Runtime that has it",
+    )
 
 
 def _provider(name: str) -> str:
@@ -158,7 +209,15 @@ def _provider(name: str) -> str:
     return by_name[name.lower()] + suffix
 
 
-def _path(text: str) -> Path:
+def path_argument(text: str) -> Path:
+    """Return the path in an argument.
+
+    Args:
+        text: The argument; ~ is the home folder.
+
+    Raises:
+        FerError: If it is empty.
+    """
     if not text:  # pathlib would take it for the current folder
         raise FerError("a file name is empty; write . for the current folder")
     return Path(os.path.expanduser(text))  # Windows' shells leave ~ to the program
@@ -173,12 +232,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         raise FerError("--plot and --every: are for videos; give --video or --webcam")
     if arguments.explain and not arguments.images:
         raise FerError("--explain: works for images only; give images")
-    recognizer = Recognizer(
-        arguments.model,
-        providers=[_provider(arguments.provider)],
-        min_face=arguments.min_face,
-        min_score=arguments.min_score,
-    )
+    recognizer = load_recognizer(arguments)
     show: Printer = printing.print_text
     if arguments.json:
         show = printing.print_json
@@ -186,6 +240,29 @@ def _predict(arguments: argparse.Namespace) -> None:
         show = printing.csv_printer(recognizer.classes)
     run = _predict_video if is_video else _predict_images
     run(recognizer, show, arguments)
+
+
+def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
+    """Return the recognizer that the options choose.
+
+    Args:
+        arguments: With the options of `add_model_options`.
+
+    Raises:
+        FerError: If an option is wrong.
+    """
+    return Recognizer(
+        arguments.model,
+        providers=[_provider(arguments.provider)],
+        min_face=arguments.min_face,
+        min_score=arguments.min_score,
+    )
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from fer.predict.server import serve
+
+    serve(load_recognizer(arguments), arguments.host, arguments.port)
 
 
 def _predict_images(recognizer: Recognizer, show: Printer, arguments: argparse.Namespace) -> None:
@@ -395,7 +472,7 @@ def _predict_video(recognizer: Recognizer, show: Printer, arguments: argparse.Na
     if arguments.webcam is not None:
         source = Camera(arguments.webcam)
     elif not is_url(arguments.video):
-        source = _path(_without_scheme(arguments.video))
+        source = path_argument(_without_scheme(arguments.video))
         _protect_inputs([source], list(filter(None, [arguments.draw, arguments.plot])))
     predict_video(
         recognizer,

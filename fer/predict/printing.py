@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from fer.errors import FerError
 from fer.predict import table
@@ -56,8 +57,8 @@ def print_text(predictions: Predictions) -> None:
         print_line(f"{name}: {who}{emotion}, at {left},{top} to {right},{bottom}")
 
 
-def print_json(predictions: Predictions) -> None:
-    """Print a JSON object.
+def to_json(predictions: Predictions) -> dict[str, Any]:
+    """Return the faces of an image or of a frame as an object of JSON.
 
     Args:
         predictions: The faces of an image or of a frame.
@@ -74,7 +75,16 @@ def print_json(predictions: Predictions) -> None:
         for face in faces
     ]
     source = {"file": file} if seconds is None else {"file": file, "seconds": round(seconds, 3)}
-    print_line(json.dumps(source | {"faces": entries}))
+    return source | {"faces": entries}
+
+
+def print_json(predictions: Predictions) -> None:
+    """Print a JSON object.
+
+    Args:
+        predictions: The faces of an image or of a frame.
+    """
+    print_line(json.dumps(to_json(predictions)))
 
 
 def csv_printer(classes: list[str]) -> Printer:

@@ -380,14 +380,14 @@ def quantization(path: Path, table: pd.DataFrame, dataset: str) -> None:
     _save(path, figure, f"{dataset}: size, accuracy and speed of the runtimes")
 
 
-def confusion(path: Path, table: pd.DataFrame, classes: Sequence[str], dataset: str) -> None:
-    """Draw the confusion matrix of the int8 model, each row as shares of its class.
+def confusion(path: Path, table: pd.DataFrame, classes: Sequence[str], title: str) -> None:
+    """Draw a confusion matrix, each row as shares of its class.
 
     Args:
         path: The file to write.
-        table: confusion_int8.csv.
+        table: Columns "actual" and "predicted", a row per face.
         classes: Names of the classes, in the order of the rows.
-        dataset: Name of the data set.
+        title: What was measured; the accuracy follows.
     """
     side = max(4.6, 0.7 * len(classes))
     figure = _figure(side + 0.6, side)
@@ -404,7 +404,28 @@ def confusion(path: Path, table: pd.DataFrame, classes: Sequence[str], dataset: 
     axes.set_xlabel("predicted class")
     axes.set_ylabel("actual class")
     accuracy = np.trace(counts) / counts.sum()
-    _save(path, figure, f"{dataset}: confusion matrix, test, int8 ({accuracy:.1%} correct)")
+    _save(path, figure, f"{title} ({accuracy:.1%} correct)")
+
+
+def mistakes(path: Path, images: np.ndarray, captions: Sequence[str], title: str) -> None:
+    """Draw faces with captions, seven per row.
+
+    Args:
+        path: The file to write.
+        images: Faces, uint8 [N, 48, 48].
+        captions: A caption of two lines for each.
+        title: Title of the figure.
+    """
+    columns = 7
+    rows = -(-len(images) // columns)
+    figure = _figure(1.3 * columns, 1.75 * rows + 0.4)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, image, caption in zip(axes.flat, images, captions, strict=False):
+        axis.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(caption, fontsize=7)
+    _save(path, figure, title)
 
 
 def per_class(path: Path, table: pd.DataFrame, dataset: str) -> None:

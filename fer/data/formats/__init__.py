@@ -65,18 +65,35 @@ def read(folder: Path, prepare: Prepare) -> DataSet:
     Raises:
         FerError: If the folder holds no data set, or one that cannot be trained on.
     """
+    data = read_labelled(folder, prepare)
+    data = add_missing_splits(data, prepare, str(folder)).with_format(data.format)
+    if data.dropped:
+        print(f"left out: {data.reasons()}; listed in dropped.csv", flush=True)
+    warn_of_contradictions(data)
+    check(data, str(folder))
+    return data
+
+
+def read_labelled(folder: Path, prepare: Prepare) -> DataSet:
+    """Read the labelled faces in a folder, whatever their format, with the splits that it has.
+
+    Args:
+        folder: The folder of the data set, or its only file.
+        prepare: How to read it.
+
+    Returns:
+        The data set; without splits, its only one is "unsplit".
+
+    Raises:
+        FerError: If the folder holds no data set.
+    """
     raw = RawFolder(folder)
     for format_module in FORMATS:
         if format_module.recognizes(raw):
             print(f"reading {folder}: {format_module.NAME}", flush=True)
             data = format_module.read(raw, prepare)
             _warn_of_unread_pictures(raw, data)
-            data = add_missing_splits(data, prepare, str(folder)).with_format(format_module.NAME)
-            if data.dropped:
-                print(f"left out: {data.reasons()}; listed in dropped.csv", flush=True)
-            warn_of_contradictions(data)
-            check(data, str(folder))
-            return data
+            return data.with_format(format_module.NAME)
     files = ", ".join(raw.names[:3]) + (", ..." if len(raw.names) > 3 else "")
     raise FerError(
         f"{folder} holds no data{f' that is recognized (found {files})' if files else ''}: put a "

@@ -1,0 +1,108 @@
+"""The command `fer` with all its commands."""
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from fer.errors import FerError
+from fer.predict.cli import (
+    Commands,
+    add_model_options,
+    build_parser,
+    load_recognizer,
+    path_argument,
+    run,
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    run(build_parser(_add_val, _add_train))
+
+
+def _add_val(commands: Commands) -> None:
+    val = commands.add_parser("val", help="score a model on labelled pictures")
+    val.add_argument(
+        "pictures", type=path_argument, help="a folder or a file, as docs/datasets.md describes"
+    )
+    val.add_argument(
+        "--split", help="train, val or test (default: test where there is one, else all faces)"
+    )
+    val.add_argument(
+        "--detect", action="store_true", help="find the largest face in each picture first"
+    )
+    val.add_argument(
+        "--out",
+        type=path_argument,
+        metavar="FOLDER",
+        help="write confusion.png, mistakes.png and predictions.csv there",
+    )
+    add_model_options(val)
+    val.set_defaults(run=_val)
+
+
+def _val(arguments: argparse.Namespace) -> None:
+    try:  # imported here, because predicting does not need them
+        from fer.report.validation import validate
+    except ModuleNotFoundError as error:
+        raise _needs_training(error) from error
+    out, pictures = arguments.out, arguments.pictures
+    if out and out.resolve().is_relative_to(pictures.resolve()):
+        raise FerError(f"--out {out}: is in the folder with the pictures; name another place")
+    recognizer = load_recognizer(arguments)
+    validation = validate(recognizer, pictures, arguments.split, arguments.detect)
+    if out:
+        validation.write(out)
+    for line in validation.summary():
+        print(line)
+
+
+def _add_train(commands: Commands) -> None:
+    train = commands.add_parser(
+        "train", help="train on your own pictures: run the pipeline on a folder"
+    )
+    train.add_argument(
+        "folder", type=path_argument, help="the data set, as docs/datasets.md describes"
+    )
+    train.add_argument(
+        "-S", "--set-param", action="append", default=[], metavar="NAME=VALUE",
+        help="change a parameter, as for dvc exp run",
+    )  # fmt: skip
+    train.set_defaults(run=_train)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    try:
+        from fer.data import raw
+        from fer.params import repository_root
+    except ModuleNotFoundError as error:
+        raise _needs_training(error) from error
+    folder = arguments.folder
+    if not folder.is_dir():
+        raise FerError(f"{folder}: no such folder; check the name")
+    root = repository_root()
+    if not (root / "dvc.yaml").is_file():
+        raise FerError("fer train: runs in a clone of fer-pipeline; change to its folder")
+    name = re.sub(r"[^a-z0-9_-]", "-", folder.resolve().name.lower())
+    target = root / "data" / "raw" / name
+    if target.exists() and target.resolve() != folder.resolve():
+        raise FerError(f"{target}: exists; rename {folder}, or use dvc exp run -S dataset={name}")
+    raw.link(folder.resolve(), target)
+    changes = [f"dataset={name}", *arguments.set_param]
+    options = [option for change in changes for option in ("-S", change)]
+    command = [sys.executable, "-m", "dvc", "exp", "run", *options]
+    status = subprocess.run(command, cwd=root).returncode
+    if status:
+        sys.exit(status)
+    print(f"The model: {Path('models', name, 'fer.int8.onnx')}")
+    print(f"The report: {Path('plots', name, 'report.html')}")
+
+
+def _needs_training(error: ModuleNotFoundError) -> FerError:
+    return FerError(f"this command needs {error.name}; pip install 'fer-pipeline[train]'")
+
+
+if __name__ == "__main__":
+    main()
