@@ -81,7 +81,7 @@ class Validation:
             figures.mistakes(folder / "mistakes.png", self.faces.images[worst], captions, title)
         columns = ("picture", "class", "prediction", *classes)
         rows = (
-            (source, pair["actual"], pair["predicted"], *np.round(values, 4).tolist())
+            (source, pair["actual"], pair["predicted"], *(round(float(v), 4) for v in values))
             for source, pair, values in zip(self.sources, pairs, self.probabilities, strict=True)
         )
         write_table(folder / "predictions.csv", columns, rows)

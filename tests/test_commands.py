@@ -1,0 +1,150 @@
+"""The commands `fer val` and `fer train`."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer import Recognizer, cli
+from fer.data.sample import draw_large
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run `fer`; return exit status, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fer", *map(str, arguments)])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            return stop.code, *capsys.readouterr()
+        return 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of 8 pictures in two classes, in another case than the model's."""
+    for label in ("happy", "surprise"):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        for number in range(4):
+            picture = draw_large(label.capitalize(), np.random.default_rng(number))
+            picture.save(tmp_path / "pictures" / label / f"{number}.png")
+    return tmp_path / "pictures"
+
+
+def test_help_shows_all_commands(run):
+    _, out, _ = run("--help")
+    for command in ("predict", "serve", "val", "train"):
+        assert f"\n    {command} " in out
+
+
+def test_val_scores_a_folder(run, pictures, tmp_path):
+    status, out, err = run("val", pictures, "--out", tmp_path / "out")
+    assert (status, err) == (0, "")
+    recognizer = Recognizer()
+    files = sorted(pictures.rglob("*.png"))
+    predicted = [recognizer.predict(path, face=True)[0].emotion for path in files]
+    actual = [path.parent.name.capitalize() for path in files]
+    correct = np.mean(np.array(predicted) == actual)
+    assert f"accuracy {correct:.2%}, standard error" in out
+    with (tmp_path / "out/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["prediction"] for row in rows] == predicted
+    assert [row["class"] for row in rows] == actual
+    assert rows[0]["picture"] == "happy/0.png"
+    assert Image.open(tmp_path / "out/confusion.png").width > 300
+
+
+def test_val_scores_the_test_split_of_a_csv(run, tmp_path):
+    faces = [draw_large("Happy", np.random.default_rng(n)).resize((48, 48)) for n in range(4)]
+    usages = ("Training", "PublicTest", "PrivateTest", "PrivateTest")
+    with (tmp_path / "faces.csv").open("w") as file:
+        file.write("emotion,pixels,Usage\n")
+        for number, (face, usage) in enumerate(zip(faces, usages, strict=True)):
+            file.write(f"{(3, 5)[number % 2]},{' '.join(map(str, np.asarray(face).ravel()))},{usage}\n")
+    assert "faces.csv, test: fer.int8.onnx: 2 faces" in run("val", tmp_path / "faces.csv")[1]
+    assert ": 1 faces" in run("val", tmp_path / "faces.csv", "--split", "train")[1]
+    status, _, _ = run("val", tmp_path / "faces.csv", "--split", "none")
+    assert "has no split none, only train, val, test; name another" in str(status)
+
+
+def test_mistakes_are_a_sheet(run, pictures, tmp_path):
+    (pictures / "happy").rename(pictures / "sad")
+    status, _, _ = run("val", pictures, "--out", tmp_path / "out")
+    assert status == 0
+    assert Image.open(tmp_path / "out/mistakes.png").width > 500
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        (lambda p: None, ("none",), "none: no such file or folder; check the name"),
+        (lambda p: (p / "happy").rename(p / "joy"), (), "the model knows no joy, only Angry, "),
+        (lambda p: [f.unlink() for f in p.rglob("*.png")], (), "holds no data"),
+        (lambda p: None, ("--model", "none.onnx"), "none.onnx: no model here"),
+        (lambda p: None, ("--out", "pictures/out"), "is in the folder with the pictures"),
+    ],
+)
+def test_bad_input_of_val_is_one_line(run, pictures, monkeypatch, change, arguments, message):
+    monkeypatch.chdir(pictures.parent)
+    change(pictures)
+    source = () if arguments[:1] == ("none",) else ("pictures",)
+    status, _, err = run("val", *source, *arguments)
+    assert message in str(status)
+    assert "\n" not in str(status)
+    assert err == ""
+
+
+def test_broken_pictures_are_left_out(run, pictures):
+    (pictures / "happy/broken.png").write_bytes(b"no picture")
+    status, out, _ = run("val", pictures)
+    assert status == 0
+    assert "left out: 1 " in out
+    assert ": 8 faces" in out
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A folder that looks like a clone, with DVC replaced by a list of its commands."""
+    (tmp_path / "clone").mkdir()
+    (tmp_path / "clone/dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path / "clone")
+    commands = []
+
+    def record(command, cwd):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(cli.subprocess, "run", record)
+    return commands
+
+
+def test_train_links_the_folder_and_runs_the_pipeline(run, pictures, clone):
+    pictures = pictures.rename(pictures.parent / "My pictures")
+    status, out, _ = run("train", pictures, "-S", "train.seed=1")
+    assert status == 0
+    (command,) = clone
+    assert command[1:] == [
+        *("-m", "dvc", "exp", "run", "-S", "dataset=my-pictures", "-S", "train.seed=1")
+    ]
+    linked = sorted(Path("data/raw/my-pictures").rglob("*.png"))
+    assert [path.resolve() for path in linked] == sorted(pictures.rglob("*.png"))
+    assert "models/my-pictures/fer.int8.onnx" in out
+
+
+def test_bad_input_of_train_is_one_line(run, pictures, clone, tmp_path, monkeypatch):
+    assert "no such folder; check the name" in str(run("train", tmp_path / "none")[0])
+    Path("data/raw/pictures").mkdir(parents=True)
+    assert "exists; rename" in str(run("train", pictures)[0])
+    monkeypatch.chdir(tmp_path)
+    assert "runs in a clone of fer-pipeline" in str(run("train", pictures)[0])
+    assert clone == []
