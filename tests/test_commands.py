@@ -65,14 +65,13 @@ def test_val_scores_a_folder(run, pictures, tmp_path):
 
 
 def test_val_scores_the_test_split_of_a_csv(run, tmp_path):
-    faces = [draw_large("Happy", np.random.default_rng(n)).resize((48, 48)) for n in range(4)]
-    usages = ("Training", "PublicTest", "PrivateTest", "PrivateTest")
-    with (tmp_path / "faces.csv").open("w") as file:
-        file.write("emotion,pixels,Usage\n")
-        for number, (face, usage) in enumerate(zip(faces, usages, strict=True)):
-            file.write(f"{(3, 5)[number % 2]},{' '.join(map(str, np.asarray(face).ravel()))},{usage}\n")
+    face = draw_large("Happy", np.random.default_rng(0)).resize((48, 48))
+    pixels = " ".join(map(str, np.asarray(face).ravel()))
+    rows = [f"{label},{pixels},Training" for label in range(7)]
+    rows += [f"3,{pixels},PublicTest", f"3,{pixels},PrivateTest", f"4,{pixels},PrivateTest"]
+    (tmp_path / "faces.csv").write_text("\n".join(["emotion,pixels,Usage", *rows, ""]))
     assert "faces.csv, test: fer.int8.onnx: 2 faces" in run("val", tmp_path / "faces.csv")[1]
-    assert ": 1 faces" in run("val", tmp_path / "faces.csv", "--split", "train")[1]
+    assert ": 7 faces" in run("val", tmp_path / "faces.csv", "--split", "train")[1]
     status, _, _ = run("val", tmp_path / "faces.csv", "--split", "none")
     assert "has no split none, only train, val, test; name another" in str(status)
 

@@ -98,7 +98,10 @@ class RawFolder:
         is_file = os.path.isfile(path)
         self.path = Path(path).parent if is_file else Path(path)
         self._files: dict[str, _File] = {}
-        for name in [Path(path).name] if is_file else list_files(self.path):
+        names = list_files(self.path) if not is_file else [Path(path).name]
+        if is_file and (self.path / "classes.txt").is_file():  # names its numbers
+            names.append("classes.txt")
+        for name in names:
             if name != "README.md":
                 self._files |= _list_file(self.path / name, name)
         self.names = sorted(self._files)
