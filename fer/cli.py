@@ -19,7 +19,7 @@ from fer.predict.cli import (
 
 def main() -> None:
     """Run the command line."""
-    run(build_parser(_add_val, _add_train))
+    run(build_parser(_add_val, _add_train, _add_export))
 
 
 def _add_val(commands: Commands) -> None:
@@ -98,6 +98,30 @@ def _train(arguments: argparse.Namespace) -> None:
         sys.exit(status)
     print(f"The model: {Path('models', name, 'fer.int8.onnx')}")
     print(f"The report: {Path('plots', name, 'report.html')}")
+
+
+def _add_export(commands: Commands) -> None:
+    export = commands.add_parser("export", help="convert a model for another runtime")
+    export.add_argument(
+        "model", type=path_argument, help="a PyTorch file of the pipeline, or an ONNX file"
+    )
+    export.add_argument(
+        "--format",
+        required=True,
+        choices=("onnx", "openvino", "torchscript"),
+        help="openvino takes ONNX files too, also in int8",
+    )
+    export.add_argument("--out", required=True, type=path_argument, help="the file to write")
+    export.set_defaults(run=_export)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    try:
+        from fer.deploy.convert import convert
+    except ModuleNotFoundError as error:
+        raise _needs_training(error) from error
+    difference = convert(arguments.model, arguments.format, arguments.out)
+    print(f"{arguments.out}: probabilities differ by at most {difference:.5f} from the original")
 
 
 def _needs_training(error: ModuleNotFoundError) -> FerError:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from fer import Recognizer, cli
 from fer.data.sample import draw_large
+from fer.deploy import convert
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,7 +44,7 @@ def pictures(tmp_path):
 
 def test_help_shows_all_commands(run):
     _, out, _ = run("--help")
-    for command in ("predict", "serve", "val", "train"):
+    for command in ("predict", "serve", "val", "train", "export"):
         assert f"\n    {command} " in out
 
 
@@ -147,3 +148,61 @@ def test_bad_input_of_train_is_one_line(run, pictures, clone, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert "runs in a clone of fer-pipeline" in str(run("train", pictures)[0])
     assert clone == []
+
+
+MODELS = ROOT / "models/fer2013"
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "name"),
+    [
+        ("baseline.pt", "onnx", "m.onnx"),
+        ("baseline.pt", "openvino", "m.xml"),
+        ("fer.int8.onnx", "openvino", "m.xml"),
+        ("baseline.pt", "torchscript", "m.torchscript"),
+    ],
+)
+def test_export_keeps_what_predicts_the_same(run, tmp_path, model, kind, name):
+    status, out, err = run("export", MODELS / model, "--format", kind, "--out", tmp_path / name)
+    assert (status, err) == (0, "")
+    assert float(out.split("at most ")[1].split()[0]) < 0.02
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == ({"m.xml", "m.bin"} if kind == "openvino" else {name})
+
+
+def test_exported_onnx_is_a_model_of_the_recognizer(run, tmp_path):
+    run("export", MODELS / "baseline.pt", "--format", "onnx", "--out", tmp_path / "m.onnx")
+    faces = np.random.default_rng(0).integers(0, 256, (4, 48, 48), np.uint8)
+    difference = Recognizer(tmp_path / "m.onnx").classify(faces) - Recognizer("float32").classify(
+        faces
+    )
+    assert np.abs(difference).max() < 1e-4
+
+
+def test_export_that_differs_is_not_kept(run, tmp_path, monkeypatch):
+    (tmp_path / "m.xml").write_text("of before")
+    suffix, write, _ = convert.FORMATS["openvino"]
+    other = np.full((64, 7), 1 / 7, np.float32)
+    monkeypatch.setitem(convert.FORMATS, "openvino", (suffix, write, lambda path, faces: other))
+    status, _, _ = run(
+        "export", MODELS / "baseline.pt", "--format", "openvino", "--out", tmp_path / "m.xml"
+    )
+    assert "is not kept: its probabilities differ by" in str(status)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["of before"]
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "name", "message"),
+    [
+        ("none.pt", "onnx", "m.onnx", "no model here"),
+        ("baseline.pt", "onnx", "m.xml", "is no name for onnx; use the suffix .onnx"),
+        ("fer.onnx", "torchscript", "m.torchscript", "needs a PyTorch file of the pipeline"),
+        ("../../README.md", "onnx", "m.onnx", "is not a file of PyTorch"),
+    ],
+)
+def test_bad_input_of_export_is_one_line(run, tmp_path, model, kind, name, message):
+    status, _, err = run("export", MODELS / model, "--format", kind, "--out", tmp_path / name)
+    assert message in str(status)
+    assert "\n" not in str(status)
+    assert err == ""
+    assert list(tmp_path.iterdir()) == []

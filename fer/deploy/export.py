@@ -20,14 +20,23 @@ from fer.training.augmentation import center_crop
 from fer.training.networks import Network
 
 
-class _Deployed(nn.Module):
-    """A network with the preprocessing before it and the softmax behind it."""
+class Deployed(nn.Module):
+    """A network with the preprocessing before it and the softmax behind it.
+
+    Args:
+        network: The network.
+    """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return probabilities and class activation maps.
+
+        Args:
+            faces: uint8 [N, 48, 48].
+        """
         maps = self.network.maps(center_crop(faces))
         return maps.mean((2, 3)).softmax(1), maps
 
@@ -46,7 +55,7 @@ def export(path: Path, network: Network) -> None:
     Raises:
         FerError: If the file cannot be written.
     """
-    deployed = _Deployed(network).cpu().eval()
+    deployed = Deployed(network).cpu().eval()
     faces = torch.zeros(2, FACE_SIZE, FACE_SIZE, dtype=torch.uint8)
     with temporary_folder(path.parent) as folder, quiet():
         exported = Path(folder, "fer.onnx")
