@@ -60,7 +60,7 @@ def test_needs_no_training_library(installed):
 
 def test_has_the_command(installed):
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
-    assert "fer = fer.predict.cli:main" in entry_points.read_text()
+    assert "fer = fer.cli:main" in entry_points.read_text()
 
 
 def test_brings_the_licence_of_the_detector(installed):
