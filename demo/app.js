@@ -6,7 +6,8 @@ const $ = (id) => document.getElementById(id);
 const COLORS = ["#d55e00", "#009e73", "#cc79a7", "#e0c800", "#0072b2", "#e69f00", "#888888", "#56b4e9"];
 const CURVE_SECONDS = 20;
 
-const state = { classes: [], bytes: 0, last: null, live: null, curve: [] };
+// `turn` counts what was opened, so that a late answer to an earlier picture is dropped.
+const state = { classes: [], bytes: 0, last: null, live: null, curve: [], turn: 0 };
 
 main().catch((error) => report(`error: ${error.message}`));
 
@@ -71,12 +72,14 @@ async function open(file) {
 }
 
 async function openPhoto(file) {
+  const turn = ++state.turn;
   report("Looking for faces ...");
   try {
     const bitmap = await client.decode(file);
     const shown = await client.decode(file);
-    await predict(bitmap, shown);
+    await predict(turn, bitmap, shown);
   } catch (error) {
+    if (turn !== state.turn) return;
     report(`This file cannot be read as a picture or a video (${error.message}). Choose another.`);
   }
 }
@@ -115,6 +118,7 @@ async function startCamera() {
 /** Predict each frame until the video ends or is stopped. */
 async function play(video, seconds) {
   const live = { video };
+  const turn = ++state.turn;
   state.live = live;
   state.file = null;
   state.curve = [];
@@ -130,7 +134,7 @@ async function play(video, seconds) {
       if (video.readyState >= 2 && now > last) {
         last = now;
         const [bitmap, shown] = await Promise.all([createImageBitmap(video), createImageBitmap(video)]);
-        await predict(bitmap, shown, now);
+        await predict(turn, bitmap, shown, now);
       } else {
         await new Promise(requestAnimationFrame);
       }
@@ -152,13 +156,15 @@ function stop() {
   $("stop").hidden = true;
 }
 
-async function predict(bitmap, shown, seconds) {
+async function predict(turn, bitmap, shown, seconds) {
   const names = ["int8"];
   if ($("compare").checked) {
     await load("float32");
     names.push("float32");
   }
   const result = await client.predict(bitmap, names, seconds);
+  if (turn !== state.turn) return shown.close();
+  state.last?.shown.close();
   state.last = { ...result, names, shown };
   draw(state.last);
   const count = result.faces.length;

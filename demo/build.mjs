@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const model = process.argv[2] ?? join(here, "../models/fer2013/fer.int8.onnx");
-const float32 = join(dirname(model), "fer.onnx");
+const float32 = model.endsWith("fer.int8.onnx") ? join(dirname(model), "fer.onnx") : "";
 const runtime = join(here, "node_modules/onnxruntime-web/dist");
 const dist = join(here, "dist");
 
@@ -28,7 +28,8 @@ const files = {
   "models/yunet.onnx": join(here, "../fer/predict/yunet.onnx"),
   "models/int8.onnx": model,
 };
-if (existsSync(float32)) files["models/float32.onnx"] = float32;
+const hasFloat32 = existsSync(float32);
+if (hasFloat32) files["models/float32.onnx"] = float32;
 
 for (const source of Object.values(files)) {
   if (!existsSync(source)) {
@@ -41,5 +42,5 @@ for (const [target, source] of Object.entries(files)) {
   mkdirSync(dirname(join(dist, target)), { recursive: true });
   cpSync(source, join(dist, target), { recursive: true });
 }
-const models = existsSync(float32) ? ["int8", "float32"] : ["int8"];
+const models = hasFloat32 ? ["int8", "float32"] : ["int8"];
 writeFileSync(join(dist, "models/index.json"), JSON.stringify(models));

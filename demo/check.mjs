@@ -51,6 +51,12 @@ await page.keyboard.press("Space");
 await page.locator(".percent", { hasText: "/" }).first().waitFor();
 texts.numbers = await page.locator("#numbers").textContent();
 
+// The last click counts, although a large picture takes longer than a small one.
+await page.locator("#file").setInputFiles(pictures.find((path) => path.includes("in_large")));
+await page.locator(".example").first().click();
+await page.waitForTimeout(3000);
+texts.lastClick = await page.locator("#status").textContent();
+
 await page.locator("#file").setInputFiles(pictures[0]);
 texts.file = await status(/face/);
 await page.locator("#file").setInputFiles({

@@ -85,9 +85,12 @@ def _train(arguments: argparse.Namespace) -> None:
     root = repository_root()
     if not (root / "dvc.yaml").is_file():
         raise FerError("fer train: runs in a clone of fer-pipeline; change to its folder")
-    name = re.sub(r"[^a-z0-9_-]", "-", folder.resolve().name.lower())
+    name = re.sub(r"[^a-z0-9_]+", "-", folder.resolve().name.lower()).strip("-")
+    if not name:
+        raise FerError(f"{folder}: has no letter or digit in its name; rename it")
     target = root / "data" / "raw" / name
-    if target.exists() and target.resolve() != folder.resolve():
+    links = (target / file for file in raw.list_files(target))
+    if not all(link.resolve().is_relative_to(folder.resolve()) for link in links):
         raise FerError(f"{target}: exists; rename {folder}, or use dvc exp run -S dataset={name}")
     raw.link(folder.resolve(), target)
     changes = [f"dataset={name}", *arguments.set_param]

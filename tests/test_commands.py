@@ -139,11 +139,17 @@ def test_train_links_the_folder_and_runs_the_pipeline(run, pictures, clone):
     linked = sorted(Path("data/raw/my-pictures").rglob("*.png"))
     assert [path.resolve() for path in linked] == sorted(pictures.rglob("*.png"))
     assert "models/my-pictures/fer.int8.onnx" in out
+    (pictures / "happy/0.png").unlink()
+    (pictures / "happy/1.png").rename(pictures / "happy/9.png")
+    assert run("train", pictures)[0] == 0  # again
+    linked = {path.resolve() for path in Path("data/raw/my-pictures").rglob("*.png")}
+    assert {path for path in linked if path.exists()} == set(pictures.rglob("*.png"))
 
 
 def test_bad_input_of_train_is_one_line(run, pictures, clone, tmp_path, monkeypatch):
     assert "no such folder; check the name" in str(run("train", tmp_path / "none")[0])
     Path("data/raw/pictures").mkdir(parents=True)
+    Path("data/raw/pictures/mine.csv").touch()
     assert "exists; rename" in str(run("train", pictures)[0])
     monkeypatch.chdir(tmp_path)
     assert "runs in a clone of fer-pipeline" in str(run("train", pictures)[0])

@@ -149,6 +149,7 @@ def test_page_says_what_it_does(page):
     assert "float32" in texts["numbers"]
     assert "kB" in texts["numbers"]
     assert texts["broken"].startswith("This file cannot be read as a picture or a video")
+    assert texts["lastClick"].startswith("1 face: Happy")
     assert texts["hasCurve"]
     assert texts["isStopped"]
     assert texts["overflow"] <= 0  # on a phone's width

@@ -74,6 +74,12 @@ def test_form_of_several_pictures(ask):
     assert results[2] == expected("c.jpg")
 
 
+def test_names_of_files_in_a_form(ask):
+    body = form(("ä b\u4e2d.jpg", PHOTO.read_bytes()))
+    _, results = ask("POST", "/predict", body, Content_Type="Multipart/Form-Data; boundary=x")
+    assert results[0] == expected("ä b\u4e2d.jpg")
+
+
 def test_base64_in_json(ask):
     text = base64.b64encode(PHOTO.read_bytes()).decode()
     body = json.dumps({"images": [text, f"data:image/jpeg;base64,{text}"]})
@@ -128,6 +134,10 @@ def png(width, height):
         (
             *("POST", "/predict", b"no form", {"Content_Type": "multipart/form-data; boundary=x"}),
             *(400, "the request has 0 images"),
+        ),
+        (
+            *("POST", "/predict", form(*[("a.jpg", b"x")] * 65)),
+            *({"Content_Type": "multipart/form-data; boundary=x"}, 400, "send up to 64"),
         ),
         ("POST", "/predict", b"x", {"Content_Length": "-1"}, 411, "send a Content-Length"),
         ("POST", "/predict", b"x", {"Content_Length": "1e3"}, 411, "send a Content-Length"),

@@ -207,6 +207,11 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "application/json":
             pictures = _from_json(body)
         elif kind == "multipart/form-data":
+            parts = body.count(f"--{self.headers.get_boundary()}".encode("latin-1", "replace"))
+            if parts > MAX_IMAGES + 1:  # parsing thousands of parts would take a minute
+                raise RequestError(
+                    HTTPStatus.BAD_REQUEST, f"the form has {parts} parts; send up to {MAX_IMAGES}"
+                )
             pictures = _from_form(self.headers["Content-Type"], body)
         else:
             result = self._predict("image", body)
