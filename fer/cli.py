@@ -111,8 +111,8 @@ def _add_export(commands: Commands) -> None:
     export.add_argument(
         "--format",
         required=True,
-        choices=("onnx", "openvino", "torchscript"),
-        help="openvino takes ONNX files too, also in int8",
+        choices=("litert", "onnx", "openvino", "torchscript"),
+        help="openvino takes ONNX files too, also in int8; litert needs pip install litert-torch",
     )
     export.add_argument("--out", required=True, type=path_argument, help="the file to write")
     export.set_defaults(run=_export)

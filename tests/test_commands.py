@@ -1,6 +1,7 @@
 """The commands `fer val` and `fer train`."""
 
 import csv
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -166,6 +167,12 @@ MODELS = ROOT / "models/fer2013"
         ("baseline.pt", "openvino", "m.xml"),
         ("fer.int8.onnx", "openvino", "m.xml"),
         ("baseline.pt", "torchscript", "m.torchscript"),
+        pytest.param(
+            *("baseline.pt", "litert", "m.tflite"),
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("litert_torch") is None, reason="needs litert-torch"
+            ),
+        ),
     ],
 )
 def test_export_keeps_what_predicts_the_same(run, tmp_path, model, kind, name):
@@ -183,6 +190,14 @@ def test_exported_onnx_is_a_model_of_the_recognizer(run, tmp_path):
         faces
     )
     assert np.abs(difference).max() < 1e-4
+
+
+def test_export_without_its_package_is_one_line(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "litert_torch", None)  # which makes its import fail
+    target = tmp_path / "m.tflite"
+    status, _, err = run("export", MODELS / "baseline.pt", "--format", "litert", "--out", target)
+    assert (status, err) == ("error: litert needs litert-torch; pip install litert-torch", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_export_that_differs_is_not_kept(run, tmp_path, monkeypatch):

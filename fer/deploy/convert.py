@@ -94,6 +94,17 @@ def _write_torchscript(model: Path, reference: Path, target: Path) -> None:
         torch.jit.save(traced, target)
 
 
+def _write_litert(model: Path, reference: Path, target: Path) -> None:
+    try:  # an option, because it needs several hundred MB
+        import litert_torch
+    except ModuleNotFoundError as error:
+        raise FerError("litert needs litert-torch; pip install litert-torch") from error
+    network, _ = checkpoint.load(model)
+    face = torch.zeros(1, FACE_SIZE, FACE_SIZE, dtype=torch.uint8)
+    with quiet():
+        litert_torch.convert(Deployed(network).eval(), (face,)).export(str(target))
+
+
 def _run_onnx(path: Path, faces: np.ndarray) -> np.ndarray:
     return Recognizer(path, flip=False).classify(faces)
 
@@ -108,11 +119,26 @@ def _run_torchscript(path: Path, faces: np.ndarray) -> np.ndarray:
         return torch.jit.load(path)(torch.tensor(faces))[0].numpy()
 
 
+def _run_litert(path: Path, faces: np.ndarray) -> np.ndarray:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    (face,), (probabilities, _) = interpreter.get_input_details(), interpreter.get_output_details()
+    results = []
+    for pixels in faces:  # the file takes one face
+        interpreter.set_tensor(face["index"], pixels[None])
+        interpreter.invoke()
+        results.append(interpreter.get_tensor(probabilities["index"]))
+    return np.concatenate(results)
+
+
 _Format = tuple[str, Callable[[Path, Path, Path], None], Callable[[Path, np.ndarray], Any]]
 
 FORMATS: dict[str, _Format] = {
     "onnx": (".onnx", _write_onnx, _run_onnx),
     "openvino": (".xml", _write_openvino, _run_openvino),
+    "litert": (".tflite", _write_litert, _run_litert),
     "torchscript": (".torchscript", _write_torchscript, _run_torchscript),
 }
-"""Suffix, writer and runner of each format. LiteRT is missing: its converters pin PyTorch."""
+"""Suffix, writer and runner of each format."""
