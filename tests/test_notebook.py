@@ -27,4 +27,4 @@ def test_tour_runs_from_top_to_bottom(tmp_path, monkeypatch):
     assert "The model: models/tour/fer.int8.onnx" in text
     assert "others: fer.int8.onnx: 100 faces" in text
     (table,) = [output["data"]["text/html"] for output in outputs if "text/html" in str(output)]
-    assert table.count("<tr") == 1 + 3  # the workspace and two experiments
+    assert table.count("<tr") == 1 + 2  # a header and two experiments
