@@ -607,6 +607,16 @@ def test_file_from_a_server_is_read_whole(run, tmp_path, serve):
     assert (status, len(out.splitlines())) == (0, 100)
 
 
+def test_stopped_video_is_not_damaged(tmp_path, serve):
+    encode(tmp_path / "v.mkv", frames=40)
+    source = Video(serve("v.mkv"))
+    for number, _ in enumerate(source.frames()):
+        if number == 3:
+            source.stop()
+    assert number <= 4
+    source.check_damage()
+
+
 def test_driver_that_blocks_can_be_stopped(camera, monkeypatch):
     def block(self):
         yield 0.0, av.VideoFrame(8, 8)

@@ -203,7 +203,7 @@ class Video:
         """
         if not self._has_frames:
             raise FerError(f"{self.name}: no frame of it can be read; convert it to MP4")
-        if self.is_live:  # it may have started anywhere
+        if self.is_live or self._stopped.is_set():  # it may start and end anywhere
             return
         if self._first_damage is not None:
             raise FerError(
