@@ -16,6 +16,9 @@ from fer.predict.cli import (
     run,
 )
 
+OUTPUTS = ("confusion.png", "mistakes.png", "predictions.csv")
+"""Files that `fer val --out` writes."""
+
 
 def main() -> None:
     """Run the command line."""
@@ -49,14 +52,24 @@ def _val(arguments: argparse.Namespace) -> None:
     except ModuleNotFoundError as error:
         raise _needs_training(error) from error
     out, pictures = arguments.out, arguments.pictures
-    if out and out.resolve().is_relative_to(pictures.resolve()):
-        raise FerError(f"--out {out}: is in the folder with the pictures; name another place")
+    if out:
+        _protect_pictures(out, pictures)
     recognizer = load_recognizer(arguments)
     validation = validate(recognizer, pictures, arguments.split, arguments.detect)
     if out:
         validation.write(out)
     for line in validation.summary():
         print(line)
+
+
+def _protect_pictures(out: Path, pictures: Path) -> None:
+    """Refuse to write where the pictures are: files of the user could be replaced."""
+    is_inside = out.resolve().is_relative_to(pictures.resolve())
+    if is_inside or out.resolve() == pictures.resolve().parent:
+        raise FerError(f"--out {out}: is the folder with the pictures; name another place")
+    for target in (out / name for name in OUTPUTS):
+        if target.exists() and pictures.exists() and target.samefile(pictures):
+            raise FerError(f"{target}: is an input, and is not overwritten; name another place")
 
 
 def _add_train(commands: Commands) -> None:
@@ -75,8 +88,10 @@ def _add_train(commands: Commands) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     try:
+        from ruamel.yaml import YAML
+
         from fer.data import raw
-        from fer.params import repository_root
+        from fer.params import RESERVED, repository_root
     except ModuleNotFoundError as error:
         raise _needs_training(error) from error
     folder = arguments.folder
@@ -86,9 +101,12 @@ def _train(arguments: argparse.Namespace) -> None:
     if not (root / "dvc.yaml").is_file():
         raise FerError("fer train: runs in a clone of fer-pipeline; change to its folder")
     name = re.sub(r"[^a-z0-9_]+", "-", folder.resolve().name.lower()).strip("-")
-    if not name:
-        raise FerError(f"{folder}: has no letter or digit in its name; rename it")
+    # DVC's YAML takes some names for numbers, dates or truth values.
+    is_text = bool(name) and YAML(typ="safe").load(name) == name
+    if not is_text or name in {*RESERVED, "sample", "yes", "no", "on", "off"}:
+        raise FerError(f"{folder}: cannot be called {name!r} as a data set; rename the folder")
     target = root / "data" / "raw" / name
+    raw.remove_dead_links(target)
     links = (target / file for file in raw.list_files(target))
     if not all(link.resolve().is_relative_to(folder.resolve()) for link in links):
         raise FerError(f"{target}: exists; rename {folder}, or use dvc exp run -S dataset={name}")

@@ -92,7 +92,7 @@ def test_mistakes_are_a_sheet(run, pictures, tmp_path):
         (lambda p: (p / "happy").rename(p / "joy"), (), "the model knows no joy, only Angry, "),
         (lambda p: [f.unlink() for f in p.rglob("*.png")], (), "holds no data"),
         (lambda p: None, ("--model", "none.onnx"), "none.onnx: no model here"),
-        (lambda p: None, ("--out", "pictures/out"), "is in the folder with the pictures"),
+        (lambda p: None, ("--out", "pictures/out"), "is the folder with the pictures"),
     ],
 )
 def test_bad_input_of_val_is_one_line(run, pictures, monkeypatch, change, arguments, message):
@@ -103,6 +103,24 @@ def test_bad_input_of_val_is_one_line(run, pictures, monkeypatch, change, argume
     assert message in str(status)
     assert "\n" not in str(status)
     assert err == ""
+
+
+def test_val_never_replaces_its_input(run, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    face = draw_large("Happy", np.random.default_rng(0)).resize((48, 48))
+    pixels = " ".join(map(str, np.asarray(face).ravel()))
+    rows = [f"{label},{pixels}" for label in range(7)]
+    (folder / "predictions.csv").write_text("\n".join(["emotion,pixels", *rows, ""]))
+    before = (folder / "predictions.csv").read_bytes()
+    status, _, _ = run("val", folder / "predictions.csv", "--out", folder)
+    assert "is the folder with the pictures; name another place" in str(status)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/predictions.csv").hardlink_to(folder / "predictions.csv")
+    status, _, _ = run("val", folder / "predictions.csv", "--out", tmp_path / "out")
+    assert "is an input, and is not overwritten" in str(status)
+    assert (folder / "predictions.csv").read_bytes() == before
+    assert run("val", folder / "predictions.csv", "--out", tmp_path / "new")[0] == 0
 
 
 def test_broken_pictures_are_left_out(run, pictures):
@@ -144,7 +162,26 @@ def test_train_links_the_folder_and_runs_the_pipeline(run, pictures, clone):
     (pictures / "happy/1.png").rename(pictures / "happy/9.png")
     assert run("train", pictures)[0] == 0  # again
     linked = {path.resolve() for path in Path("data/raw/my-pictures").rglob("*.png")}
-    assert {path for path in linked if path.exists()} == set(pictures.rglob("*.png"))
+    assert linked == set(pictures.rglob("*.png"))
+
+
+def test_train_on_a_folder_that_was_moved(run, pictures, clone, tmp_path):
+    assert run("train", pictures)[0] == 0
+    (tmp_path / "elsewhere").mkdir()
+    moved = pictures.rename(tmp_path / "elsewhere/pictures")
+    assert run("train", moved)[0] == 0
+    linked = {path.resolve() for path in Path("data/raw/pictures").rglob("*.png")}
+    assert linked == set(moved.rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    "name", ["sample", "scratch", "default", "null", "1e3", "001", "yes", "---"]
+)
+def test_names_that_no_data_set_can_have(run, pictures, clone, name):
+    folder = pictures.rename(pictures.parent / name)
+    assert "as a data set; rename the folder" in str(run("train", folder)[0])
+    assert not Path("data").exists()
+    assert clone == []
 
 
 def test_bad_input_of_train_is_one_line(run, pictures, clone, tmp_path, monkeypatch):

@@ -430,6 +430,43 @@ def test_box_outside_the_image(recognizer, box):
         recognizer.predict(np.zeros((10, 20), np.uint8), boxes=[box])
 
 
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        *(("AVIF", "RGB"), ("BLP", "P"), ("DDS", "RGB"), ("GIF", "P"), ("ICNS", "RGBA")),
+        *(("JPEG", "RGB"), ("JPEG2000", "RGB"), ("PNG", "P"), ("SPIDER", "F"), ("TIFF", "RGB")),
+        *(("WEBP", "RGB"), ("TGA", "P"), ("PCX", "P"), ("SGI", "RGB"), ("ICO", "RGBA")),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_changed_bytes_give_an_image_or_one_clear_error(kind, mode):
+    if kind not in Image.SAVE:
+        Image.init()
+    picture = Image.open(PHOTO).resize((64, 64)).convert("L" if mode == "F" else mode)
+    buffer = BytesIO()
+    picture.convert(mode).save(buffer, kind)
+    content, random = buffer.getvalue(), np.random.default_rng(0)
+    for _ in range(100):
+        changed = bytearray(content)
+        for place in random.integers(0, min(len(content), 1000), random.integers(1, 8)):
+            changed[place] = random.integers(256)
+        end = random.integers(len(content) // 2, len(content) + 1)
+        try:
+            images.grey(images.load(bytes(changed[:end])))
+        except FerError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+
+
+def test_postscript_is_not_run(tmp_path, monkeypatch):
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n"
+    with pytest.raises(FerError, match="is not an image, or of a kind that cannot be read"):
+        images.load(content)
+    assert not (tmp_path / "was-run").exists()
+
+
 def exif(*entries):
     """Return EXIF with some entries: tag, kind, count, value."""
     start, data = 8 + 2 + 12 * len(entries) + 4, b""

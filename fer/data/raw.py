@@ -246,6 +246,24 @@ def link(source: Path, folder: Path) -> None:
             raise FerError(f"{target}: cannot be linked: {error.strerror}") from error
 
 
+def remove_dead_links(folder: Path) -> None:
+    """Remove symbolic links in a folder, and below, whose file is gone.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        FerError: If a folder cannot be read, or a link cannot be removed.
+    """
+    for parent, _, names in os.walk(folder, onerror=_refuse_folder):
+        for path in (Path(parent, name) for name in names):
+            if path.is_symlink() and not path.exists():
+                try:
+                    path.unlink()
+                except OSError as error:
+                    raise FerError(f"{path}: cannot be removed: {error.strerror}") from error
+
+
 def _link_or_copy(source: Path, target: Path) -> None:
     """Make a symbolic link; on Windows without the right to do so, a hard link or a copy."""
     with suppress(OSError):

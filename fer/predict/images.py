@@ -6,6 +6,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -101,9 +102,16 @@ def read(path: Path | BinaryIO, name: str | None = None) -> Image.Image:
     name = name or str(path)
     if isinstance(path, Path) and _is_special(path):
         raise FerError(f"{name}: is no regular file; pass - to read from a pipe")
-    with _as_fer_error(name), Image.open(path) as image:
+    with _as_fer_error(name), Image.open(path, formats=_formats()) as image:
         image.load()
         return _upright(image)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return Pillow's formats except EPS, which runs Ghostscript without a limit of time."""
+    Image.init()
+    return tuple(name for name in Image.OPEN if name != "EPS")
 
 
 _TURNS = {
@@ -119,6 +127,7 @@ _TURNS = {
 
 _BROKEN_IMAGE_ERRORS = (
     *(SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, struct.error),
+    *(RuntimeError, AssertionError, AttributeError),
 )
 """What Pillow raises for broken files, and for broken EXIF in them."""
 
@@ -203,7 +212,7 @@ def _convert(image: Image.Image | np.ndarray, mode: str) -> Image.Image:
             white = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(white, image)
         return image.convert(mode)
-    except ValueError as error:  # raised for modes such as LAB
+    except (ValueError, AssertionError) as error:  # modes such as LAB, and P without a palette
         raise FerError(f"the image has mode {image.mode}; convert it to RGB or grey") from error
 
 
