@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from http import HTTPStatus
 from io import BytesIO
 
@@ -80,8 +80,36 @@ def test_names_of_files_in_a_form(ask):
     assert results[0] == expected("ä b\u4e2d.jpg")
 
 
+def test_parts_of_a_form(ask):
+    head = b'--x\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
+    mail = (
+        b'--x\r\nContent-Disposition: form-data; name="m"; filename=a.eml\r\n'
+        b"Content-Type: message/rfc822\r\n\r\nFrom: me\r\n"
+    )
+    body = head + mail + form(("a.jpg", PHOTO.read_bytes()))
+    _, results = ask("POST", "/predict", body, Content_Type="multipart/form-data; boundary=x")
+    assert [result["file"] for result in results] == ["a.eml", "a.jpg"]  # no field, no part lost
+    assert results[1] == expected("a.jpg")
+    other = form(("b.jpg", PHOTO.read_bytes())).replace(b'"b.jpg"', b"")
+    other = other.replace(b"filename=", b"filename*=UTF-8''%C3%A4%20b.jpg")
+    _, results = ask("POST", "/predict", other, Content_Type='multipart/form-data; boundary="x"')
+    assert results[0]["file"] == "ä b.jpg"
+
+
+def test_long_name_of_a_file_takes_no_time(ask):
+    body = form(("a " * 1_000_000, b"x"))
+    start = time.monotonic()
+    status, _ = ask("POST", "/predict", body, Content_Type="multipart/form-data; boundary=x")
+    assert status == 400
+    assert time.monotonic() - start < 3
+
+
 def test_base64_in_json(ask):
     text = base64.b64encode(PHOTO.read_bytes()).decode()
+    lines = base64.encodebytes(PHOTO.read_bytes()).decode()
+    assert ask(
+        "POST", "/predict", json.dumps({"images": [lines]}), Content_Type="application/json"
+    ) == (200, [expected("image 0")])
     body = json.dumps({"images": [text, f"data:image/jpeg;base64,{text}"]})
     status, results = ask("POST", "/predict", body, Content_Type="application/json")
     assert status == 200
@@ -139,8 +167,29 @@ def png(width, height):
             *("POST", "/predict", form(*[("a.jpg", b"x")] * 65)),
             *({"Content_Type": "multipart/form-data; boundary=x"}, 400, "send up to 64"),
         ),
-        ("POST", "/predict", b"x", {"Content_Length": "-1"}, 411, "send a Content-Length"),
-        ("POST", "/predict", b"x", {"Content_Length": "1e3"}, 411, "send a Content-Length"),
+        (
+            *("POST", "/predict", form(*[("a.jpg", b"x")] * 65)),
+            *({"Content_Type": "multipart/form-data; boundary=x (c)"}, 400, "has 0 images"),
+        ),
+        (
+            *("POST", "/predict", b"--x\r\nno head\r\n--x--\r\n"),
+            *(
+                {"Content_Type": "multipart/form-data; boundary=x"},
+                400,
+                "part 0 of the form has no",
+            ),
+        ),
+        (
+            *("POST", "/predict", b'{"images": {"YWJj": 1}}'),
+            *({"Content_Type": "application/json"}, 400, "the JSON is not"),
+        ),
+        (
+            *("POST", "/predict", b'{"images": [' + b"[]," * 100_000 + b"[]]}"),
+            *({"Content_Type": "application/json"}, 400, "the JSON is not"),
+        ),
+        ("POST", "/predict", b"x", {"Content_Length": "-1"}, 411, "send a number"),
+        ("POST", "/predict", b"x", {"Content_Length": "1e3"}, 411, "send a number"),
+        ("POST", "/predict", b"x", {"Content_Length": "9" * 5000}, 411, "send a number"),
         ("POST", "/predict", b"x", {"Content_Length": "99999999999"}, 413, "send at most"),
     ],
 )
@@ -182,6 +231,80 @@ def test_body_that_does_not_come_ends_in_time(server, monkeypatch):
     assert time.monotonic() - start < 5
 
 
+def send_quietly(connection, content):
+    with suppress(OSError):  # it is closed
+        connection.sendall(content)
+
+
+def test_slow_headers_end_in_time(server, monkeypatch):
+    monkeypatch.setattr(serving, "TIMEOUT", 1.0)
+    with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nA: ")
+        connection.settimeout(8)
+        for number in range(1, 30):
+            threading.Timer(number / 5, send_quietly, (connection, b"x")).start()
+        start = time.monotonic()
+        with suppress(ConnectionError):
+            while connection.recv(1 << 16):  # until it is closed
+                connection.sendall(b"x")
+    assert time.monotonic() - start < 5
+
+
+def test_get_with_a_body_is_one_request(server):
+    inner = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+    head = b"GET /health HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(inner)
+    assert raw(server, head + inner).count(b"HTTP/1.1 ") == 1
+    chunks = b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n"
+    assert b" 411 " in raw(server, chunks + inner)
+
+
+def test_head_has_no_body(server):
+    answer = raw(server, b"HEAD /health HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("path", ["/predict", "/none"])
+def test_errors_arrive_although_the_body_is_not_read(ask, path):
+    for _ in range(3):
+        status, answer = ask("POST", path, bytes(40_000_000))
+        assert status == (413 if path == "/predict" else 404)
+        assert "error" in answer
+
+
+def test_fault_of_ours_is_status_500(ask, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise ZeroDivisionError("no such")
+
+    monkeypatch.setattr(Recognizer, "predict", fail)
+    status, answer = ask("POST", "/predict", PHOTO.read_bytes())
+    assert (status, answer) == (500, {"error": "internal error; see the log"})
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert ask("GET", "/health")[0] == 200
+
+
+def test_bodies_share_the_memory(ask, server, monkeypatch):
+    monkeypatch.setattr(serving, "MAX_BODIES", 10_000)
+    assert ask("POST", "/predict", PHOTO.read_bytes())[0] == 503
+    monkeypatch.setattr(serving, "MAX_BODIES", 1_000_000)
+    for _ in range(40):  # each gives its memory back
+        assert ask("POST", "/predict", PHOTO.read_bytes())[0] == 200
+
+
+def test_stop_does_not_wait_for_slow_clients(monkeypatch):
+    monkeypatch.setattr(serving, "GRACE", 0.5)
+    started = Server(("127.0.0.1", 0), Recognizer(threads=1))
+    threading.Thread(target=started.serve_forever, daemon=True).start()
+    address = ("127.0.0.1", started.server_port)
+    with socket.create_connection(address) as headers, socket.create_connection(address) as body:
+        headers.sendall(b"GET /health HTTP/1.1\r\nA: ")
+        body.sendall(b"POST /predict HTTP/1.1\r\nContent-Length: 1000\r\n\r\nabc")
+        time.sleep(0.3)
+        start = time.monotonic()
+        started.stop()
+        assert time.monotonic() - start < 5
+
+
 def test_too_many_connections(server, ask, monkeypatch):
     monkeypatch.setattr(serving, "MAX_CONNECTIONS", 2)
     address = ("127.0.0.1", server.server_port)
@@ -217,6 +340,8 @@ def test_threads_get_the_same_answers(ask):
 def test_port_that_is_taken(server):
     with pytest.raises(FerError, match=f"--port {server.server_port}: Address already in use"):
         Server(("127.0.0.1", server.server_port), server.recognizer)
+    with pytest.raises(FerError, match="--host is empty, which would mean all networks"):
+        serving.serve(server.recognizer, "", 0)
     with pytest.raises(FerError, match="--port 99999: "):
         Server(("127.0.0.1", 99_999), server.recognizer)
 

@@ -1,8 +1,9 @@
 """Predict over HTTP: the command `fer serve`."""
 
-import base64
 import io
 import json
+import os
+import re
 import signal
 import socket
 import sys
@@ -10,8 +11,6 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
-from email.parser import BytesParser
-from email.policy import HTTP
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +25,7 @@ from fer.predict import images
 from fer.predict.printing import to_json
 from fer.predict.recognizer import Recognizer
 from fer.predict.threads import cores
+from fer.predict.uploads import RequestError, from_form, from_json
 
 MAX_BODY = 32 * 1024 * 1024
 """Bytes of a request."""
@@ -33,32 +33,26 @@ MAX_BODY = 32 * 1024 * 1024
 MAX_PIXELS = 50_000_000
 """Pixels of an image."""
 
-MAX_IMAGES = 64
-"""Images of a request."""
+MAX_BODIES = 512 * 1024 * 1024
+"""Bytes of all requests at a time; further ones get status 503."""
 
 MAX_CONNECTIONS = 256
 """Connections at a time; further ones get status 503."""
 
 TIMEOUT = 20.0
-"""Seconds without data after which a connection is closed, and to wait until a core is free."""
+"""Seconds without data after which a connection is closed, for the headers of a request, and to
+wait until a core is free."""
 
 BODY_TIMEOUT = 120.0
 """Seconds for the body of a request to arrive."""
 
+GRACE = 10.0
+"""Seconds for bodies to arrive after the server was told to stop."""
+
+_LINGER = 2.0
+"""Seconds to read what a client still sends after an error; else it would not see the answer."""
+
 _PAGE = Path(__file__).with_name("page.html")
-
-
-class RequestError(Exception):
-    """A request that cannot be answered.
-
-    Args:
-        status: Status of HTTP.
-        message: What is wrong and what to do.
-    """
-
-    def __init__(self, status: HTTPStatus, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Server(ThreadingHTTPServer):
@@ -73,6 +67,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = False  # so that `server_close` waits for what has begun
+    allow_reuse_address = os.name != "nt"  # there, two servers could share a port
     request_queue_size = MAX_CONNECTIONS
 
     def __init__(self, address: tuple[str, int], recognizer: Recognizer) -> None:
@@ -82,7 +77,9 @@ class Server(ThreadingHTTPServer):
         self.free_cores = threading.Semaphore(cores())
         self.is_stopping = False
         self._lock = threading.Lock()
-        self._idle: dict[socket.socket, bool] = {}
+        self._body_bytes = 0
+        # When a connection began to wait for a request; None while it is answered.
+        self._waiting: dict[socket.socket, float | None] = {}
         # Pillow refuses images of twice this size.
         Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
         host, port = address
@@ -103,41 +100,68 @@ class Server(ThreadingHTTPServer):
         with self._lock:
             self.counts.update(changes)  # type: ignore[arg-type]  # seconds are floats
 
-    def set_idle(self, connection: socket.socket, is_idle: bool) -> None:
-        """Note whether a connection waits for its next request.
+    def set_waiting(self, connection: socket.socket, is_waiting: bool) -> None:
+        """Note whether a connection waits for a request and its headers.
 
         Args:
             connection: The connection.
-            is_idle: Whether it waits.
+            is_waiting: Whether it waits.
         """
         with self._lock:
-            self._idle[connection] = is_idle
-            if is_idle and self.is_stopping:
+            self._waiting[connection] = time.monotonic() if is_waiting else None
+            if is_waiting and self.is_stopping:
                 _end_reading(connection)
+
+    def service_actions(self) -> None:
+        """End connections whose headers come too slowly; called twice per second."""
+        self._end_waiting(time.monotonic() - TIMEOUT)
+
+    def reserve(self, size: int) -> bool:
+        """Reserve memory for the body of a request, and tell whether there is enough.
+
+        Args:
+            size: Its bytes; negative after it was answered.
+        """
+        with self._lock:
+            if self._body_bytes + size > MAX_BODIES:
+                return False
+            self._body_bytes += size
+            return True
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Start a thread for a connection, unless there are too many."""
         with self._lock:
-            is_full = len(self._idle) >= MAX_CONNECTIONS
+            is_full = len(self._waiting) >= MAX_CONNECTIONS
             if not is_full:
-                self._idle[request] = True
-        if is_full:
-            self.count(refused=1)
-            body = json.dumps({"error": "too many connections; try again later"})
-            head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-            head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-            request.settimeout(1.0)
-            with suppress(OSError):  # it has gone
-                request.sendall((head + body).encode())
-            self.shutdown_request(request)
-        else:
+                self._waiting[request] = time.monotonic()
+        if not is_full:
             super().process_request(request, client_address)
+            return
+        self.count(refused=1)
+        body = json.dumps({"error": "too many connections; try again later"})
+        head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        threading.Thread(target=self._refuse, args=(request, head + body), daemon=True).start()
+
+    def _refuse(self, request: socket.socket, answer: str) -> None:
+        with suppress(OSError):  # it has gone
+            request.settimeout(1.0)
+            request.sendall(answer.encode())
+            linger(request)
+        self.shutdown_request(request)
 
     def shutdown_request(self, request: Any) -> None:
         """Close a connection."""
         with self._lock:
-            self._idle.pop(request, None)
+            self._waiting.pop(request, None)
         super().shutdown_request(request)
+
+    def _end_waiting(self, before: float) -> None:
+        """End the connections that have waited for a request since before a time."""
+        with self._lock:
+            for connection, since in self._waiting.items():
+                if since is not None and since <= before:
+                    _end_reading(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Pass over connections that the client has closed; print other errors."""
@@ -148,11 +172,18 @@ class Server(ThreadingHTTPServer):
         """Take no more requests, answer those that have begun, and close."""
         with self._lock:
             self.is_stopping = True
-            idle = [connection for connection, is_idle in self._idle.items() if is_idle]
         self.shutdown()
-        for connection in idle:
-            _end_reading(connection)
+        self._end_waiting(time.monotonic())
+        late = threading.Timer(GRACE, self._end_all)
+        late.daemon = True
+        late.start()
         self.server_close()
+        late.cancel()
+
+    def _end_all(self) -> None:
+        with self._lock:
+            for connection in self._waiting:
+                _end_reading(connection)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -166,14 +197,18 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def handle_one_request(self) -> None:
-        self.server.set_idle(self.connection, True)
+        self.server.set_waiting(self.connection, True)
         self._start, self._is_parsed = time.monotonic(), False
         super().handle_one_request()
 
     def parse_request(self) -> bool:
-        self.server.set_idle(self.connection, False)
         self._start = time.monotonic()
         self._is_parsed = super().parse_request()
+        self.server.set_waiting(self.connection, False)
+        # A body that is not read would be taken for the next request.
+        if self._is_parsed and self.command != "POST":
+            names = ("Content-Length", "Transfer-Encoding")
+            self.close_connection |= any(self.headers.get(name, "0") != "0" for name in names)
         return self._is_parsed
 
     def do_GET(self) -> None:
@@ -192,37 +227,41 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_error(HTTPStatus.NOT_FOUND, "no such page; use /, /predict or /health")
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_POST(self) -> None:
         try:
             if self.path.partition("?")[0] != "/predict":
                 raise RequestError(HTTPStatus.NOT_FOUND, "no such page; post to /predict")
-            body = self._read_body()
-            self._answer_json(HTTPStatus.OK, self._predict_all(body))
+            length = self._body_length()
+            if not self.server.reserve(length):
+                raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "too busy; try again later")
+            try:
+                results = self._predict_all(self._read_body(length))
+            finally:
+                self.server.reserve(-length)
+            self._answer_json(HTTPStatus.OK, results)
         except RequestError as error:
             self.send_error(error.status, str(error))
+        except OSError:  # the client has gone
+            raise
+        except Exception as error:  # a fault of ours must not end the others' connections
+            print(f"error: {error!r} for {self.requestline!r}", file=sys.stderr)
+            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; see the log")
 
     def _predict_all(self, body: bytes) -> dict[str, Any] | list[dict[str, Any]]:
         """Return the object of an image, or a list of them for a form and for JSON."""
         kind = self.headers.get_content_type()
         if kind == "application/json":
-            pictures = _from_json(body)
+            pictures = from_json(body)
         elif kind == "multipart/form-data":
-            parts = body.count(f"--{self.headers.get_boundary()}".encode("latin-1", "replace"))
-            if parts > MAX_IMAGES + 1:  # parsing thousands of parts would take a minute
-                raise RequestError(
-                    HTTPStatus.BAD_REQUEST, f"the form has {parts} parts; send up to {MAX_IMAGES}"
-                )
-            pictures = _from_form(self.headers["Content-Type"], body)
+            pictures = from_form(self.headers.get_boundary(), body)
         else:
             result = self._predict("image", body)
             if "error" in result:
                 raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, result["error"])
             return result
-        if not 1 <= len(pictures) <= MAX_IMAGES:
-            raise RequestError(
-                HTTPStatus.BAD_REQUEST,
-                f"the request has {len(pictures)} images; send 1 to {MAX_IMAGES}",
-            )
         return [self._predict(name, content) for name, content in pictures]
 
     def _predict(self, name: str, content: bytes) -> dict[str, Any]:
@@ -239,23 +278,26 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.count(images=1, faces=len(faces))
         return to_json((name, None, faces))
 
-    def _read_body(self) -> bytes:
-        """Read the body, which must arrive within the time-out."""
-        text = self.headers.get("Content-Length", "")
-        if not text.isascii() or not text.isdigit():
-            raise RequestError(HTTPStatus.LENGTH_REQUIRED, "send a Content-Length")
-        length = int(text)
-        if length > MAX_BODY:
-            self.close_connection = True  # its body is not read
+    def _body_length(self) -> int:
+        """Return the bytes of the body, from its only Content-Length."""
+        texts = self.headers.get_all("Content-Length", [])
+        if len(texts) != 1 or "Transfer-Encoding" in self.headers:
+            raise RequestError(HTTPStatus.LENGTH_REQUIRED, "send one Content-Length, not in chunks")
+        if not re.fullmatch("[0-9]{1,18}", texts[0]):
+            raise RequestError(HTTPStatus.LENGTH_REQUIRED, "send a number as Content-Length")
+        if int(texts[0]) > MAX_BODY:
             raise RequestError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"the request has {length} bytes; send at most {MAX_BODY}",
+                f"the request has {texts[0]} bytes; send at most {MAX_BODY}",
             )
+        return int(texts[0])
+
+    def _read_body(self, length: int) -> bytes:
+        """Read the body, which must arrive within the time-out."""
         parts, left, deadline = [], length, time.monotonic() + BODY_TIMEOUT
         while left:
             part = self.rfile.read1(min(left, 1 << 16))  # type: ignore[attr-defined]
             if not part or time.monotonic() > deadline:
-                self.close_connection = True
                 raise RequestError(HTTPStatus.REQUEST_TIMEOUT, "the request is not complete")
             parts.append(part)
             left -= len(part)
@@ -288,7 +330,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
         seconds = time.monotonic() - self._start
         self.server.count(requests=1, seconds=seconds, errors=int(status >= 400))
 
@@ -297,39 +340,34 @@ class _Handler(BaseHTTPRequestHandler):
         status = HTTPStatus(code)
         if not self._is_parsed:
             self.request_version = self.protocol_version
-        # A body that was not read would be taken for the next request.
-        self.close_connection |= not self._is_parsed or self.command != "GET"
+        self.close_connection |= not self._is_parsed or self.command == "POST"
         self._answer_json(status, {"error": message or status.phrase})
+        if self.close_connection:
+            linger(self.connection)
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Print no line per request: /metrics has the numbers."""
 
 
-def _from_json(body: bytes) -> list[tuple[str, bytes]]:
-    try:
-        pictures = json.loads(body)["images"]
-        contents = [base64.b64decode(text.rpartition(",")[2], validate=True) for text in pictures]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RequestError(
-            HTTPStatus.BAD_REQUEST, 'the JSON is not {"images": ["<base64>", ...]}; send that'
-        ) from error
-    return [(f"image {number}", content) for number, content in enumerate(contents)]
-
-
-def _from_form(content_type: str, body: bytes) -> list[tuple[str, bytes]]:
-    head = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
-    form = BytesParser(policy=HTTP).parsebytes(head + body)
-    parts = list(form.iter_parts()) if form.is_multipart() else []
-    pictures = [
-        (part.get_filename() or f"image {number}", part.get_payload(decode=True))
-        for number, part in enumerate(parts)
-    ]
-    return [(name, content) for name, content in pictures if isinstance(content, bytes)]
-
-
 def _end_reading(connection: socket.socket) -> None:
     with suppress(OSError):  # it is closed already
         connection.shutdown(socket.SHUT_RD)
+
+
+def linger(connection: socket.socket) -> None:
+    """Tell a client that no more comes, and read what it still sends.
+
+    A connection that is closed with unread data would take the answer from the client.
+
+    Args:
+        connection: The connection.
+    """
+    deadline = time.monotonic() + _LINGER
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(_LINGER)
+        while time.monotonic() < deadline and connection.recv(1 << 16):
+            pass
 
 
 def serve(recognizer: Recognizer, host: str, port: int) -> None:
@@ -343,6 +381,8 @@ def serve(recognizer: Recognizer, host: str, port: int) -> None:
     Raises:
         FerError: If the address cannot be used.
     """
+    if not host:
+        raise FerError("--host is empty, which would mean all networks; write 0.0.0.0 for that")
     server = Server((host, port), recognizer)
     stopped = threading.Event()
 

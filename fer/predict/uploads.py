@@ -1,0 +1,124 @@
+"""Read the pictures in the body of an HTTP request: a form, or JSON.
+
+The standard library has no parser for forms: `email` takes quadratic time for some headers.
+"""
+
+import base64
+import json
+import re
+from http import HTTPStatus
+from urllib.parse import unquote
+
+MAX_IMAGES = 64
+"""Images of a request."""
+
+_MAX_HEAD = 8192
+"""Bytes of the headers of a part of a form."""
+
+_MAX_MARKS = 4 * MAX_IMAGES + 64
+"""Quotes, brackets and commas of a JSON body: two quotes, two commas per image, and some more."""
+
+_FILENAMES = (
+    re.compile(rb"[;\s]filename\*=(?:utf-8|UTF-8)'[^']*'([^;\s]+)"),
+    re.compile(rb'[;\s]filename="([^"]*)"'),
+    re.compile(rb"[;\s]filename=([^;\s\"]+)"),
+)
+
+Upload = tuple[str, bytes]
+"""Name and content of a picture."""
+
+
+class RequestError(Exception):
+    """A request that cannot be answered.
+
+    Args:
+        status: Status of HTTP.
+        message: What is wrong and what to do.
+    """
+
+    def __init__(self, status: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def from_json(body: bytes) -> list[Upload]:
+    """Return the pictures in `{"images": ["<base64>", ...]}`; data URLs are taken too.
+
+    Args:
+        body: The body of the request.
+
+    Raises:
+        RequestError: If the body is something else, or has no picture or too many.
+    """
+    wrong = RequestError(
+        HTTPStatus.BAD_REQUEST,
+        f'the JSON is not {{"images": ["<base64>", ...]}} with 1 to {MAX_IMAGES} images; send that',
+    )
+    # Millions of them would take gigabytes of memory.
+    if sum(body.count(mark) for mark in (b'"', b"[", b"{", b",")) > _MAX_MARKS:
+        raise wrong
+    try:
+        content = json.loads(body)
+        texts = content["images"] if isinstance(content, dict) else None
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise wrong
+        contents = [_decode(text) for text in texts]
+    except (ValueError, KeyError, RecursionError) as error:
+        raise wrong from error
+    return _checked([(f"image {number}", content) for number, content in enumerate(contents)])
+
+
+def from_form(boundary: str | None, body: bytes) -> list[Upload]:
+    """Return the files of a form of type multipart/form-data (RFC 7578).
+
+    A form without files may have pictures in its fields.
+
+    Args:
+        boundary: What separates the parts, from the type of the content.
+        body: The body of the request.
+
+    Raises:
+        RequestError: If the form has no part or too many, or one without readable headers.
+    """
+    mark = b"\r\n--" + (boundary or "").encode("latin-1", "replace")
+    # One more part is before the first mark, and one after the last.
+    parts = (b"\r\n" + body).split(mark, MAX_IMAGES + 2) if boundary else []
+    if len(parts) > MAX_IMAGES + 2:
+        raise RequestError(
+            HTTPStatus.BAD_REQUEST, f"the form has too many parts; send up to {MAX_IMAGES}"
+        )
+    files, fields = [], []
+    for number, part in enumerate(parts[1:-1]):
+        end = part.find(b"\r\n\r\n", 0, _MAX_HEAD)
+        if end < 0:
+            raise RequestError(
+                HTTPStatus.BAD_REQUEST, f"part {number} of the form has no headers; send files"
+            )
+        name, content = _filename(part[:end]), part[end + 4 :]
+        if name is None:
+            fields.append((f"image {number}", content))
+        else:
+            files.append((name or f"image {number}", content))
+    return _checked(files or fields)
+
+
+def _checked(uploads: list[Upload]) -> list[Upload]:
+    if not 1 <= len(uploads) <= MAX_IMAGES:
+        raise RequestError(
+            HTTPStatus.BAD_REQUEST,
+            f"the request has {len(uploads)} images; send 1 to {MAX_IMAGES}",
+        )
+    return uploads
+
+
+def _decode(text: str) -> bytes:
+    """Return the bytes of base64, of a data URL, and of base64 in lines."""
+    return base64.b64decode("".join(text.rpartition(",")[2].split()), validate=True)
+
+
+def _filename(head: bytes) -> str | None:
+    for pattern in _FILENAMES:
+        if found := pattern.search(head):
+            name = found[1].decode("utf-8", "replace")
+            return unquote(name) if pattern is _FILENAMES[0] else name
+    return None
