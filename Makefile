@@ -45,13 +45,15 @@ test-lowest: $(BIN)/python  ## test predicting with the lowest versions that pyp
 	  $(PREDICTING)
 
 demo: demo/dist  ## build the page that runs in a browser, and serve it on this machine
+	@$(PYTHON) -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null \
+	  || { echo "error: port $(PORT) is in use; make demo PORT=8080"; exit 1; }
 	@echo "The page: http://127.0.0.1:$(PORT) (Ctrl-C ends it). Any static host can serve demo/dist."
 	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory demo/dist >/dev/null 2>&1
 
 demo/dist: FORCE
 	@command -v npm >/dev/null || { echo "error: needs npm; install Node.js 20 or newer"; exit 1; }
 	npm --prefix demo install --silent --no-fund --no-audit
-	node demo/build.mjs $(MODEL)
+	node demo/build.mjs $(if $(MODEL),"$(MODEL)")
 
 reliability: .venv/test  ## kills, faults, bad input and fuzzing, for half an hour
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxschedchunk 1 \

@@ -6,25 +6,34 @@ const $ = (id) => document.getElementById(id);
 const COLORS = ["#d55e00", "#009e73", "#cc79a7", "#e0c800", "#0072b2", "#e69f00", "#888888", "#56b4e9"];
 const CURVE_SECONDS = 20;
 
-// `turn` counts what was opened, so that a late answer to an earlier picture is dropped.
-const state = { classes: [], bytes: 0, last: null, live: null, curve: [], turn: 0 };
+// `turn` counts what was opened and stopped, so that a late answer to something earlier is dropped.
+const state = { classes: [], bytes: 0, last: null, file: null, live: null, curve: [], turn: 0 };
 
 main().catch((error) => report(`error: ${error.message}`));
 
 async function main() {
   connect();
-  state.models = await (await fetch("models/index.json")).json();
-  $("compare").closest("label").hidden = !state.models.includes("float32");
+  const models = await (await fetchFile("models/index.json")).json();
+  $("compare").closest("label").hidden = !models.includes("float32");
   const { classes, metadata } = await load("int8");
   state.classes = classes;
-  if (metadata.warning) report(metadata.warning);
+  $("warning").textContent = metadata.warning ?? "";
+  $("warning").hidden = !metadata.warning;
   await showExamples();
   report("Ready. Choose a picture.");
 }
 
+async function fetchFile(path) {
+  const response = await fetch(path);
+  if (!response.ok) throw new Error(`${path}: ${response.status} ${response.statusText}`);
+  return response;
+}
+
+/** Load a model once; count its bytes once. */
 async function load(name) {
   const loaded = await client.load(name);
   state.bytes += loaded.bytes;
+  loaded.bytes = 0;
   return loaded;
 }
 
@@ -33,10 +42,14 @@ function report(text) {
 }
 
 function connect() {
-  $("file").addEventListener("change", ({ target }) => open(target.files[0]));
+  $("file").addEventListener("change", ({ target }) => {
+    const [file] = target.files;
+    target.value = ""; // so that the same file can be chosen again
+    open(file);
+  });
   $("camera").addEventListener("click", startCamera);
   $("stop").addEventListener("click", stop);
-  $("compare").addEventListener("change", redo);
+  $("compare").addEventListener("change", () => state.file && !state.live && openPhoto(state.file));
   $("overlay").addEventListener("change", () => state.last && draw(state.last));
   document.addEventListener("keydown", ({ key }) => key === "Escape" && stop());
   document.addEventListener("paste", ({ clipboardData }) => open(clipboardData.files[0]));
@@ -48,120 +61,137 @@ function connect() {
 }
 
 async function showExamples() {
-  const names = await (await fetch("examples/index.json")).json();
-  for (const name of names) {
+  for (const name of await (await fetchFile("examples/index.json")).json()) {
+    const blob = await (await fetchFile(`examples/${name}`)).blob();
     const button = document.createElement("button");
-    button.type = "button";
-    button.className = "example";
-    button.innerHTML = `<img src="examples/${name}" alt="Example ${name.replace(/\..*/, "")}" height="56" />`;
-    button.addEventListener("click", async () => {
-      open(await (await fetch(`examples/${name}`)).blob());
-    });
+    const image = document.createElement("img");
+    Object.assign(image, { src: URL.createObjectURL(blob), height: 56 });
+    image.alt = `Example: ${name.replace(/\..*/, "")}`;
+    Object.assign(button, { type: "button", className: "example" });
+    button.append(image);
+    button.addEventListener("click", () => open(blob));
     $("examples").append(button);
   }
 }
 
 /** Show a photo or a video. */
-async function open(file) {
+function open(file) {
   if (!file) return;
   stop();
-  if (file.type.startsWith("video/")) return playVideo(file);
-  state.file = file;
-  $("timeline").hidden = true;
-  await openPhoto(file);
+  if (file.type.startsWith("video/")) {
+    playVideo(file);
+  } else {
+    state.file = file;
+    $("timeline").hidden = true;
+    openPhoto(file);
+  }
 }
 
 async function openPhoto(file) {
   const turn = ++state.turn;
   report("Looking for faces ...");
+  let bitmap;
   try {
-    const bitmap = await client.decode(file);
-    const shown = await client.decode(file);
-    await predict(turn, bitmap, shown);
+    bitmap = await client.decode(file);
   } catch (error) {
-    if (turn !== state.turn) return;
-    report(`This file cannot be read as a picture or a video (${error.message}). Choose another.`);
+    if (turn === state.turn) {
+      report(`This file cannot be read as a picture or a video (${error.message}). Choose another.`);
+    }
+    return;
   }
-}
-
-function redo() {
-  if (state.file && !state.live) openPhoto(state.file);
+  try {
+    await predict(turn, bitmap);
+  } catch (error) {
+    if (turn === state.turn) report(`error: ${error.message}`);
+  }
 }
 
 async function playVideo(file) {
   const video = $("video");
   video.srcObject = null;
   video.src = URL.createObjectURL(file);
-  await play(video, () => video.currentTime);
+  await play(++state.turn, video, () => video.currentTime);
 }
 
 async function startCamera() {
   stop();
+  const turn = ++state.turn;
   if (!navigator.mediaDevices) {
     return report("This page has no camera: open it by https or on localhost, or choose a photo.");
   }
-  const video = $("video");
+  let stream;
   try {
-    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { width: 640 } });
+    stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640 } });
   } catch (error) {
     const reasons = {
       NotFoundError: "There is no camera. Connect one, or open a photo or a video.",
       NotAllowedError: "The camera is not allowed. Allow it in the browser's address bar.",
       NotReadableError: "Another program uses the camera. Close it, and try again.",
     };
-    return report(reasons[error.name] ?? `The camera cannot be used: ${error.message}`);
+    const reason = reasons[error.name] ?? `The camera cannot be used: ${error.message}`;
+    return turn === state.turn ? report(reason) : undefined;
   }
+  if (turn !== state.turn) return end(stream); // something else was opened, or it was stopped
+  $("video").srcObject = stream;
   const start = performance.now();
-  await play(video, () => (performance.now() - start) / 1000);
+  await play(turn, $("video"), () => (performance.now() - start) / 1000);
 }
 
 /** Predict each frame until the video ends or is stopped. */
-async function play(video, seconds) {
-  const live = { video };
-  const turn = ++state.turn;
-  state.live = live;
+async function play(turn, video, seconds) {
+  state.live = video;
   state.file = null;
   state.curve = [];
   $("stop").hidden = false;
   $("timeline").hidden = false;
+  $("status").ariaLive = "off"; // or a screen reader would read every frame
   $("chart").width = $("chart").clientWidth;
   try {
     await video.play();
     await client.restart();
     let last = -1;
-    while (state.live === live && !video.ended) {
+    while (turn === state.turn && !video.ended) {
       const now = seconds();
+      if (video.error) throw new Error(video.error.message);
       if (video.readyState >= 2 && now > last) {
         last = now;
-        const [bitmap, shown] = await Promise.all([createImageBitmap(video), createImageBitmap(video)]);
-        await predict(turn, bitmap, shown, now);
+        await predict(turn, await createImageBitmap(video), now);
       } else {
         await new Promise(requestAnimationFrame);
       }
     }
+    if (turn === state.turn) stop();
   } catch (error) {
+    if (turn !== state.turn) return;
+    stop();
     report(`This video cannot be played here (${error.message}). Convert it to H.264 in MP4.`);
   }
-  if (state.live === live) stop();
 }
 
+/** End what is open, or is about to be. */
 function stop() {
+  state.turn++;
   if (!state.live) return;
-  const { video } = state.live;
+  const video = state.live;
   video.pause();
-  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
+  if (video.srcObject) end(video.srcObject);
   if (video.src) URL.revokeObjectURL(video.src);
   video.removeAttribute("src");
   state.live = null;
+  if (document.activeElement === $("stop")) $("camera").focus();
   $("stop").hidden = true;
+  $("status").ariaLive = "polite";
+  report("Stopped.");
 }
 
-async function predict(turn, bitmap, shown, seconds) {
-  const names = ["int8"];
-  if ($("compare").checked) {
-    await load("float32");
-    names.push("float32");
-  }
+function end(stream) {
+  for (const track of stream.getTracks()) track.stop();
+}
+
+async function predict(turn, bitmap, seconds) {
+  const names = $("compare").checked ? ["int8", "float32"] : ["int8"];
+  const shown = await createImageBitmap(bitmap);
+  for (const name of names) await load(name);
   const result = await client.predict(bitmap, names, seconds);
   if (turn !== state.turn) return shown.close();
   state.last?.shown.close();
@@ -187,6 +217,8 @@ function draw({ faces, ms, width, height, names, shown }) {
   const canvas = $("picture");
   [canvas.width, canvas.height] = [width, height];
   const context = canvas.getContext("2d");
+  context.fillStyle = "white"; // as the networks see transparent parts
+  context.fillRect(0, 0, width, height);
   context.drawImage(shown, 0, 0);
   for (const face of faces) drawBox(context, face, width);
   $("faces").replaceChildren(...faces.map((face, i) => card(face, i, names)));
@@ -204,17 +236,19 @@ function drawBox(context, face, width) {
   context.strokeRect(left, top, right - left, bottom - top);
   const text = face.id === undefined ? label(face) : `${face.id}: ${label(face)}`;
   const y = top > size * 1.4 ? top - size * 1.4 : bottom;
+  const length = context.measureText(text).width + 10;
+  const x = Math.max(0, Math.min(left, width - length));
   context.fillStyle = "#00c853";
-  context.fillRect(left, y, context.measureText(text).width + 10, size * 1.4);
+  context.fillRect(x, y, length, size * 1.4);
   context.fillStyle = "black";
-  context.fillText(text, left + 5, y + size);
+  context.fillText(text, x + 5, y + size);
 }
 
 /** Return what is shown of a face: its pixels and a bar for each emotion. */
 function card(face, number, names) {
   const article = document.createElement("article");
   const title = document.createElement("h2");
-  title.textContent = `Face ${face.id ?? number + 1}: ${label(face)}`;
+  title.textContent = `Face ${face.id ?? number}: ${label(face)}`;
   const bars = document.createElement("div");
   bars.className = names.length > 1 ? "bars two" : "bars";
   state.classes.forEach((emotion, i) => {
@@ -236,8 +270,11 @@ function bar(emotion, i, values, names) {
     const meter = document.createElement("span");
     meter.className = "meter";
     meter.title = `${names[k]}: ${(100 * value).toFixed(1)} %`;
-    const style = `width:${100 * value}%;background:${COLORS[i % COLORS.length]};opacity:${k ? 0.5 : 1}`;
-    meter.innerHTML = `<span style="${style}"></span>`;
+    const fill = document.createElement("span");
+    fill.style.width = `${100 * value}%`;
+    fill.style.background = COLORS[i % COLORS.length];
+    fill.style.opacity = k ? 0.5 : 1;
+    meter.append(fill);
     tracks.append(meter);
   });
   const percent = document.createElement("span");
@@ -251,6 +288,7 @@ function bar(emotion, i, values, names) {
 function faceCanvas({ int8: { pixels, probabilities, maps, mapSize } }) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = 48;
+  canvas.role = "img";
   canvas.setAttribute("aria-label", "The face as the network sees it");
   const best = probabilities.indexOf(Math.max(...probabilities));
   const [columns, rows] = mapSize;

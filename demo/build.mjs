@@ -1,13 +1,16 @@
 // Copy the page, the runtime and the models into dist/, which any static host can serve.
 //
-// node build.mjs [MODEL]   MODEL: an int8 file of stage quantize; fer.onnx beside it is its float32
+// node build.mjs [MODEL]   MODEL: nano, small, base, or an int8 file of stage quantize, whose float32
+//                          is the fer.onnx beside it
 
 import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const model = process.argv[2] ?? join(here, "../models/fer2013/fer.int8.onnx");
+const released = { nano: "fer.int8.onnx", small: "small.int8.onnx", base: "base.int8.onnx" };
+const name = process.argv[2] || "nano";
+const model = released[name] ? join(here, "../models/fer2013", released[name]) : name;
 const float32 = model.endsWith("fer.int8.onnx") ? join(dirname(model), "fer.onnx") : "";
 const runtime = join(here, "node_modules/onnxruntime-web/dist");
 const dist = join(here, "dist");
@@ -16,7 +19,7 @@ const files = {
   ...Object.fromEntries(
     [
       ...["index.html", "style.css", "app.js", "client.js", "worker.js", "pillow.js"],
-      ...["detector.js", "recognizer.js", "tracker.js", "examples"],
+      ...["detector.js", "recognizer.js", "tracker.js", "webp.js", "examples"],
     ].map((name) => [name, join(here, name)]),
   ),
   // The build for the processor alone, which is half as large as those for GPUs.

@@ -1,12 +1,12 @@
 // Drive the built page in a headless Chromium and print what it finds, as JSON; for tests/test_demo.py.
 //
-// node check.mjs URL CHROMIUM FOLDER VIDEO PICTURE...   FOLDER receives screenshots
+// node check.mjs URL CHROMIUM FOLDER VIDEO DAMAGED PICTURE...   FOLDER receives screenshots
 
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { chromium } from "playwright-core";
 
-const [url, executablePath, folder, video, ...pictures] = process.argv.slice(2);
+const [url, executablePath, folder, video, damaged, ...pictures] = process.argv.slice(2);
 const browser = await chromium.launch({
   executablePath,
   args: ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
@@ -19,6 +19,17 @@ page.on("request", (request) => {
   if (!/^(blob:|data:)/.test(request.url()) && !request.url().startsWith(url)) {
     foreign.push(request.url());
   }
+});
+// The permission to use the camera takes a moment.
+await page.addInitScript(() => {
+  window.tracks = [];
+  const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (options) => {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const stream = await ask(options);
+    window.tracks.push(...stream.getTracks());
+    return stream;
+  };
 });
 await page.goto(url);
 await status(/Ready/);
@@ -76,6 +87,24 @@ texts.hasCurve = await page.evaluate(() => {
 });
 await page.screenshot({ path: join(folder, "video.png"), fullPage: true });
 
+await page.locator("#file").setInputFiles(video);
+await page.keyboard.press("Escape"); // while it starts
+await page.waitForTimeout(500);
+texts.stopped = await page.locator("#status").textContent();
+await page.locator("#file").setInputFiles(damaged);
+texts.damaged = await status(/cannot be played/);
+
+await page.locator("#camera").click();
+await page.keyboard.press("Escape"); // while the permission is asked for
+await page.locator("#camera").click();
+await page.locator("#camera").click();
+await page.locator(".example").first().click();
+await page.waitForTimeout(2000);
+texts.afterCameras = await page.locator("#status").textContent();
+texts.liveTracks = await page.evaluate(
+  () => window.tracks.filter((track) => track.readyState === "live").length,
+);
+
 await page.locator("#camera").click(); // Chromium's own test picture has no face
 texts.camera = await status(/No face found/);
 await page.waitForTimeout(1500);
@@ -83,7 +112,7 @@ await page.screenshot({ path: join(folder, "camera.png"), fullPage: true });
 await page.keyboard.press("Escape");
 texts.isStopped = await page.locator("#stop").isHidden();
 
-await page.setViewportSize({ width: 360, height: 740 });
+await page.setViewportSize({ width: 320, height: 740 });
 await page.locator(".example").first().click();
 await status(/1 face:/);
 texts.overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);

@@ -28,7 +28,9 @@ export function grey({ width, height, data }) {
   const result = new Uint8Array(width * height);
   for (let i = 0; i < result.length; i++) {
     const alpha = data[4 * i + 3];
-    const [r, g, b] = [0, 1, 2].map((c) => onWhite(data[4 * i + c], alpha));
+    const r = onWhite(data[4 * i], alpha);
+    const g = onWhite(data[4 * i + 1], alpha);
+    const b = onWhite(data[4 * i + 2], alpha);
     result[i] = (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16;
   }
   return { width, height, data: result };

@@ -12,11 +12,9 @@ const STILL_AFTER = 0.5;
 export class Tracker {
   #tracks = [];
   #nextId = 0;
-  #last = null;
 
   /** Return a track for each box in the next frame, with a smoothed box and an id. */
   match(boxes, seconds) {
-    this.#last = { seconds, gap: this.#last === null ? 0 : seconds - this.#last.seconds };
     this.#tracks = this.#tracks.filter((track) => seconds - track.seconds <= MAX_GAP);
     const detections = boxes.map(([left, top, right, bottom]) => ({
       center: [(left + right) / 2, (top + bottom) / 2],
@@ -34,7 +32,8 @@ export class Tracker {
     }
     return detections.map((found, i) => {
       if (!matched.has(i)) {
-        const track = { id: this.#nextId++, seconds, velocity: [0, 0], ...found };
+        const track = { id: this.#nextId++, seconds, gap: 0, velocity: [0, 0], ...found };
+        track.probabilities = {};
         this.#tracks.push(track);
         matched.set(i, track);
       }
@@ -42,18 +41,22 @@ export class Tracker {
     });
   }
 
-  /** Return probabilities smoothed over the frames of a track. */
-  smooth(track, probabilities) {
-    const weight = track.probabilities ? Math.exp(-this.#last.gap / EMOTION_TIME_CONSTANT) : 0;
-    track.probabilities = probabilities.map(
-      (value, i) => weight * (track.probabilities?.[i] ?? 0) + (1 - weight) * value,
-    );
-    return track.probabilities;
-  }
 }
 
-/** Return the box of a track in whole pixels. */
-export function boxOf({ center: [x, y], side }) {
+/** Return the probabilities of a model smoothed over the frames of a track. */
+export function smooth(track, model, probabilities) {
+  const before = track.probabilities[model];
+  const weight = before ? Math.exp(-track.gap / EMOTION_TIME_CONSTANT) : 0;
+  track.probabilities[model] = probabilities.map(
+    (value, i) => weight * (before?.[i] ?? 0) + (1 - weight) * value,
+  );
+  return track.probabilities[model];
+}
+
+/** Return the box of a track in whole pixels; it overlaps an image of a size. */
+export function boxOf({ center, side }, width, height) {
+  const x = Math.min(Math.max(center[0], 0), width);
+  const y = Math.min(Math.max(center[1], 0), height);
   const length = Math.max(2, Math.round(side));
   const [left, top] = [Math.round(x - length / 2), Math.round(y - length / 2)];
   return [left, top, left + length, top + length];
@@ -71,7 +74,7 @@ function cost(track, { center, side }, seconds) {
 }
 
 function update(track, { center, side }, seconds) {
-  const gap = seconds - track.seconds;
+  const gap = (track.gap = seconds - track.seconds);
   const alpha = 1 - Math.exp(-gap / TIME_CONSTANT);
   if (gap > STILL_AFTER) {
     Object.assign(track, { center, velocity: [0, 0] });

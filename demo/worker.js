@@ -6,7 +6,7 @@ import * as ort from "./ort/ort.wasm.min.mjs";
 import { Detector } from "./detector.js";
 import { grey } from "./pillow.js";
 import { Recognizer } from "./recognizer.js";
-import { boxOf, Tracker } from "./tracker.js";
+import { boxOf, smooth, Tracker } from "./tracker.js";
 
 ort.env.wasm.numThreads = 1; // more need headers that many static hosts cannot send
 ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
@@ -35,7 +35,9 @@ async function load({ name }) {
   }
   if (!recognizers[name]) {
     const file = await download(`models/${name}.onnx`);
-    recognizers[name] = new Recognizer(ort, await ort.InferenceSession.create(file), file);
+    const recognizer = new Recognizer(ort, await ort.InferenceSession.create(file), file);
+    if (!recognizer.classes) throw new Error(`models/${name}.onnx: is no model of fer`);
+    recognizers[name] = recognizer;
     bytes += file.length;
   }
   // The first run is slow, because it allocates.
@@ -68,21 +70,25 @@ async function predict({ bitmap, names, seconds }) {
   const middle = performance.now();
   const tracks = seconds === undefined ? null : tracker.match(found.map((f) => f.box), seconds);
   const faces = found.map(({ box, score }, i) =>
-    tracks ? { id: tracks[i].id, box: boxOf(tracks[i]), score } : { box, score },
+    tracks
+      ? { id: tracks[i].id, box: boxOf(tracks[i], image.width, image.height), score, track: tracks[i] }
+      : { box, score },
   );
+  faces.sort((a, b) => a.box[0] - b.box[0]);
   const ms = { detection: middle - start };
   for (const name of names) {
     const begin = performance.now();
     const results = await recognizers[name].predict(image, faces.map((face) => face.box));
     ms[name] = performance.now() - begin;
     results.forEach((result, i) => {
-      const isSmoothed = tracks && name === names[0];
-      const probabilities = isSmoothed
-        ? tracker.smooth(tracks[i], result.probabilities)
+      const { track } = faces[i];
+      const probabilities = track
+        ? smooth(track, name, result.probabilities)
         : result.probabilities;
       faces[i][name] = { ...result, probabilities };
     });
   }
+  for (const face of faces) delete face.track;
   return { faces, ms, width: image.width, height: image.height };
 }
 

@@ -61,6 +61,10 @@ def pictures(tmp_path_factory):
     exif = Image.Exif()
     exif[0x0112] = 6
     photo.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.jpg", exif=exif, quality=95)
+    for orientation, turn in ((3, "ROTATE_180"), (6, "ROTATE_90"), (7, "TRANSVERSE")):
+        exif[0x0112] = orientation
+        turned = photo.transpose(Image.Transpose[turn])
+        turned.save(folder / f"turned{orientation}.webp", exif=exif, quality=95)
     in_large = Image.new("RGB", (3000, 2000), "grey")
     in_large.paste(photo.resize((170, 200)), (2500, 1300))
     in_large.save(folder / "in_large.png")
@@ -96,7 +100,19 @@ def video(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(built, pictures, video, tmp_path_factory):
+def damaged(video):
+    """The video with noise in place of its second half."""
+    content = bytearray(video.read_bytes())
+    middle = len(content) // 2
+    noise = np.random.default_rng(0).integers(0, 256, len(content) - middle, np.uint8)
+    content[middle:] = noise.tobytes()
+    path = video.with_name("damaged.webm")
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(built, pictures, video, damaged, tmp_path_factory):
     """What demo/check.mjs saw."""
 
     class Quiet(SimpleHTTPRequestHandler):
@@ -114,7 +130,11 @@ def page(built, pictures, video, tmp_path_factory):
         screenshots,
     ]
     done = subprocess.run(
-        [*command, video, *pictures], cwd=built, capture_output=True, text=True, timeout=200
+        [*command, video, damaged, *pictures],
+        cwd=built,
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     server.shutdown()
     assert done.returncode == 0, done.stderr
@@ -151,8 +171,23 @@ def test_page_says_what_it_does(page):
     assert texts["broken"].startswith("This file cannot be read as a picture or a video")
     assert texts["lastClick"].startswith("1 face: Happy")
     assert texts["hasCurve"]
+    assert texts["stopped"] == "Stopped."
+    assert "cannot be played here" in texts["damaged"]
     assert texts["isStopped"]
-    assert texts["overflow"] <= 0  # on a phone's width
+    assert texts["overflow"] <= 0  # 320 pixels wide, with two bars per emotion
+
+
+def test_no_camera_stays_on_that_was_stopped_or_replaced(page):
+    assert page["texts"]["liveTracks"] == 0
+    assert page["texts"]["afterCameras"].startswith("1 face: Happy")
+
+
+def test_build_takes_the_names_of_released_models(built):
+    subprocess.run(["node", "build.mjs", "base"], cwd=built, check=True)
+    assert (built / "dist/models/int8.onnx").read_bytes() == (
+        built.parent / "models/fer2013/base.int8.onnx"
+    ).read_bytes()
+    assert json.loads((built / "dist/models/index.json").read_text()) == ["int8"]
 
 
 def test_wrong_model_is_one_line(built):
