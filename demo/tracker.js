@@ -40,7 +40,6 @@ export class Tracker {
       return matched.get(i);
     });
   }
-
 }
 
 /** Return the probabilities of a model smoothed over the frames of a track. */

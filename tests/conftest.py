@@ -1,4 +1,5 @@
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -24,3 +25,18 @@ def faces():
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (70, 48, 48), dtype=np.uint8)
     return Faces(images, np.repeat(np.arange(7, dtype=np.uint8), 10), classes)
+
+
+@pytest.fixture
+def run_main(monkeypatch, capfd):
+    """Run a `main` with arguments; return exit status, standard output and standard error."""
+
+    def run(main, *arguments):
+        monkeypatch.setattr(sys, "argv", ["fer", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as stop:
+            return stop.code, *capfd.readouterr()
+        return 0, *capfd.readouterr()
+
+    return run

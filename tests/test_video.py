@@ -100,18 +100,8 @@ def length(path):
 
 
 @pytest.fixture
-def run(monkeypatch, capfd):
-    """Run `fer predict`; return exit status, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fer", "predict", *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            return stop.code, *capfd.readouterr()
-        return 0, *capfd.readouterr()
-
-    return run
+def run(run_main):
+    return partial(run_main, cli.main, "predict")
 
 
 def test_video_as_json_and_drawn(run, tmp_path):

@@ -72,7 +72,6 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], recognizer: Recognizer) -> None:
         self.recognizer = recognizer
-        self.started = time.time()
         self.counts: Counter[str] = Counter()
         self.free_cores = threading.Semaphore(cores())
         self.is_stopping = False
