@@ -4,6 +4,7 @@ import argparse
 import re
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 from fer.errors import FerError
@@ -94,25 +95,30 @@ def _train(arguments: argparse.Namespace) -> None:
         from fer.params import RESERVED, repository_root
     except ModuleNotFoundError as error:
         raise _needs_training(error) from error
-    folder = arguments.folder
+    folder, changes = arguments.folder, arguments.set_param
     if not folder.is_dir():
         raise FerError(f"{folder}: no such folder; check the name")
     root = repository_root()
     if not (root / "dvc.yaml").is_file():
         raise FerError("fer train: runs in a clone of fer-pipeline; change to its folder")
-    name = re.sub(r"[^a-z0-9_]+", "-", folder.resolve().name.lower()).strip("-")
+    plain = unicodedata.normalize("NFKD", folder.resolve().name).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^a-z0-9_]+", "-", plain.lower()).strip("-")
     # DVC's YAML takes some names for numbers, dates or truth values.
     is_text = bool(name) and YAML(typ="safe").load(name) == name
-    if not is_text or name in {*RESERVED, "sample", "yes", "no", "on", "off"}:
+    if not is_text or name in {*RESERVED, "sample", "yes", "no", "on", "off", "nan", "inf"}:
         raise FerError(f"{folder}: cannot be called {name!r} as a data set; rename the folder")
+    if any(change.partition("=")[0].lstrip("+~").strip() == "dataset" for change in changes):
+        raise FerError("-S dataset: follows from the folder; leave it out")
     target = root / "data" / "raw" / name
-    raw.remove_dead_links(target)
-    links = (target / file for file in raw.list_files(target))
-    if not all(link.resolve().is_relative_to(folder.resolve()) for link in links):
+    is_in_place = target.resolve() == folder.resolve()
+    source = target / ".source"  # the folder of the last run, which may have been moved
+    former = Path(source.read_text("utf-8")) if source.is_file() else folder.resolve()
+    if not is_in_place and not raw.unlink(former, target):
         raise FerError(f"{target}: exists; rename {folder}, or use dvc exp run -S dataset={name}")
-    raw.link(folder.resolve(), target)
-    changes = [f"dataset={name}", *arguments.set_param]
-    options = [option for change in changes for option in ("-S", change)]
+    if not is_in_place:
+        raw.link(folder.resolve(), target)
+        source.write_text(str(folder.resolve()), "utf-8")
+    options = [option for change in [f"dataset={name}", *changes] for option in ("-S", change)]
     command = [sys.executable, "-m", "dvc", "exp", "run", *options]
     status = subprocess.run(command, cwd=root).returncode
     if status:

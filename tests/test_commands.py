@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -114,6 +115,22 @@ def test_val_never_replaces_its_input(run, tmp_path):
     assert run("val", folder / "predictions.csv", "--out", tmp_path / "new")[0] == 0
 
 
+def test_val_scores_what_could_not_be_trained_on(run, pictures, tmp_path):
+    """One class, no train, and a class that train lacks."""
+    shutil.copytree(pictures / "happy", tmp_path / "set/test/ Happy ")
+    assert "set, test: " in run("val", tmp_path / "set")[1]
+    shutil.copytree(pictures / "happy", tmp_path / "set/train/sad")
+    assert "set, test: " in run("val", tmp_path / "set")[1]
+    assert "accuracy" in run("val", tmp_path / "set/test")[1]
+
+
+def test_val_scores_a_table_of_files(run, pictures):
+    files = [path.relative_to(pictures).as_posix() for path in sorted(pictures.rglob("*.png"))]
+    rows = ["path,label", *(f"{file},{file.partition('/')[0]}" for file in files)]
+    (pictures / "table.csv").write_text("\n".join(rows))
+    assert f": {len(files)} faces" in run("val", pictures / "table.csv")[1]
+
+
 def test_broken_pictures_are_left_out(run, pictures):
     (pictures / "happy/broken.png").write_bytes(b"no picture")
     status, out, _ = run("val", pictures)
@@ -165,8 +182,29 @@ def test_train_on_a_folder_that_was_moved(run, pictures, clone, tmp_path):
     assert linked == set(moved.rglob("*.png"))
 
 
+def test_train_leaves_links_of_the_user(run, pictures, clone):
+    own = Path("data/raw/pictures/happy")
+    own.mkdir(parents=True)
+    (own / "mine.png").symlink_to("/nowhere/1.png")
+    assert "exists; rename" in str(run("train", pictures)[0])
+    assert run("train", Path("data/raw/pictures"))[0] == 0  # in place
+    assert (own / "mine.png").is_symlink()
+
+
+def test_train_again_on_a_folder_with_links(run, pictures, clone, tmp_path):
+    other = (pictures / "happy/0.png").rename(tmp_path / "other.png")
+    (pictures / "happy/0.png").symlink_to(other)
+    assert run("train", pictures)[0] == 0
+    assert run("train", pictures)[0] == 0
+    assert other.is_file()
+
+
+def test_train_refuses_another_data_set(run, pictures, clone):
+    assert "-S dataset: follows" in str(run("train", pictures, "-S", "dataset=other")[0])
+
+
 @pytest.mark.parametrize(
-    "name", ["sample", "scratch", "default", "null", "1e3", "001", "yes", "---"]
+    "name", ["nan", "sample", "scratch", "default", "null", "1e3", "001", "yes", "---"]
 )
 def test_names_that_no_data_set_can_have(run, pictures, clone, name):
     folder = pictures.rename(pictures.parent / name)
@@ -192,6 +230,7 @@ MODELS = ROOT / "models/fer2013"
     ("model", "kind", "name"),
     [
         ("baseline.pt", "onnx", "m.onnx"),
+        ("baseline.pt", "onnx", "model.onnx"),
         ("baseline.pt", "openvino", "m.xml"),
         ("fer.int8.onnx", "openvino", "m.xml"),
         ("baseline.pt", "torchscript", "m.torchscript"),

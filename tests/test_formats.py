@@ -176,7 +176,7 @@ def test_names_in_either_form_of_unicode_are_the_same(tmp_path):
     ("places", "message"),
     [
         ((), "holds no data: put a folder of pictures for each class there, or Kaggle's fer2013"),
-        (("happy",), "all pictures are in happy; make a folder for each class"),
+        (("happy",), "has one class only, happy; make a folder for each class"),
         (("",), "all pictures are in the folder itself"),
         (("a/happy", "a/sad", "a"), "0.png is in no folder of a class; move it into one"),
         (("train/happy", "train/sad", "sad"), "sad/0.png is in no split, but others are in"),
@@ -187,7 +187,7 @@ def test_names_in_either_form_of_unicode_are_the_same(tmp_path):
         (("train/happy", "test/happy"), "has one class only, happy"),
         (("train/Happy", "train/happy"), "the classes 'Happy' and 'happy' differ in case or blan"),
         (("happy", "hap py"), "the classes 'hap py' and 'happy' differ in case or blanks only"),
-        (("test/happy", "test/sad"), "has test, but no train"),
+        (("test/happy", "test/sad"), "has no face for train, only for test"),
         (("train/a", "train/b", "test/c"), "class c is in test (test/c/0.png), but not in train"),
         (("train/images", "val/images"), "has YOLO's layout"),
         (("x/train/a", "x/train/b", "y/train/a", "y/train/b"), "train is in x/train and y/tra"),
@@ -506,7 +506,7 @@ def test_pictures_that_a_table_does_not_list_are_counted(tmp_path, capsys):
     [
         (("train", "train", "dev-test"), "line 4: split is 'dev-test'; write train, val or test"),
         (("train", "", "train"), "line 3: has no split, but other lines have"),
-        (("test", "test", "test"), "has test, but no train"),
+        (("test", "test", "test"), "has no face for train, only for test"),
     ],
 )
 def test_splits_of_a_table(tmp_path, splits, message):

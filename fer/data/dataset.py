@@ -76,11 +76,9 @@ def check_classes(classes: tuple[str, ...], location: str) -> None:
         location: The folder or file that they come from, for errors.
 
     Raises:
-        FerError: If there are not 2 to 256 classes, a name cannot be printed, or two names differ
+        FerError: If there are more than 256 classes, a name cannot be printed, or two names differ
             in case or blanks only.
     """
-    if len(classes) < 2:
-        raise FerError(f"{location}: has one class only, {', '.join(classes)}; add a second one")
     if len(classes) > MAX_CLASSES:
         raise FerError(
             f"{location}: has {len(classes)} classes; at most {MAX_CLASSES} are read, so join some"
@@ -91,13 +89,22 @@ def check_classes(classes: tuple[str, ...], location: str) -> None:
             raise FerError(
                 f"{location}: the class {name!r} has a character that cannot be printed; rename it"
             )
-        similar["".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+        similar[class_key(name)].append(name)
     for names in similar.values():
         if len(names) > 1:
             shown = " and ".join(map(repr, names))
             raise FerError(
                 f"{location}: the classes {shown} differ in case or blanks only; join them"
             )
+
+
+def class_key(name: str) -> str:
+    """Return the name of a class without its case and blanks, to compare it with others.
+
+    Args:
+        name: The name.
+    """
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def check(data: DataSet, location: str) -> None:
@@ -110,8 +117,14 @@ def check(data: DataSet, location: str) -> None:
         location: Its folder, for errors.
 
     Raises:
-        FerError: If a split is empty, or a class has no training face or a single face.
+        FerError: If there is one class only, a split is empty, or a class has no training face or
+            a single face.
     """
+    if len(data.classes) < 2:
+        raise FerError(
+            f"{location}: has one class only, {', '.join(data.classes)}; make a folder for each "
+            "class, two or more, such as happy/1.jpg and sad/2.jpg"
+        )
     for split, faces in data.splits.items():
         if not len(faces):
             raise FerError(f"{location}: no face is left for {split}; add different ones")
@@ -122,17 +135,18 @@ def check(data: DataSet, location: str) -> None:
         for split, faces in data.splits.items()
     }
     for label, name in enumerate(data.classes):
+        if counts["train"][label] and sum(count[label] for count in counts.values()) > 1:
+            continue
+        split = next(split for split, count in counts.items() if count[label])
+        source = data.sources[split][np.flatnonzero(data.splits[split].labels == label)[0]]
         if sum(count[label] for count in counts.values()) == 1:
-            (source,) = (
-                data.sources[split][np.flatnonzero(faces.labels == label)[0]]
-                for split, faces in data.splits.items()
-                if counts[split][label]
-            )
             raise FerError(
                 f"{location}: class {name} has one face only ({source}); add another one"
             )
-        if not counts["train"][label]:
-            raise FerError(f"{location}: class {name} has no training face; add some to train")
+        raise FerError(
+            f"{location}: class {name} is in {split} ({source}), but not in train; add some to "
+            "train"
+        )
     for split in ("val", "test"):
         missing = [n for n, count in zip(data.classes, counts[split], strict=True) if not count]
         if missing:

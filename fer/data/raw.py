@@ -1,6 +1,8 @@
 """Read the user's files of a data set, unpacked or in archives, without changing them."""
 
 import bz2
+import copy
+import filecmp
 import gzip
 import io
 import itertools
@@ -95,11 +97,11 @@ class RawFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        is_file = os.path.isfile(path)
-        self.path = Path(path).parent if is_file else Path(path)
+        self._is_file = os.path.isfile(path)
+        self.path = Path(path).parent if self._is_file else Path(path)
         self._files: dict[str, _File] = {}
-        names = list_files(self.path) if not is_file else [Path(path).name]
-        if is_file and (self.path / "classes.txt").is_file():  # names its numbers
+        names = [Path(path).name] if self._is_file else list_files(self.path)
+        if self._is_file and (self.path / "classes.txt").is_file():  # names its numbers
             names.append("classes.txt")
         for name in names:
             if name != "README.md":
@@ -111,6 +113,17 @@ class RawFolder:
             if file.member
         }
         self.pictures = [name for name in self.names if is_picture(name)]
+
+    def with_pictures(self) -> "RawFolder":
+        """Return the files and, where they are a single file, all pictures of its folder too."""
+        if not self._is_file:
+            return self
+        raw = copy.copy(self)
+        names = [name for name in list_files(self.path) if is_picture(name)]
+        raw._files = self._files | {name: _File(self.path / name, "plain") for name in names}
+        raw.names = sorted(raw._files)
+        raw.pictures = [name for name in raw.names if is_picture(name)]
+        return raw
 
     def others(self) -> dict[str, bytes]:
         """Return the first 4096 bytes of each file that is no picture, by name."""
@@ -241,27 +254,47 @@ def link(source: Path, folder: Path) -> None:
             continue
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            _link_or_copy(Path(source, name).resolve(), target)
+            _link_or_copy(Path(source).resolve() / name, target)
         except OSError as error:
             raise FerError(f"{target}: cannot be linked: {error.strerror}") from error
 
 
-def remove_dead_links(folder: Path) -> None:
-    """Remove symbolic links in a folder, and below, whose file is gone.
+def unlink(source: Path, folder: Path) -> bool:
+    """Remove the links of a folder into another one, and copies of its files.
 
     Args:
-        folder: The folder.
+        source: The folder that `link` got.
+        folder: The folder with the links. It stays as it is if it holds other files too.
+
+    Returns:
+        Whether the links are removed, or there were none.
 
     Raises:
         FerError: If a folder cannot be read, or a link cannot be removed.
     """
-    for parent, _, names in os.walk(folder, onerror=_refuse_folder):
-        for path in (Path(parent, name) for name in names):
-            if path.is_symlink() and not path.exists():
-                try:
-                    path.unlink()
-                except OSError as error:
-                    raise FerError(f"{path}: cannot be removed: {error.strerror}") from error
+    paths = {
+        Path(parent, name): source / Path(parent, name).relative_to(folder)
+        for parent, _, names in os.walk(folder, onerror=_refuse_folder)
+        for name in names
+        if _is_visible(name)
+    }
+    if not all(_is_link_or_copy(path, original) for path, original in paths.items()):
+        return False
+    for path in paths:
+        try:
+            path.unlink()
+        except OSError as error:
+            raise FerError(f"{path}: cannot be removed: {error.strerror}") from error
+    return True
+
+
+def _is_link_or_copy(path: Path, original: Path) -> bool:
+    if path.is_symlink():
+        return Path(os.readlink(path)) == original
+    try:
+        return filecmp.cmp(path, original, shallow=False)
+    except OSError:
+        return False
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -1,6 +1,7 @@
 """Convert models to the files of other runtimes: the command `fer export`."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,20 @@ def convert(model: Path, kind: str, target: Path) -> float:
     suffix, write, run = FORMATS[kind]
     if target.suffix.lower() != suffix:
         raise FerError(f"{target}: is no name for {kind}; use the suffix {suffix}")
-    if model.suffix == ".onnx" and kind != "openvino":
+    is_onnx = model.suffix.lower() == ".onnx"
+    if is_onnx and kind != "openvino":
         raise FerError(f"{model}: {kind} needs a PyTorch file of the pipeline, such as baseline.pt")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(target.parent) as folder:
-        reference = model if model.suffix == ".onnx" else _to_onnx(model, folder / "model.onnx")
+    weights = target.with_suffix(".bin")
+    if kind == "openvino" and weights.exists() and not target.exists():
+        raise FerError(f"{weights}: exists, and OpenVINO writes this file too; use another name")
+    if target.is_dir():
+        raise FerError(f"{target}: is a folder; name a file")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FerError(f"{target.parent}: cannot be created: {error.strerror}") from error
+    with temporary_folder(target.parent) as folder, temporary_folder(target.parent) as original:
+        reference = model if is_onnx else _to_onnx(model, original / "model.onnx")
         temporary = folder / target.name
         write(model, reference, temporary)
         size = (_CHECKED_FACES, FACE_SIZE, FACE_SIZE)
@@ -62,8 +72,7 @@ def convert(model: Path, kind: str, target: Path) -> float:
                 f"of {model}; use that file"
             )
         for file in folder.glob(f"{target.stem}.*"):
-            if file != reference or kind == "onnx":
-                os.replace(file, target.parent / file.name)
+            os.replace(file, target.parent / file.name)
     return difference
 
 
@@ -76,8 +85,7 @@ def _to_onnx(model: Path, path: Path) -> Path:
 
 
 def _write_onnx(model: Path, reference: Path, target: Path) -> None:
-    os.replace(reference, target)
-    os.link(target, reference)  # for the comparison
+    shutil.copyfile(reference, target)
 
 
 def _write_openvino(model: Path, reference: Path, target: Path) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
@@ -89,12 +89,15 @@ def to_array(image: Any) -> np.ndarray:
         raise FerError(f"the image is a {kind} that NumPy cannot read; convert it") from error
 
 
-def read(path: Path | BinaryIO, name: str | None = None) -> Image.Image:
+def read(
+    path: Path | BinaryIO, name: str | None = None, formats: Sequence[str] | None = None
+) -> Image.Image:
     """Read the image in a file, upright by its EXIF; of several frames, the first.
 
     Args:
         path: A regular file, or an open file of bytes.
         name: Name of the image in errors; the path by default.
+        formats: Names of Pillow's formats that are read; all but EPS by default.
 
     Raises:
         FerError: If the file cannot be read or is not an image.
@@ -102,7 +105,8 @@ def read(path: Path | BinaryIO, name: str | None = None) -> Image.Image:
     name = name or str(path)
     if isinstance(path, Path) and _is_special(path):
         raise FerError(f"{name}: is no regular file; pass - to read from a pipe")
-    with _as_fer_error(name), Image.open(path, formats=_formats()) as image:
+    kinds = [kind for kind in _formats() if formats is None or kind in formats]
+    with _as_fer_error(name), Image.open(path, formats=kinds) as image:
         image.load()
         return _upright(image)
 

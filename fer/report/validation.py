@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fer.data import formats
+from fer.data.dataset import class_key
 from fer.errors import FerError
 from fer.faces import Faces
 from fer.files import write_table
@@ -72,6 +73,7 @@ class Validation:
         confidence = self.probabilities.max(1)
         wrong = np.flatnonzero(predicted != labels)
         worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
+        (folder / "mistakes.png").unlink(missing_ok=True)
         if len(worst):
             captions = [
                 f"{classes[predicted[i]]} {confidence[i]:.0%}\nnot {classes[labels[i]]}"
@@ -126,15 +128,18 @@ def validate(
 
 
 def _indices(classes: tuple[str, ...], recognizer: Recognizer, path: Path) -> np.ndarray:
-    """Return the index among the model's classes of each class, uint8; case does not count."""
-    known = {name.casefold(): index for index, name in enumerate(recognizer.classes)}
-    unknown = [name for name in classes if name.casefold() not in known]
+    """Return the index among the model's classes of each class, uint8.
+
+    Case and blanks do not count.
+    """
+    known = {class_key(name): index for index, name in enumerate(recognizer.classes)}
+    unknown = [name for name in classes if class_key(name) not in known]
     if unknown:
         raise FerError(
             f"{path}: the model knows no {', '.join(unknown[:5])}, only "
             f"{', '.join(recognizer.classes)}; rename the classes, or give another --model"
         )
-    return np.array([known[name.casefold()] for name in classes], np.uint8)
+    return np.array([known[class_key(name)] for name in classes], np.uint8)
 
 
 def _reading(face: str) -> Prepare:

@@ -96,11 +96,12 @@ def _class_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
         if any(len(parts) <= root for parts in paths.values()):
             break
     shallow = [name for name, parts in paths.items() if len(parts) <= root + 1]
+    if len(shallow) == len(paths) and root:
+        root, shallow = root - 1, []  # a single class
     if len(shallow) == len(paths):
-        folder = "/".join(next(iter(paths.values()))[:-1]) or "the folder itself"
         raise FerError(
-            f"{raw.path}: all pictures are in {folder}; make a folder for each class, two or more, "
-            "such as happy/1.jpg and sad/2.jpg"
+            f"{raw.path}: all pictures are in the folder itself; make a folder for each class, two "
+            "or more, such as happy/1.jpg and sad/2.jpg"
         )
     if shallow:
         raise FerError(f"{raw.path}: {shallow[0]} is in no folder of a class; move it into one")

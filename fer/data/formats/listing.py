@@ -9,7 +9,6 @@ import numpy as np
 from fer.data import pictures
 from fer.data.dataset import UNSPLIT, DataSet, Dropped, check_classes
 from fer.data.raw import RawFolder
-from fer.errors import FerError
 from fer.faces import Faces
 from fer.params import Prepare
 
@@ -41,14 +40,12 @@ def read_pictures(
         classes: Names of the classes, in the order of the labels.
 
     Raises:
-        FerError: If two names of classes are too similar, a class is not in train, or a picture
-            cannot be read.
+        FerError: If two names of classes are too similar, or a picture cannot be read.
     """
     check_classes(tuple(classes), str(raw.path))
     by_split = defaultdict(list)
     for picture in sorted(listed, key=lambda picture: picture.file):
         by_split[picture.split or UNSPLIT].append(picture)
-    _check_train(raw, by_split)
     numbers = {name: number for number, name in enumerate(classes)}
     splits: dict[str, Faces] = {}
     sources: dict[str, list[str]] = {}
@@ -61,18 +58,3 @@ def read_pictures(
         sources[split] = [files[row] for row in rows]
         dropped += split_dropped
     return DataSet(splits, sources, dropped)
-
-
-def _check_train(raw: RawFolder, by_split: dict[str, list[Picture]]) -> None:
-    if by_split.keys() == {UNSPLIT}:
-        return
-    if "train" not in by_split:
-        raise FerError(f"{raw.path}: has {', '.join(sorted(by_split))}, but no train; add it")
-    trained = {picture.label for picture in by_split["train"]}
-    for split, members in sorted(by_split.items()):
-        for picture in members:
-            if picture.label not in trained:
-                raise FerError(
-                    f"{raw.path}: class {picture.label} is in {split} ({picture.file}), but not in "
-                    "train; add some to train"
-                )

@@ -34,6 +34,7 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
         FerError: If a line names no picture, or a picture has two labels.
     """
     tables = _tables(raw)
+    raw = raw.with_pictures()
     if len(tables) > 1:
         raise FerError(f"{raw.path}: has {' and '.join(tables)}; keep one table of files")
     (table,) = tables
