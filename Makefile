@@ -45,6 +45,7 @@ test-lowest: $(BIN)/python  ## test predicting with the lowest versions that pyp
 	  $(PREDICTING)
 
 demo: demo/dist  ## build the page that runs in a browser, and serve it on this machine
+	@command -v "$(PYTHON)" >/dev/null || { echo "error: needs Python; make demo PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null \
 	  || { echo "error: port $(PORT) is in use; make demo PORT=8080"; exit 1; }
 	@echo "The page: http://127.0.0.1:$(PORT) (Ctrl-C ends it). Any static host can serve demo/dist."

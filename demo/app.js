@@ -7,7 +7,7 @@ const COLORS = ["#d55e00", "#009e73", "#cc79a7", "#e0c800", "#0072b2", "#e69f00"
 const CURVE_SECONDS = 20;
 
 // `turn` counts what was opened and stopped, so that a late answer to something earlier is dropped.
-const state = { classes: [], bytes: 0, last: null, file: null, live: null, curve: [], turn: 0 };
+const state = { classes: [], bytes: 0, last: null, file: null, live: null, curve: [], turn: 0, isOpening: false };
 
 main().catch((error) => report(`error: ${error.message}`));
 
@@ -20,7 +20,7 @@ async function main() {
   $("warning").textContent = metadata.warning ?? "";
   $("warning").hidden = !metadata.warning;
   await showExamples();
-  report("Ready. Choose a picture.");
+  if (state.turn === 0) report("Ready. Choose a picture.");
 }
 
 async function fetchFile(path) {
@@ -48,7 +48,7 @@ function connect() {
     open(file);
   });
   $("camera").addEventListener("click", startCamera);
-  $("stop").addEventListener("click", stop);
+  $("stop").addEventListener("click", () => stop());
   $("compare").addEventListener("change", () => state.file && !state.live && openPhoto(state.file));
   $("overlay").addEventListener("change", () => state.last && draw(state.last));
   document.addEventListener("keydown", ({ key }) => key === "Escape" && stop());
@@ -89,18 +89,24 @@ function open(file) {
 
 async function openPhoto(file) {
   const turn = ++state.turn;
+  state.isOpening = true;
   report("Looking for faces ...");
   let bitmap;
   try {
     bitmap = await client.decode(file);
   } catch (error) {
     if (turn === state.turn) {
-      report(`This file cannot be read as a picture or a video (${error.message}). Choose another.`);
+      state.isOpening = false;
+      clear();
+      const reason = error.message.replace(/[.]$/, "");
+      report(`This file cannot be read as a picture or a video (${reason}). Choose another.`);
     }
     return;
   }
+  if (turn !== state.turn) return bitmap.close(); // something else was opened in the meantime
   try {
     await predict(turn, bitmap);
+    if (turn === state.turn) state.isOpening = false;
   } catch (error) {
     if (turn === state.turn) report(`error: ${error.message}`);
   }
@@ -119,6 +125,8 @@ async function startCamera() {
   if (!navigator.mediaDevices) {
     return report("This page has no camera: open it by https or on localhost, or choose a photo.");
   }
+  state.isOpening = true;
+  report("Waiting for the camera ...");
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640 } });
@@ -129,7 +137,9 @@ async function startCamera() {
       NotReadableError: "Another program uses the camera. Close it, and try again.",
     };
     const reason = reasons[error.name] ?? `The camera cannot be used: ${error.message}`;
-    return turn === state.turn ? report(reason) : undefined;
+    if (turn !== state.turn) return;
+    state.isOpening = false;
+    return report(reason);
   }
   if (turn !== state.turn) return end(stream); // something else was opened, or it was stopped
   $("video").srcObject = stream;
@@ -140,6 +150,7 @@ async function startCamera() {
 /** Predict each frame until the video ends or is stopped. */
 async function play(turn, video, seconds) {
   state.live = video;
+  state.isOpening = false;
   state.file = null;
   state.curve = [];
   $("stop").hidden = false;
@@ -160,17 +171,31 @@ async function play(turn, video, seconds) {
         await new Promise(requestAnimationFrame);
       }
     }
-    if (turn === state.turn) stop();
+    if (turn === state.turn) stop("The video has ended.");
   } catch (error) {
     if (turn !== state.turn) return;
     stop();
+    clear();
+    $("timeline").hidden = true;
     report(`This video cannot be played here (${error.message}). Convert it to H.264 in MP4.`);
   }
 }
 
+/** Forget the last picture and its faces. */
+function clear() {
+  state.last?.shown.close();
+  state.last = state.file = null;
+  $("faces").replaceChildren();
+  $("numbers").textContent = "";
+  $("hint").hidden = false;
+  $("picture").getContext("2d").clearRect(0, 0, $("picture").width, $("picture").height);
+}
+
 /** End what is open, or is about to be. */
-function stop() {
+function stop(text = "Stopped.") {
   state.turn++;
+  if (state.isOpening) report(text);
+  state.isOpening = false;
   if (!state.live) return;
   const video = state.live;
   video.pause();
@@ -181,7 +206,7 @@ function stop() {
   if (document.activeElement === $("stop")) $("camera").focus();
   $("stop").hidden = true;
   $("status").ariaLive = "polite";
-  report("Stopped.");
+  report(text);
 }
 
 function end(stream) {
@@ -203,7 +228,8 @@ async function predict(turn, bitmap, seconds) {
 }
 
 function summary({ faces }) {
-  return faces.map((face) => label(face)).join(", ");
+  const shown = faces.slice(0, 5).map((face) => label(face));
+  return [...shown, ...(faces.length > 5 ? ["..."] : [])].join(", ");
 }
 
 function label(face) {
@@ -220,7 +246,8 @@ function draw({ faces, ms, width, height, names, shown }) {
   context.fillStyle = "white"; // as the networks see transparent parts
   context.fillRect(0, 0, width, height);
   context.drawImage(shown, 0, 0);
-  for (const face of faces) drawBox(context, face, width);
+  const isMany = faces.length > 1;
+  faces.forEach((face, i) => drawBox(context, face, isMany ? `${face.id ?? i + 1}: ` : "", width));
   $("faces").replaceChildren(...faces.map((face, i) => card(face, i, names)));
   const times = names.map((name) => `${name} ${ms[name].toFixed(1)} ms`).join(", ");
   $("numbers").textContent =
@@ -228,13 +255,15 @@ function draw({ faces, ms, width, height, names, shown }) {
     `networks: ${(state.bytes / 1000).toFixed(0)} kB.`;
 }
 
-function drawBox(context, face, width) {
+function drawBox(context, face, prefix, width) {
   const [left, top, right, bottom] = face.box;
   const line = Math.max(2, width / 300);
-  const size = Math.max(14, Math.min((right - left) / 6, width / 20));
+  // A label is at least 11 pixels high where the picture is shown smaller than it is.
+  const zoom = Math.max(1, width / ($("picture").clientWidth || width));
+  const size = Math.max(11 * zoom, Math.min((right - left) / 6, width / 20));
   Object.assign(context, { strokeStyle: "#00c853", lineWidth: line, font: `${size}px system-ui` });
   context.strokeRect(left, top, right - left, bottom - top);
-  const text = face.id === undefined ? label(face) : `${face.id}: ${label(face)}`;
+  const text = prefix + label(face);
   const y = top > size * 1.4 ? top - size * 1.4 : bottom;
   const length = context.measureText(text).width + 10;
   const x = Math.max(0, Math.min(left, width - length));
@@ -248,7 +277,7 @@ function drawBox(context, face, width) {
 function card(face, number, names) {
   const article = document.createElement("article");
   const title = document.createElement("h2");
-  title.textContent = `Face ${face.id ?? number}: ${label(face)}`;
+  title.textContent = `Face ${face.id ?? number + 1}: ${label(face)}`;
   const bars = document.createElement("div");
   bars.className = names.length > 1 ? "bars two" : "bars";
   state.classes.forEach((emotion, i) => {
@@ -311,7 +340,7 @@ function faceCanvas({ int8: { pixels, probabilities, maps, mapSize } }) {
 function drawCurve(seconds, faces) {
   const size = ({ box }) => box[2] - box[0];
   const largest = faces.reduce((a, b) => (a && size(a) >= size(b) ? a : b), null);
-  state.curve.push({ seconds, probabilities: largest?.int8.probabilities ?? null });
+  state.curve.push({ seconds, id: largest?.id, probabilities: largest?.int8.probabilities ?? null });
   while (state.curve[0].seconds < seconds - CURVE_SECONDS) state.curve.shift();
   const { width, height } = $("chart");
   const context = $("chart").getContext("2d");
@@ -321,16 +350,16 @@ function drawCurve(seconds, faces) {
   state.classes.forEach((emotion, i) => {
     context.strokeStyle = context.fillStyle = COLORS[i % COLORS.length];
     context.beginPath();
-    let isDown = false;
-    for (const { seconds: at, probabilities } of state.curve) {
+    let before; // the face of the last point: the line ends where another one is the largest
+    for (const { seconds: at, id, probabilities } of state.curve) {
       if (!probabilities) {
-        isDown = false;
+        before = undefined;
         continue;
       }
       const y = height - 4 - probabilities[i] * (height - 8);
-      if (isDown) context.lineTo(x(at), y);
+      if (id === before) context.lineTo(x(at), y);
       else context.moveTo(x(at), y);
-      isDown = true;
+      before = id;
     }
     context.stroke();
     context.font = "13px system-ui";
