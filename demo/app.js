@@ -246,8 +246,8 @@ function draw({ faces, ms, width, height, names, shown }) {
   context.fillStyle = "white"; // as the networks see transparent parts
   context.fillRect(0, 0, width, height);
   context.drawImage(shown, 0, 0);
-  const isMany = faces.length > 1;
-  faces.forEach((face, i) => drawBox(context, face, isMany ? `${face.id ?? i + 1}: ` : "", width));
+  const labels = []; // rectangles, so that no label hides another
+  faces.forEach((face, i) => drawBox(context, face, face.id ?? i + 1, width, labels));
   $("faces").replaceChildren(...faces.map((face, i) => card(face, i, names)));
   const times = names.map((name) => `${name} ${ms[name].toFixed(1)} ms`).join(", ");
   $("numbers").textContent =
@@ -255,7 +255,7 @@ function draw({ faces, ms, width, height, names, shown }) {
     `networks: ${(state.bytes / 1000).toFixed(0)} kB.`;
 }
 
-function drawBox(context, face, prefix, width) {
+function drawBox(context, face, number, width, labels) {
   const [left, top, right, bottom] = face.box;
   const line = Math.max(2, width / 300);
   // A label is at least 11 pixels high where the picture is shown smaller than it is.
@@ -263,14 +263,25 @@ function drawBox(context, face, prefix, width) {
   const size = Math.max(11 * zoom, Math.min((right - left) / 6, width / 20));
   Object.assign(context, { strokeStyle: "#00c853", lineWidth: line, font: `${size}px system-ui` });
   context.strokeRect(left, top, right - left, bottom - top);
-  const text = prefix + label(face);
-  const y = top > size * 1.4 ? top - size * 1.4 : bottom;
-  const length = context.measureText(text).width + 10;
-  const x = Math.max(0, Math.min(left, width - length));
+  const height = size * 1.4;
+  const places = [`${number}: ${label(face)}`, `${number}`].flatMap((text) => {
+    const length = context.measureText(text).width + 10;
+    const x = Math.max(0, Math.min(left, width - length));
+    const heights = top > height ? [top - height, bottom, top] : [bottom, top];
+    return heights.map((y) => ({ text, x, y, length, height }));
+  });
+  const isFree = (place) => !labels.some((other) => overlap(other, place));
+  const { text, x, y, length } = places.find(isFree) ?? places.at(-1);
+  labels.push({ x, y, length, height });
   context.fillStyle = "#00c853";
-  context.fillRect(x, y, length, size * 1.4);
+  context.fillRect(x, y, length, height);
   context.fillStyle = "black";
   context.fillText(text, x + 5, y + size);
+}
+
+function overlap(a, b) {
+  const isBeside = a.x >= b.x + b.length || b.x >= a.x + a.length;
+  return !isBeside && a.y < b.y + b.height && b.y < a.y + a.height;
 }
 
 /** Return what is shown of a face: its pixels and a bar for each emotion. */
