@@ -5,6 +5,7 @@ import torch
 
 from fer import params
 from fer.faces import Faces
+from fer.training.device import pick_precision
 from fer.training.distillation import Ensemble, predict_teacher_logits
 from fer.training.fit import checkpoint_path, fit
 from fer.training.loading import make_loader
@@ -79,7 +80,8 @@ def test_resumed_run_reuses_the_teacher_logits(faces, teacher, tmp_path, monkeyp
 
 
 def test_logits_may_take_the_place_of_the_teacher(faces, teacher):
-    logits = predict_teacher_logits(teacher, batches(faces), 2, torch.float32, quiet=True)
+    precision = pick_precision(CONFIG.train.precision, torch.device("cpu"))
+    logits = predict_teacher_logits(teacher, batches(faces), 2, precision, quiet=True)
     pairs = zip(
         train(faces, logits)[0].parameters(), train(faces, teacher)[0].parameters(), strict=True
     )
