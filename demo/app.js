@@ -106,10 +106,10 @@ async function openPhoto(file) {
   if (turn !== state.turn) return bitmap.close(); // something else was opened in the meantime
   try {
     await predict(turn, bitmap);
-    if (turn === state.turn) state.isOpening = false;
   } catch (error) {
     if (turn === state.turn) report(`error: ${error.message}`);
   }
+  if (turn === state.turn) state.isOpening = false;
 }
 
 async function playVideo(file) {
@@ -267,8 +267,8 @@ function drawBox(context, face, number, width, labels) {
   const places = [`${number}: ${label(face)}`, `${number}`].flatMap((text) => {
     const length = context.measureText(text).width + 10;
     const x = Math.max(0, Math.min(left, width - length));
-    const heights = top > height ? [top - height, bottom, top] : [bottom, top];
-    return heights.map((y) => ({ text, x, y, length, height }));
+    const rows = top > height ? [top - height, bottom, top] : [bottom, top];
+    return rows.map((y) => ({ text, x, y, length, height }));
   });
   const isFree = (place) => !labels.some((other) => overlap(other, place));
   const { text, x, y, length } = places.find(isFree) ?? places.at(-1);

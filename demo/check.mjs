@@ -68,6 +68,11 @@ await page.locator(".example").first().click();
 await page.waitForTimeout(3000);
 texts.lastClick = await page.locator("#status").textContent();
 
+await page.locator("#file").setInputFiles(pictures.find((path) => path.includes("in_large")));
+await page.keyboard.press("Escape"); // while it looks for faces
+await page.waitForTimeout(3000);
+texts.stoppedPhoto = await page.locator("#status").textContent();
+
 await page.locator("#file").setInputFiles(pictures[0]);
 texts.file = await status(/face/);
 await page.locator("#file").setInputFiles({
@@ -76,6 +81,7 @@ await page.locator("#file").setInputFiles({
   buffer: Buffer.from("no picture"),
 });
 texts.broken = await status(/cannot be read/);
+texts.facesOfBroken = await page.locator("article").count();
 
 await page.locator("#file").setInputFiles(video);
 await page.locator("h2", { hasText: "Face 0: Happy" }).waitFor({ timeout: 30_000 });

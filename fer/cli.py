@@ -110,14 +110,8 @@ def _train(arguments: argparse.Namespace) -> None:
     if any(change.partition("=")[0].lstrip("+~").strip() == "dataset" for change in changes):
         raise FerError("-S dataset: follows from the folder; leave it out")
     target = root / "data" / "raw" / name
-    is_in_place = target.resolve() == folder.resolve()
-    source = target / ".source"  # the folder of the last run, which may have been moved
-    former = Path(source.read_text("utf-8")) if source.is_file() else folder.resolve()
-    if not is_in_place and not raw.unlink(former, target):
+    if not raw.relink(folder, target):
         raise FerError(f"{target}: exists; rename {folder}, or use dvc exp run -S dataset={name}")
-    if not is_in_place:
-        raw.link(folder.resolve(), target)
-        source.write_text(str(folder.resolve()), "utf-8")
     options = [option for change in [f"dataset={name}", *changes] for option in ("-S", change)]
     command = [sys.executable, "-m", "dvc", "exp", "run", *options]
     status = subprocess.run(command, cwd=root).returncode

@@ -191,6 +191,18 @@ def test_train_leaves_links_of_the_user(run, pictures, clone):
     assert (own / "mine.png").is_symlink()
 
 
+def test_train_leaves_copies_and_linked_folders_of_the_user(run, pictures, clone, tmp_path):
+    shutil.copytree(pictures, "data/raw/pictures")
+    assert "exists; rename" in str(run("train", pictures)[0])
+    assert not any(path.is_symlink() for path in Path("data/raw").rglob("*"))
+    shutil.rmtree("data/raw/pictures")
+    assert run("train", pictures)[0] == 0
+    (tmp_path / "other").mkdir()
+    Path("data/raw/pictures/other").symlink_to(tmp_path / "other")
+    assert "exists; rename" in str(run("train", pictures)[0])
+    assert Path("data/raw/pictures/happy/0.png").exists()
+
+
 def test_train_again_on_a_folder_with_links(run, pictures, clone, tmp_path):
     other = (pictures / "happy/0.png").rename(tmp_path / "other.png")
     (pictures / "happy/0.png").symlink_to(other)

@@ -171,7 +171,8 @@ def test_page_says_what_it_does(page):
     assert texts["broken"].startswith("This file cannot be read as a picture or a video")
     assert texts["lastClick"].startswith("1 face: Happy")
     assert texts["hasCurve"]
-    assert texts["stopped"] == "Stopped."
+    assert texts["facesOfBroken"] == 0
+    assert texts["stopped"] == texts["stoppedPhoto"] == "Stopped."
     assert "cannot be played here" in texts["damaged"]
     assert texts["isStopped"]
     assert texts["overflow"] <= 0  # 320 pixels wide, with two bars per emotion

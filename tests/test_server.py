@@ -128,6 +128,13 @@ def test_page_health_and_metrics(ask):
     assert "fer_faces_total 1\n" in metrics
 
 
+def dds():
+    """A picture of a format that Pillow reads, but the server does not, because it is slow."""
+    content = BytesIO()
+    Image.new("RGB", (8, 8)).save(content, "dds")
+    return content.getvalue()
+
+
 def png(width, height):
     content = BytesIO()
     Image.new("1", (width, height)).save(content, "png")
@@ -187,6 +194,7 @@ def png(width, height):
             *("POST", "/predict", b'{"images": [' + b"[]," * 100_000 + b"[]]}"),
             *({"Content_Type": "application/json"}, 400, "the JSON is not"),
         ),
+        ("POST", "/predict", dds(), {}, 422, "image: is not an image"),
         ("POST", "/predict", b"x", {"Content_Length": "-1"}, 411, "send a number"),
         ("POST", "/predict", b"x", {"Content_Length": "1e3"}, 411, "send a number"),
         ("POST", "/predict", b"x", {"Content_Length": "9" * 5000}, 411, "send a number"),
@@ -206,6 +214,21 @@ def raw(server, content):
     with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
         connection.sendall(content)
         return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (b"Content-Length: 0\r\nContent-Length: 23", b" 200 "),
+        (b"nonsense\r\nContent-Length: 23", b" 400 "),
+        (b"Content-Length : 23", b" 400 "),
+    ],
+)
+def test_body_is_not_taken_for_a_request(server, headers, status):
+    start = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+    answer = raw(server, start + headers + b"\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert status in answer
 
 
 @pytest.mark.parametrize(

@@ -135,11 +135,12 @@ def check(data: DataSet, location: str) -> None:
         for split, faces in data.splits.items()
     }
     for label, name in enumerate(data.classes):
-        if counts["train"][label] and sum(count[label] for count in counts.values()) > 1:
+        total = sum(count[label] for count in counts.values())
+        if counts["train"][label] and total > 1:
             continue
         split = next(split for split, count in counts.items() if count[label])
         source = data.sources[split][np.flatnonzero(data.splits[split].labels == label)[0]]
-        if sum(count[label] for count in counts.values()) == 1:
+        if total == 1:
             raise FerError(
                 f"{location}: class {name} has one face only ({source}); add another one"
             )

@@ -259,38 +259,54 @@ def link(source: Path, folder: Path) -> None:
             raise FerError(f"{target}: cannot be linked: {error.strerror}") from error
 
 
-def unlink(source: Path, folder: Path) -> bool:
-    """Remove the links of a folder into another one, and copies of its files.
+def relink(source: Path, folder: Path) -> bool:
+    """Link the files of one folder into another, in place of the links of an earlier call.
+
+    The hidden file .source in `folder` names the folder that the links are of. A file README.md
+    there stays as it is.
 
     Args:
-        source: The folder that `link` got.
-        folder: The folder with the links. It stays as it is if it holds other files too.
+        source: The folder with the files.
+        folder: The folder for the links; maybe the same, and then nothing is done.
 
     Returns:
-        Whether the links are removed, or there were none.
+        False if `folder` holds files that no earlier call has made; then nothing is changed.
 
     Raises:
-        FerError: If a folder cannot be read, or a link cannot be removed.
+        FerError: If a folder cannot be read, or a link cannot be made or removed.
     """
-    paths = {
-        Path(parent, name): source / Path(parent, name).relative_to(folder)
-        for parent, _, names in os.walk(folder, onerror=_refuse_folder)
-        for name in names
-        if _is_visible(name)
-    }
-    if not all(_is_link_or_copy(path, original) for path, original in paths.items()):
-        return False
-    for path in paths:
-        try:
+    source, note = source.resolve(), folder / ".source"
+    if folder.resolve() == source:
+        return True
+    paths = [path for path in _paths(folder) if path != folder / "README.md"]
+    try:
+        if paths:
+            if not note.is_file():
+                return False
+            former = Path(note.read_text("utf-8"))
+            if not all(_is_link_or_copy(p, former / p.relative_to(folder)) for p in paths):
+                return False
+        for path in paths:
             path.unlink()
-        except OSError as error:
-            raise FerError(f"{path}: cannot be removed: {error.strerror}") from error
+        link(source, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(str(source), "utf-8")
+    except OSError as error:
+        raise FerError(f"{folder}: cannot be changed: {error.strerror}") from error
     return True
 
 
+def _paths(folder: Path) -> Iterator[Path]:
+    """Yield the visible files in a folder and below, and linked folders."""
+    for parent, folders, names in os.walk(folder, onerror=_refuse_folder):
+        linked = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        yield from (Path(parent, name) for name in names + linked if _is_visible(name))
+
+
 def _is_link_or_copy(path: Path, original: Path) -> bool:
+    """Tell whether a file is what `_link_or_copy` makes of another one."""
     if path.is_symlink():
-        return Path(os.readlink(path)) == original
+        return Path(os.readlink(path)) == original and not original.is_dir()
     try:
         return filecmp.cmp(path, original, shallow=False)
     except OSError:
