@@ -7,15 +7,15 @@ const COLORS = ["#d55e00", "#009e73", "#cc79a7", "#e0c800", "#0072b2", "#e69f00"
 const CURVE_SECONDS = 20;
 
 // `turn` counts what was opened and stopped, so that a late answer to something earlier is dropped.
-const state = { classes: [], bytes: 0, last: null, file: null, live: null, curve: [], turn: 0, isOpening: false };
+const state = { models: [], classes: [], bytes: 0, last: null, file: null, live: null, curve: [], turn: 0, isOpening: false };
 
 main().catch((error) => report(`error: ${error.message}`));
 
 async function main() {
   connect();
-  const models = await (await fetchFile("models/index.json")).json();
-  $("compare").closest("label").hidden = !models.includes("float32");
-  const { classes, metadata } = await load("int8");
+  state.models = await (await fetchFile("models/index.json")).json(); // int8 before float32
+  $("compare").closest("label").hidden = state.models.length === 1;
+  const { classes, metadata } = await load(state.models[0]);
   state.classes = classes;
   $("warning").textContent = metadata.warning ?? "";
   $("warning").hidden = !metadata.warning;
@@ -49,7 +49,7 @@ function connect() {
   });
   $("camera").addEventListener("click", startCamera);
   $("stop").addEventListener("click", () => stop());
-  $("compare").addEventListener("change", () => state.file && !state.live && openPhoto(state.file));
+  $("compare").addEventListener("change", compare);
   $("overlay").addEventListener("change", () => state.last && draw(state.last));
   document.addEventListener("keydown", ({ key }) => key === "Escape" && stop());
   document.addEventListener("paste", ({ clipboardData }) => open(clipboardData.files[0]));
@@ -112,6 +112,13 @@ async function openPhoto(file) {
   if (turn === state.turn) state.isOpening = false;
 }
 
+/** Predict what is shown once more: a photo, or the last frame of a video that has ended. */
+async function compare() {
+  if (state.live) return; // the next frame does it
+  if (state.file) openPhoto(state.file);
+  else if (state.last) await predict(++state.turn, await createImageBitmap(state.last.shown));
+}
+
 async function playVideo(file) {
   const video = $("video");
   video.srcObject = null;
@@ -164,6 +171,7 @@ async function play(turn, video, seconds) {
     while (turn === state.turn && !video.ended) {
       const now = seconds();
       if (video.error) throw new Error(video.error.message);
+      if (!video.videoWidth) throw new Error("it has no pictures");
       if (video.readyState >= 2 && now > last) {
         last = now;
         await predict(turn, await createImageBitmap(video), now);
@@ -177,7 +185,7 @@ async function play(turn, video, seconds) {
     stop();
     clear();
     $("timeline").hidden = true;
-    report(`This video cannot be played here (${error.message}). Convert it to H.264 in MP4.`);
+    report(`This video cannot be played here (${error.message}). Try another, or convert it to H.264 in MP4.`);
   }
 }
 
@@ -214,7 +222,7 @@ function end(stream) {
 }
 
 async function predict(turn, bitmap, seconds) {
-  const names = $("compare").checked ? ["int8", "float32"] : ["int8"];
+  const names = $("compare").checked ? state.models : state.models.slice(0, 1);
   const shown = await createImageBitmap(bitmap);
   for (const name of names) await load(name);
   const result = await client.predict(bitmap, names, seconds);
@@ -233,7 +241,7 @@ function summary({ faces }) {
 }
 
 function label(face) {
-  const { probabilities } = face.int8;
+  const { probabilities } = face[state.models[0]];
   const best = probabilities.indexOf(Math.max(...probabilities));
   return `${state.classes[best]} ${Math.round(100 * probabilities[best])} %`;
 }
@@ -295,7 +303,7 @@ function card(face, number, names) {
     const values = names.map((name) => face[name].probabilities[i]);
     bars.append(bar(emotion, i, values, names));
   });
-  article.append(faceCanvas(face), title, bars);
+  article.append(faceCanvas(face[state.models[0]]), title, bars);
   return article;
 }
 
@@ -325,7 +333,7 @@ function bar(emotion, i, values, names) {
 }
 
 /** Return a canvas with a face as the network sees it, and the map of its emotion over it. */
-function faceCanvas({ int8: { pixels, probabilities, maps, mapSize } }) {
+function faceCanvas({ pixels, probabilities, maps, mapSize }) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = 48;
   canvas.role = "img";
@@ -351,7 +359,7 @@ function faceCanvas({ int8: { pixels, probabilities, maps, mapSize } }) {
 function drawCurve(seconds, faces) {
   const size = ({ box }) => box[2] - box[0];
   const largest = faces.reduce((a, b) => (a && size(a) >= size(b) ? a : b), null);
-  state.curve.push({ seconds, id: largest?.id, probabilities: largest?.int8.probabilities ?? null });
+  state.curve.push({ seconds, id: largest?.id, probabilities: largest?.[state.models[0]].probabilities ?? null });
   while (state.curve[0].seconds < seconds - CURVE_SECONDS) state.curve.shift();
   const { width, height } = $("chart");
   const context = $("chart").getContext("2d");

@@ -1,9 +1,9 @@
 // Copy the page, the runtime and the models into dist/, which any static host can serve.
 //
-// node build.mjs [MODEL]   MODEL: nano, small, base, or an int8 file of stage quantize, whose float32
-//                          is the fer.onnx beside it
+// node build.mjs [MODEL]   MODEL: nano, small, base, or an ONNX file of stage quantize. The page
+//                          compares a fer.int8.onnx with the fer.onnx beside it.
 
-import { cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -29,10 +29,14 @@ const files = {
     ),
   ),
   "models/yunet.onnx": join(here, "../fer/predict/yunet.onnx"),
-  "models/int8.onnx": model,
 };
-const hasFloat32 = existsSync(float32);
-if (hasFloat32) files["models/float32.onnx"] = float32;
+const isInt8 = existsSync(model) && readFileSync(model).includes("QuantizeLinear");
+const models = [isInt8 ? "int8" : "float32"];
+files[`models/${models[0]}.onnx`] = model;
+if (isInt8 && existsSync(float32)) {
+  models.push("float32");
+  files["models/float32.onnx"] = float32;
+}
 
 for (const source of Object.values(files)) {
   if (!existsSync(source)) {
@@ -45,5 +49,4 @@ for (const [target, source] of Object.entries(files)) {
   mkdirSync(dirname(join(dist, target)), { recursive: true });
   cpSync(source, join(dist, target), { recursive: true });
 }
-const models = hasFloat32 ? ["int8", "float32"] : ["int8"];
 writeFileSync(join(dist, "models/index.json"), JSON.stringify(models));

@@ -92,6 +92,12 @@ texts.hasCurve = await page.evaluate(() => {
   return data.some((value) => value > 0);
 });
 await page.screenshot({ path: join(folder, "video.png"), fullPage: true });
+await status(/has ended/);
+await page.locator("#compare").click(); // off
+await page.locator("#numbers").filter({ hasNotText: "float32" }).waitFor();
+await page.locator("#compare").click();
+await page.locator("#numbers").filter({ hasText: "float32" }).waitFor();
+texts.comparedAfterVideo = await page.locator("article").count();
 
 await page.locator("#file").setInputFiles(video);
 await page.keyboard.press("Escape"); // while it starts

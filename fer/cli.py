@@ -66,7 +66,7 @@ def _val(arguments: argparse.Namespace) -> None:
 def _protect_pictures(out: Path, pictures: Path) -> None:
     """Refuse to write where the pictures are: files of the user could be replaced."""
     is_inside = out.resolve().is_relative_to(pictures.resolve())
-    if is_inside or out.resolve() == pictures.resolve().parent:
+    if is_inside or (pictures.is_file() and out.resolve() == pictures.resolve().parent):
         raise FerError(f"--out {out}: is the folder with the pictures; name another place")
     for target in (out / name for name in OUTPUTS):
         if target.exists() and pictures.exists() and target.samefile(pictures):

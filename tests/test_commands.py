@@ -85,6 +85,11 @@ def test_mistakes_are_a_sheet(run, pictures, tmp_path):
         (lambda p: [f.unlink() for f in p.rglob("*.png")], (), "holds no data"),
         (lambda p: None, ("--model", "none.onnx"), "none.onnx: no model here"),
         (lambda p: None, ("--out", "pictures/out"), "is the folder with the pictures"),
+        (lambda p: None, ("--split", "test"), "pictures: has no splits; leave out --split"),
+        (
+            lambda p: [d.rename(p / str(n)) for n, d in enumerate(sorted(p.iterdir()))],
+            *((), "the classes are numbers; put it into a folder with a file classes.txt that names"),
+        ),
     ],
 )
 def test_bad_input_of_val_is_one_line(run, pictures, monkeypatch, change, arguments, message):
@@ -122,6 +127,29 @@ def test_val_scores_what_could_not_be_trained_on(run, pictures, tmp_path):
     shutil.copytree(pictures / "happy", tmp_path / "set/train/sad")
     assert "set, test: " in run("val", tmp_path / "set")[1]
     assert "accuracy" in run("val", tmp_path / "set/test")[1]
+
+
+def test_val_writes_beside_the_folder(run, pictures):
+    assert run("val", pictures, "--out", pictures.parent)[0] == 0
+    assert (pictures.parent / "predictions.csv").exists()
+    table = pictures / "faces.csv"
+    table.write_text("picture,label\nhappy/0.png,happy\nsurprise/0.png,surprise\n")
+    status, _, _ = run("val", table, "--out", pictures)
+    assert "is the folder with the pictures" in str(status)
+    assert not (pictures / "predictions.csv").exists()
+
+
+@pytest.mark.parametrize("labels", [(3, 3), (0, 1, 2), (0,)])
+def test_val_scores_some_numbered_classes_of_the_model(run, tmp_path, labels):
+    face = draw_large("Happy", np.random.default_rng(0)).resize((48, 48))
+    pixels = " ".join(map(str, np.asarray(face).ravel()))
+    rows = [f"{label},{pixels}" for label in labels]
+    (tmp_path / "faces.csv").write_text("emotion,pixels\n" + "\n".join(rows))
+    assert "classes.txt" in str(run("val", tmp_path / "faces.csv")[0])
+    (tmp_path / "classes.txt").write_text("\n".join(Recognizer().classes))
+    status, out, _ = run("val", tmp_path)
+    assert status == 0
+    assert f"{len(labels)} faces" in out
 
 
 def test_val_scores_a_table_of_files(run, pictures):
@@ -297,11 +325,19 @@ def test_export_that_differs_is_not_kept(run, tmp_path, monkeypatch):
         ("none.pt", "onnx", "m.onnx", "no model here"),
         ("baseline.pt", "onnx", "m.xml", "is no name for onnx; use the suffix .onnx"),
         ("fer.onnx", "torchscript", "m.torchscript", "needs a PyTorch file of the pipeline"),
-        ("../../README.md", "onnx", "m.onnx", "is not a file of PyTorch"),
+        ("../../README.md", "onnx", "m.onnx", "is no model; name a PyTorch file (.pt) or an ONNX"),
+        ("broken.onnx", "openvino", "m.xml", "is not a model that ONNX Runtime can read"),
+        ("broken.pt", "torchscript", "m.torchscript", "is not a file of PyTorch"),
     ],
 )
-def test_bad_input_of_export_is_one_line(run, tmp_path, model, kind, name, message):
-    status, _, err = run("export", MODELS / model, "--format", kind, "--out", tmp_path / name)
+def test_bad_input_of_export_is_one_line(
+    run, tmp_path, tmp_path_factory, model, kind, name, message
+):
+    path = MODELS / model
+    if "broken" in model:
+        path = tmp_path_factory.mktemp("models") / model
+        path.write_bytes(b"text")
+    status, _, err = run("export", path, "--format", kind, "--out", tmp_path / name)
     assert message in str(status)
     assert "\n" not in str(status)
     assert err == ""

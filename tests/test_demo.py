@@ -171,6 +171,7 @@ def test_page_says_what_it_does(page):
     assert texts["broken"].startswith("This file cannot be read as a picture or a video")
     assert texts["lastClick"].startswith("1 face: Happy")
     assert texts["hasCurve"]
+    assert texts["comparedAfterVideo"] == 1
     assert texts["facesOfBroken"] == 0
     assert texts["stopped"] == texts["stoppedPhoto"] == "Stopped."
     assert "cannot be played here" in texts["damaged"]
@@ -189,6 +190,8 @@ def test_build_takes_the_names_of_released_models(built):
         built.parent / "models/fer2013/base.int8.onnx"
     ).read_bytes()
     assert json.loads((built / "dist/models/index.json").read_text()) == ["int8"]
+    subprocess.run(["node", "build.mjs", "../models/fer2013/fer.onnx"], cwd=built, check=True)
+    assert json.loads((built / "dist/models/index.json").read_text()) == ["float32"]
 
 
 def test_wrong_model_is_one_line(built):

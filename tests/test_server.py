@@ -94,6 +94,9 @@ def test_parts_of_a_form(ask):
     other = other.replace(b"filename=", b"filename*=UTF-8''%C3%A4%20b.jpg")
     _, results = ask("POST", "/predict", other, Content_Type='multipart/form-data; boundary="x"')
     assert results[0]["file"] == "ä b.jpg"
+    quoted = form(('say \\"hi\\".jpg', b"x"), ("C:\\a.jpg", b"x")).replace(b"filename", b"FileName")
+    _, results = ask("POST", "/predict", quoted, Content_Type="multipart/form-data; boundary=x")
+    assert [result["file"] for result in results] == ['say "hi".jpg', "C:\\a.jpg"]
 
 
 def test_long_name_of_a_file_takes_no_time(ask):
@@ -114,6 +117,10 @@ def test_base64_in_json(ask):
     status, results = ask("POST", "/predict", body, Content_Type="application/json")
     assert status == 200
     assert results == [expected("image 0"), expected("image 1")]
+    in_url = text.translate(str.maketrans("+/", "-_")).rstrip("=")
+    body = json.dumps({"images": [in_url]})
+    _, results = ask("POST", "/predict", body, Content_Type="application/json")
+    assert results == [expected("image 0")]
 
 
 def test_page_health_and_metrics(ask):
@@ -156,7 +163,7 @@ def png(width, height):
         ("POST", "/predict", b"[]", {"Content_Type": "application/json"}, 400, "the JSON is not"),
         (
             *("POST", "/predict", b'{"images": ["%%%"]}', {"Content_Type": "application/json"}),
-            *(400, "the JSON is not"),
+            *(400, "image 0 is not base64"),
         ),
         (
             *("POST", "/predict", b"[" * 100_000, {"Content_Type": "application/json"}),
@@ -172,7 +179,19 @@ def png(width, height):
         ),
         (
             *("POST", "/predict", form(*[("a.jpg", b"x")] * 65)),
-            *({"Content_Type": "multipart/form-data; boundary=x"}, 400, "send up to 64"),
+            *({"Content_Type": "multipart/form-data; boundary=x"}, 400, "has 65 images; send 1 to"),
+        ),
+        (
+            *("POST", "/predict", form(*[("a.jpg", b"x")] * 129)),
+            *({"Content_Type": "multipart/form-data; boundary=x"}, 400, "has too many parts"),
+        ),
+        (
+            *("POST", "/predict", form(("", b""))),
+            *({"Content_Type": "multipart/form-data; boundary=x"}, 400, "has 0 images"),
+        ),
+        (
+            *("POST", "/predict", form(("a.jpg", b"x"), ("b.jpg", b"x")).removesuffix(b"--x--\r\n")),
+            *({"Content_Type": "multipart/form-data; boundary=x"}, 400, "without its closing mark"),
         ),
         (
             *("POST", "/predict", form(*[("a.jpg", b"x")] * 65)),
@@ -245,6 +264,14 @@ def test_what_is_no_request(server, content, status):
     answer = raw(server, content)
     assert status in answer.partition(b"\r\n")[0]
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+
+
+def test_body_is_asked_for_only_if_it_is_wanted(server):
+    head = b"POST %s HTTP/1.1\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
+    assert raw(server, head % (b"/predict", 99_999_999)).startswith(b"HTTP/1.1 413 ")
+    assert raw(server, head % (b"/none", 5)).startswith(b"HTTP/1.1 404 ")
+    answer = raw(server, head % (b"/predict", 5) + b"hello")
+    assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 422 ")
 
 
 def test_body_that_does_not_come_ends_in_time(server, monkeypatch):

@@ -42,6 +42,8 @@ def convert(model: Path, kind: str, target: Path) -> float:
     suffix, write, run = FORMATS[kind]
     if target.suffix.lower() != suffix:
         raise FerError(f"{target}: is no name for {kind}; use the suffix {suffix}")
+    if model.suffix.lower() not in (".pt", ".onnx"):
+        raise FerError(f"{model}: is no model; name a PyTorch file (.pt) or an ONNX file (.onnx)")
     is_onnx = model.suffix.lower() == ".onnx"
     if is_onnx and kind != "openvino":
         raise FerError(f"{model}: {kind} needs a PyTorch file of the pipeline, such as baseline.pt")
@@ -56,14 +58,14 @@ def convert(model: Path, kind: str, target: Path) -> float:
         raise FerError(f"{target.parent}: cannot be created: {error.strerror}") from error
     with temporary_folder(target.parent) as folder, temporary_folder(target.parent) as original:
         reference = model if is_onnx else _to_onnx(model, original / "model.onnx")
-        temporary = folder / target.name
-        write(model, reference, temporary)
         size = (_CHECKED_FACES, FACE_SIZE, FACE_SIZE)
         faces = np.random.default_rng(0).integers(0, 256, size, np.uint8)
         if kind == "onnx":
             expected = predict_probabilities(checkpoint.load(model)[0], faces)
         else:
             expected = Recognizer(reference, flip=False).classify(faces)
+        temporary = folder / target.name
+        write(model, reference, temporary)
         difference = float(np.abs(run(temporary, faces) - expected).max())
         precision = "int8" if ".int8" in reference.name else "float32"
         if not difference <= _TOLERANCE[precision]:

@@ -202,6 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_one_request(self) -> None:
         self.server.set_waiting(self.connection, True)
         self._start, self._is_parsed = time.monotonic(), False
+        self._expects_continue = False
         super().handle_one_request()
 
     def parse_request(self) -> bool:
@@ -220,6 +221,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.BAD_REQUEST, "a header cannot be read")
             return False
         return self._is_parsed
+
+    def handle_expect_100(self) -> bool:
+        """Ask for the body only after the headers were checked; the base class asks at once."""
+        self._expects_continue = True
+        return True
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -304,6 +310,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _read_body(self, length: int) -> bytes:
         """Read the body, which must arrive within the time-out."""
+        if self._expects_continue:
+            self.send_response_only(HTTPStatus.CONTINUE)
+            self.end_headers()
         parts, left, deadline = [], length, time.monotonic() + BODY_TIMEOUT
         while left:
             part = self.rfile.read1(min(left, 1 << 16))  # type: ignore[attr-defined]

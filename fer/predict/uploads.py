@@ -12,6 +12,9 @@ from urllib.parse import unquote
 MAX_IMAGES = 64
 """Images of a request."""
 
+_MAX_PARTS = 2 * MAX_IMAGES
+"""Parts of a form: its files, and fields of text."""
+
 _MAX_HEAD = 8192
 """Bytes of the headers of a part of a form."""
 
@@ -19,10 +22,13 @@ _MAX_MARKS = 4 * MAX_IMAGES + 64
 """Quotes, brackets and commas of a JSON body: two quotes, two commas per image, and some more."""
 
 _FILENAMES = (
-    re.compile(rb"[;\s]filename\*=(?:utf-8|UTF-8)'[^']*'([^;\s]+)"),
-    re.compile(rb'[;\s]filename="([^"]*)"'),
-    re.compile(rb"[;\s]filename=([^;\s\"]+)"),
+    re.compile(rb"[;\s]filename\*=utf-8'[^']*'([^;\s]+)", re.IGNORECASE),
+    re.compile(rb'[;\s]filename="((?:\\"|[^"])*)"', re.IGNORECASE),  # curl writes " as \"
+    re.compile(rb"[;\s]filename=([^;\s\"]+)", re.IGNORECASE),
 )
+
+_STANDARD_ALPHABET = str.maketrans("-_", "+/")
+"""From the alphabet of base64 in URLs (RFC 4648, section 5)."""
 
 Upload = tuple[str, bytes]
 """Name and content of a picture."""
@@ -62,30 +68,35 @@ def from_json(body: bytes) -> list[Upload]:
         texts = content["images"] if isinstance(content, dict) else None
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise wrong
-        contents = [_decode(text) for text in texts]
     except (ValueError, KeyError, RecursionError) as error:
         raise wrong from error
-    return _checked([(f"image {number}", content) for number, content in enumerate(contents)])
+    return _checked([(f"image {n}", _decode(f"image {n}", text)) for n, text in enumerate(texts)])
 
 
 def from_form(boundary: str | None, body: bytes) -> list[Upload]:
     """Return the files of a form of type multipart/form-data (RFC 7578).
 
-    A form without files may have pictures in its fields.
+    A form without files may have pictures in its fields. A file without name and content comes from
+    a field in which no file was chosen, and is left out.
 
     Args:
         boundary: What separates the parts, from the type of the content.
         body: The body of the request.
 
     Raises:
-        RequestError: If the form has no part or too many, or one without readable headers.
+        RequestError: If the form has no file or too many parts, if a part has no readable headers,
+            or if the mark of its end is missing.
     """
     mark = b"\r\n--" + (boundary or "").encode("latin-1", "replace")
     # One more part is before the first mark, and one after the last.
-    parts = (b"\r\n" + body).split(mark, MAX_IMAGES + 2) if boundary else []
-    if len(parts) > MAX_IMAGES + 2:
+    parts = (b"\r\n" + body).split(mark, _MAX_PARTS + 2) if boundary else []
+    if len(parts) > _MAX_PARTS + 2:
         raise RequestError(
-            HTTPStatus.BAD_REQUEST, f"the form has too many parts; send up to {MAX_IMAGES}"
+            HTTPStatus.BAD_REQUEST, f"the form has too many parts; send up to {MAX_IMAGES} files"
+        )
+    if len(parts) > 1 and not parts[-1].startswith(b"--"):
+        raise RequestError(
+            HTTPStatus.BAD_REQUEST, "the form ends without its closing mark; send it whole"
         )
     files, fields = [], []
     for number, part in enumerate(parts[1:-1]):
@@ -97,7 +108,7 @@ def from_form(boundary: str | None, body: bytes) -> list[Upload]:
         name, content = _filename(part[:end]), part[end + 4 :]
         if name is None:
             fields.append((f"image {number}", content))
-        else:
+        elif name or content:
             files.append((name or f"image {number}", content))
     return _checked(files or fields)
 
@@ -111,14 +122,20 @@ def _checked(uploads: list[Upload]) -> list[Upload]:
     return uploads
 
 
-def _decode(text: str) -> bytes:
-    """Return the bytes of base64, of a data URL, and of base64 in lines."""
-    return base64.b64decode("".join(text.rpartition(",")[2].split()), validate=True)
+def _decode(name: str, text: str) -> bytes:
+    """Return the bytes of base64, of a data URL, and of base64 in lines or in the URL alphabet."""
+    text = "".join(text.rpartition(",")[2].split()).rstrip("=").translate(_STANDARD_ALPHABET)
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError as error:
+        raise RequestError(
+            HTTPStatus.BAD_REQUEST, f"{name} is not base64 ({error}); encode its bytes so"
+        ) from error
 
 
 def _filename(head: bytes) -> str | None:
     for pattern in _FILENAMES:
         if found := pattern.search(head):
             name = found[1].decode("utf-8", "replace")
-            return unquote(name) if pattern is _FILENAMES[0] else name
+            return unquote(name) if pattern is _FILENAMES[0] else name.replace('\\"', '"')
     return None

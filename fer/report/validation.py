@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from fer.data import formats
-from fer.data.dataset import class_key
+from fer.data.dataset import UNSPLIT, class_key
+from fer.data.labels import FILE
 from fer.errors import FerError
 from fer.faces import Faces
 from fer.files import write_table
@@ -109,10 +110,13 @@ def validate(
     data = formats.read_labelled(path, _reading("detect" if detect else "crop"))
     if data.dropped:
         print(f"left out: {data.reasons()}", flush=True)
+    has_splits = UNSPLIT not in data.splits
     if split is None:
         splits = ["test"] if "test" in data.splits else list(data.splits)
     elif split in data.splits:
         splits = [split]
+    elif not has_splits:
+        raise FerError(f"{path}: has no splits; leave out --split")
     else:
         raise FerError(f"{path}: has no split {split}, only {', '.join(data.splits)}; name another")
     images = np.concatenate([data.splits[name].images for name in splits])
@@ -122,7 +126,7 @@ def validate(
         raise FerError(f"{path}: no face is left; name another folder")
     indices = _indices(data.classes, recognizer, path)
     faces = Faces(images, indices[labels], tuple(recognizer.classes))
-    name = f"{path.name}, {' and '.join(splits)}" if splits != ["unsplit"] else path.name
+    name = f"{path.name}, {' and '.join(splits)}" if has_splits else path.name
     title = f"{name}: {recognizer.path.name}"
     return Validation(title, faces, sources, recognizer.classify(images))
 
@@ -134,6 +138,11 @@ def _indices(classes: tuple[str, ...], recognizer: Recognizer, path: Path) -> np
     """
     known = {class_key(name): index for index, name in enumerate(recognizer.classes)}
     unknown = [name for name in classes if class_key(name) not in known]
+    if all(name.isdigit() for name in unknown) and len(unknown) == len(classes):
+        raise FerError(
+            f"{path}: the classes are numbers; put it into a folder with a file {FILE} that names "
+            f"the classes from 0 on, one per line, among {', '.join(recognizer.classes)}"
+        )
     if unknown:
         raise FerError(
             f"{path}: the model knows no {', '.join(unknown[:5])}, only "

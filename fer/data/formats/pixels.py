@@ -226,7 +226,9 @@ class Labels:
 
     def _check_numbers(self, codes: list[int], location: str) -> None:
         if codes == [0]:
-            raise FerError(f"{location}: has one class only, 0; add a second one")
+            raise FerError(
+                f"{location}: has one class only, 0; add a second one, or name all of them in {FILE}"
+            )
         if codes[0] == 1 and codes == list(range(1, len(codes) + 1)):
             raise FerError(
                 f"{location}: labels are 1 to {codes[-1]}; number the classes from 0, or write "
