@@ -429,8 +429,8 @@ class Search(Section):
         epochs: Epochs of a trial.
         minutes: Minutes of one run of the stage, after which no trial begins.
         finalists: Number of trials that are trained again for `final_epochs`.
-        final_epochs: Epochs of a finalist with one seed.
-        seeds: Number of seeds of each finalist.
+        final_epochs: Epochs of a finalist per fold.
+        folds: Folds of the cross-validation of the finalists.
     """
 
     trials: Count
@@ -438,7 +438,7 @@ class Search(Section):
     minutes: Annotated[float, Field(gt=0, le=1_000_000)]
     finalists: Count
     final_epochs: Count
-    seeds: Annotated[int, Field(ge=2)]
+    folds: Annotated[int, Field(ge=2, le=100)]
 
 
 class Timings(Section):
@@ -474,7 +474,7 @@ class AutoSearch(Search):
 
     Attributes:
         epochs: Epochs per trial, or "auto".
-        final_epochs: Epochs of a finalist with one seed, or "auto".
+        final_epochs: Epochs of a finalist per fold, or "auto".
     """
 
     epochs: CountOrAuto

@@ -15,12 +15,12 @@ def main() -> None:
     if winner["trial"] == 0:
         baseline, *trials = results["finals"]
         gains = ", ".join(
-            f"{trial['gain']:+.2%} (two standard errors: {trial['two_standard_errors']:.2%})"
+            f"{trial['gain']:+.2%} (margin of error: {trial['margin_of_error']:.2%})"
             for trial in trials
         )
         raise FerError(
-            f"{path}: no trial won the finals against the baseline's {baseline['mean']:.2%} on "
-            f"val: {gains or 'none took part'}; params.yaml stays as it is"
+            f"{path}: no trial won the finals against the baseline's {baseline['mean']:.2%} in "
+            f"cross-validation: {gains or 'none took part'}; params.yaml stays as it is"
         )
     before, after = (results[name]["val_unique_accuracy"] for name in ("before", "after"))
     if after < before:

@@ -53,16 +53,17 @@ def models() -> Table:
         "float32": float(runtimes["ONNX Runtime, float32"]["val_accuracy"]),
         "int8": float(runtimes["ONNX Runtime, int8"]["val_accuracy"]),
     }
-    kept = tune["winner"]["trial"] == 0
+    is_kept = tune["winner"]["trial"] == 0
     names = {
         "teacher": f"teacher, {teach['epochs']} epochs",
-        "baseline": f"baseline, {train['epochs']} epochs",
-        "tuned": "tuned: " + ("the search kept the baseline" if kept else "winner of the search"),
+        "baseline": f"baseline, {train['epochs']} epochs"
+        + (", kept by the search" if is_kept else ""),
+        "tuned": "winner of the search",
         "float32": f"released: {quantize['model']} in float32",
         "int8": f"released: {quantize['model']} in int8",
     }
     for model, name in names.items():
-        if model not in test:  # without a teacher
+        if model not in test or (is_kept and model == "tuned"):  # there may be no teacher
             continue
         single, averaged = test[model]["single_view"], test[model]["flip_averaged"]
         accuracies = (
@@ -95,18 +96,16 @@ def seeds() -> Table:
 def finals() -> Table:
     """The finals of the search."""
     tune = read("tune")
-    listed = ", ".join(map(str, tune["seeds"]))
+    folds = len(tune["finals"][0]["fold_accuracy"])
     yield [
-        f"{tune['epochs']['final']} epochs, seeds {listed}",
-        "val without duplicates (%)",
-        "gain ± two standard errors (points)",
+        f"{tune['epochs']['final']} epochs, {folds} folds",
+        "held-out training faces (%)",
+        "gain, 95 % confidence interval (points)",
     ]
     for final in tune["finals"]:
         is_trial = "gain" in final
         gain = (
-            f"{100 * final['gain']:+.2f} ± {100 * final['two_standard_errors']:.2f}"
-            if is_trial
-            else ""
+            f"{100 * final['gain']:+.2f} ± {100 * final['margin_of_error']:.2f}" if is_trial else ""
         )
         yield [
             f"trial {final['trial']}" if is_trial else "baseline",

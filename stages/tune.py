@@ -30,23 +30,22 @@ def main() -> None:
     track = partial(tracking.run, p.settings.wandb, group=f"{p.dataset}-{task.key(plan.epochs)}")
     trials = search(task, p.dataset, plan, p.settings.storage, track)
 
-    train_final = partial(
-        finals.train, task, seeds=plan.seeds, epochs=plan.final_epochs, track=track
-    )
+    folds = finals.split_folds(splits.train, plan.folds, p.tune.seed)
+    train_final = partial(finals.train, task, folds=folds, epochs=plan.final_epochs, track=track)
     baseline_trial = Trial(0, space.baseline_values, None)
     baseline = train_final(baseline_trial)
     if baseline is None:
         raise FerError(
-            f"train.lr is {p.train.lr}: the baseline diverges with another seed; try a lower one"
+            f"train.lr is {p.train.lr}: the baseline diverges in the finals; try a lower one"
         )
     finalists = finals.finalists(task, trials, plan.finalists)
     candidates = [final for trial in finalists if (final := train_final(trial))]
-    winner = finals.select_winner(baseline, candidates)
+    winner = finals.select_winner(baseline, candidates, folds)
     config = p.config.with_values(winner.trial.values)
     scores, history = baseline_metadata["scores"], baseline_metadata["history"]
     resume_from = None
     if winner is baseline:
-        print("no trial is better by more than two standard errors: keep the baseline", flush=True)
+        print("no trial is better by more than the margin of error: keep the baseline", flush=True)
     else:
         print(f"trial {winner.trial.index} is better: train it in full", flush=True)
         teacher = None
@@ -66,11 +65,11 @@ def main() -> None:
         "faces": splits.counts(),
         "trials": {
             "complete": sum(trial.accuracy is not None for trial in trials),
-            "diverged": sum(trial.accuracy is None for trial in trials),
+            "pruned": sum(trial.is_pruned for trial in trials),
+            "diverged": sum(not trial.curve for trial in trials),
         },
         "epochs": {"trial": plan.epochs, "final": plan.final_epochs, "full": budget.epochs},
-        "seeds": [seeded.train.seed for seeded in finals.seeded(task, baseline_trial, plan.seeds)],
-        "finals": [finals.summary(final, baseline) for final in (baseline, *candidates)],
+        "finals": [finals.summary(final, baseline, folds) for final in (baseline, *candidates)],
         "winner": {"trial": winner.trial.index, "params": winner.trial.values},
         "before": baseline_metadata["scores"],
         "after": scores,
@@ -91,7 +90,8 @@ def main() -> None:
             run.log(row)
     task.remove_checkpoints((p.config.with_values(trial.values) for trial in trials), plan.epochs)
     for trial in (baseline_trial, *finalists):
-        task.remove_checkpoints(finals.seeded(task, trial, plan.seeds), plan.final_epochs)
+        for _, fold_task, config in finals.runs(task, trial, folds):
+            fold_task.remove_checkpoints([config], plan.final_epochs)
     if resume_from:
         resume_from.unlink(missing_ok=True)
 

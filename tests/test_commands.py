@@ -88,7 +88,10 @@ def test_mistakes_are_a_sheet(run, pictures, tmp_path):
         (lambda p: None, ("--split", "test"), "pictures: has no splits; leave out --split"),
         (
             lambda p: [d.rename(p / str(n)) for n, d in enumerate(sorted(p.iterdir()))],
-            *((), "the classes are numbers; put it into a folder with a file classes.txt that names"),
+            *(
+                (),
+                "the classes are numbers; put it into a folder with a file classes.txt that names",
+            ),
         ),
     ],
 )

@@ -234,7 +234,7 @@ def test_budget_of_a_section_differs_only_where_it_says_so(tmp_path):
     default = budget(tmp_path, "other", 300)
     assert (own.epochs, own.search.trials, own.search.epochs) == (2, 9, 1)
     assert own.timings == default.timings
-    assert own.search.seeds == default.search.seeds
+    assert own.search.folds == default.search.folds
 
 
 def test_error_of_the_default_budget_appears_once(tmp_path):

@@ -49,21 +49,26 @@ def steps(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> l
     Returns:
         A row per step: "step", "parameters", "kB" (None before the export), "test_accuracy" (0 to
         1), its "standard_error", and "gain": its difference from the model that the step starts
-        from, None for the teacher and the baseline.
+        from, None for the teacher and the baseline. A search that keeps the baseline is no step.
     """
     test, tune, exported = results["evaluate"], results["tune"], results["quantize"]["model"]
     sizes = runtimes.set_index("runtime")["bytes"]
-    tuned = "search kept the baseline" if tune["winner"]["trial"] == 0 else "winner of the search"
+    is_kept = tune["winner"]["trial"] == 0
     table: list[dict[str, Any]] = []
     for step, model, view, start in (
         ("teacher", "teacher", "single_view", None),
-        ("baseline", "baseline", "single_view", None),
-        (tuned, "tuned", "single_view", "baseline"),
+        (
+            "baseline, kept by the search" if is_kept else "baseline",
+            "baseline",
+            "single_view",
+            None,
+        ),
+        ("winner of the search", "tuned", "single_view", "baseline"),
         ("exported in float32", "float32", "single_view", exported),
         ("quantized to int8", "int8", "single_view", "float32"),
         ("int8, averaged with mirror image", "int8", "flip_averaged", "int8"),
     ):
-        if model not in test:  # without a teacher
+        if model not in test or (is_kept and model == "tuned"):  # there may be no teacher
             continue
         accuracy = test[model][view]["accuracy"]
         in_file = model in ("float32", "int8")

@@ -54,7 +54,8 @@ def fit(
     epochs: int,
     device: torch.device,
     *,
-    on_epoch: Callable[[list[Row]], None],
+    on_epoch: Callable[[list[Row]], object],
+    should_stop: Callable[[list[Row]], bool] | None = None,
     checkpoint: Path | None = None,
     teacher: Teacher | None = None,
     init: Weights | None = None,
@@ -72,6 +73,7 @@ def fit(
         epochs: Number of epochs.
         device: Where to train.
         on_epoch: Called with the history after each epoch.
+        should_stop: Called with the history after each epoch; training ends early if it is true.
         checkpoint: File that keeps the state after each epoch. A call with the same arguments
             resumes from it and ends with the same result. The caller removes it.
         teacher: A trained network to learn from, as `config.train.distill` says, or its logits from
@@ -164,6 +166,8 @@ def fit(
             on_epoch(state.history)
             if not quiet:
                 _print_epoch(row, epochs, bar)
+            if should_stop and should_stop(state.history):
+                break
     network.load_state_dict(state.best)
     network.zero_grad()  # gradients would keep the memory of the CUDA graph
     return network.eval(), state.history

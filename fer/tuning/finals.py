@@ -2,12 +2,16 @@
 
 import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy import stats
 
+from fer import faces
+from fer.errors import FerError
+from fer.faces import Faces
 from fer.params import TrainingConfig
 from fer.training.evaluation import predict_logits
 from fer.training.fit import DivergedError
@@ -15,17 +19,18 @@ from fer.training.runs import Track
 from fer.tuning.search import SearchTask
 from fer.tuning.space import Trial
 
-MIN_STANDARD_ERRORS = 2.0
-"""A trial wins only if its gain is larger than this number of standard errors."""
+CONFIDENCE = 0.95
+"""Confidence of the interval around a gain. A trial wins only if the whole interval is above 0."""
 
 
 @dataclass(frozen=True)
 class Final:
-    """A configuration that was trained longer, with several seeds.
+    """A configuration that was cross-validated on the training split.
 
     Attributes:
         trial: The trial that it comes from.
-        correct: bool [seeds, N], whether each network is correct on each val face.
+        correct: bool [N], whether each training face is classified correctly by the network that
+            was trained without it.
     """
 
     trial: Trial
@@ -37,7 +42,7 @@ def finalists(task: SearchTask, trials: Sequence[Trial], count: int) -> list[Tri
 
     Args:
         task: What is searched.
-        trials: The finished trials; those that diverged are left out.
+        trials: The finished trials; those without an accuracy are left out.
         count: Number of trials to return, at most.
     """
     configurations, best = [task.space.baseline_values], []
@@ -48,99 +53,138 @@ def finalists(task: SearchTask, trials: Sequence[Trial], count: int) -> list[Tri
     return best[:count]
 
 
-def seeded(task: SearchTask, trial: Trial, seeds: int) -> list[TrainingConfig]:
-    """Return the configuration of a trial with consecutive seeds, from the baseline's seed on.
+def split_folds(train: Faces, count: int, seed: int) -> np.ndarray:
+    """Divide faces at random into folds of equal size. Faces with the same pixels stay together.
+
+    Args:
+        train: N faces.
+        count: Number of folds.
+        seed: Seed of the division.
+
+    Returns:
+        The fold of each face, int64 [N].
+
+    Raises:
+        FerError: If there are fewer different faces than folds.
+    """
+    _, groups = np.unique(np.array(faces.digests(train)), return_inverse=True)
+    if groups.max() + 1 < count:
+        raise FerError(
+            f"search.folds is {count}, but there are only {groups.max() + 1} different training "
+            "faces; use fewer folds"
+        )
+    folds = np.arange(groups.max() + 1) % count
+    return np.random.default_rng(seed).permutation(folds)[groups]
+
+
+def runs(
+    task: SearchTask, trial: Trial, folds: np.ndarray
+) -> Iterator[tuple[np.ndarray, SearchTask, TrainingConfig]]:
+    """Yield the runs of a final: each fold is held out once, and each run has another seed.
 
     Args:
         task: What is searched.
         trial: The trial.
-        seeds: Number of seeds.
+        folds: From `split_folds`.
+
+    Yields:
+        The mask of the held-out faces, bool [N]; the task with the other faces; the configuration.
     """
     config = task.config.with_values(trial.values)
-    first = config.train.seed
-    return [config.with_values({"train.seed": (first + n) % 2**32}) for n in range(seeds)]
+    for fold in range(folds.max() + 1):
+        seeded = config.with_values({"train.seed": (config.train.seed + fold) % 2**32})
+        yield folds == fold, replace(task, train=task.train[folds != fold]), seeded
 
 
-def train(task: SearchTask, trial: Trial, seeds: int, epochs: int, track: Track) -> Final | None:
-    """Train the configuration of a trial with several seeds; return None if it diverges.
+def train(
+    task: SearchTask, trial: Trial, folds: np.ndarray, epochs: int, track: Track
+) -> Final | None:
+    """Cross-validate the configuration of a trial; return None if it diverges.
+
+    The best epoch is selected on val, which is in no fold.
 
     Args:
         task: What is searched.
         trial: The trial.
-        seeds: Number of seeds.
-        epochs: Epochs per seed.
+        folds: The fold of each training face, from `split_folds`.
+        epochs: Epochs per fold.
         track: Starts the run that is logged.
     """
-    images = torch.tensor(task.val.images, device=task.device)
-    predictions = []
-    for config in seeded(task, trial, seeds):
-        name = f"final-{trial.index}-{config.train.seed}"
-        print(f"final of trial {trial.index}, seed {config.train.seed}", flush=True)
+    correct = np.zeros(len(folds), bool)
+    for fold, (held_out, others, config) in enumerate(runs(task, trial, folds)):
+        print(f"final of trial {trial.index}, fold {fold} of {folds.max() + 1}", flush=True)
         try:
-            network, _ = task.run(name, config, epochs, track, quiet=False)
+            network, _ = others.run(f"final-{trial.index}-{fold}", config, epochs, track)
         except DivergedError as error:
             print(f"warning: {error}; trial {trial.index} is out", file=sys.stderr)
             return None
-        predictions.append(predict_logits(network, images).argmax(1).numpy())
-    return Final(trial, np.array(predictions) == task.val.labels)
+        images = torch.tensor(task.train.images[held_out], device=task.device)
+        predicted = predict_logits(network, images).argmax(1).numpy()
+        correct[held_out] = predicted == task.train.labels[held_out]
+    return Final(trial, correct)
 
 
-def accuracy_gain(candidate: np.ndarray, baseline: np.ndarray) -> tuple[float, float]:
-    """Return how much more accurate a candidate is than the baseline, and the standard error.
+def accuracy_gain(
+    candidate: np.ndarray, baseline: np.ndarray, folds: np.ndarray
+) -> tuple[float, float]:
+    """Return how much more accurate a candidate is than the baseline, and the margin of error.
 
-    The squared error is the sum of two variances: that of the paired differences between faces, and
-    that between seeds (Bouthillier et al. 2021, arXiv:2103.03098). It is rather too large, because
-    the choice of faces also shows between seeds.
+    The margin is half of the confidence interval of a paired t-test over the folds (Dietterich
+    1998, Neural Computation 10:1895-1923). Folds differ in their faces and in the seeds of both
+    networks, so their spread has both kinds of chance. With few folds, the spread itself may be
+    small by chance. It is therefore at least that of the paired differences between faces.
 
     Args:
-        candidate: bool [seeds, N], whether each network is correct on each face.
-        baseline: bool [seeds, N], the same of the baseline.
+        candidate: bool [N], whether each held-out face is classified correctly.
+        baseline: bool [N], the same of the baseline.
+        folds: The fold of each face, int64 [N].
 
     Returns:
-        The gain and its standard error, both in accuracy (-1 to 1).
+        The gain and its margin of error, both in accuracy (-1 to 1).
     """
-    differences = candidate.mean(0) - baseline.mean(0)
-    variance = differences.var() / len(differences)
-    for correct in (candidate, baseline):
-        variance += correct.mean(1).var(ddof=1) / len(correct)
-    return float(differences.mean()), math.sqrt(variance)
+    differences = candidate.astype(float) - baseline
+    gains = [differences[folds == fold].mean() for fold in range(folds.max() + 1)]
+    variance = max(np.var(gains, ddof=1) / len(gains), differences.var() / len(differences))
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(gains) - 1)
+    return float(differences.mean()), float(quantile) * math.sqrt(variance)
 
 
-def select_winner(baseline: Final, candidates: Sequence[Final]) -> Final:
+def select_winner(baseline: Final, candidates: Sequence[Final], folds: np.ndarray) -> Final:
     """Return the candidate with the largest significant gain; without one, the baseline.
 
     Args:
         baseline: The final of the baseline.
         candidates: The finals of the other trials.
+        folds: The fold of each training face.
     """
     winner, largest_gain = baseline, 0.0
     for candidate in candidates:
-        gain, error = accuracy_gain(candidate.correct, baseline.correct)
-        if gain > max(MIN_STANDARD_ERRORS * error, largest_gain):
+        gain, margin = accuracy_gain(candidate.correct, baseline.correct, folds)
+        if gain > max(margin, largest_gain):
             winner, largest_gain = candidate, gain
     return winner
 
 
-def summary(final: Final, baseline: Final) -> dict[str, object]:
+def summary(final: Final, baseline: Final, folds: np.ndarray) -> dict[str, object]:
     """Return the entry of a final in tune.json.
 
     Args:
         final: The final.
         baseline: The final of the baseline, maybe the same.
+        folds: The fold of each training face.
 
     Returns:
-        "trial", "params", "val_unique_accuracy" per seed, "mean", and for other finals than the
-        baseline's "gain" and "two_standard_errors". All accuracies are 0 to 1.
+        "trial", "params", "fold_accuracy" (of the held-out faces), "mean" (of all faces), and for
+        other finals than the baseline's "gain" and "margin_of_error". All are accuracies, 0 to 1.
     """
-    accuracies = final.correct.mean(1)
+    accuracies = [final.correct[folds == fold].mean() for fold in range(folds.max() + 1)]
     entry = {
         "trial": final.trial.index,
         "params": final.trial.values,
-        "val_unique_accuracy": [round(float(accuracy), 6) for accuracy in accuracies],
-        "mean": round(float(accuracies.mean()), 6),
+        "fold_accuracy": [round(float(accuracy), 6) for accuracy in accuracies],
+        "mean": round(float(final.correct.mean()), 6),
     }
     if final is baseline:
         return entry
-    gain, error = accuracy_gain(final.correct, baseline.correct)
-    noise = MIN_STANDARD_ERRORS * error
-    return entry | {"gain": round(gain, 6), "two_standard_errors": round(noise, 6)}
+    gain, margin = accuracy_gain(final.correct, baseline.correct, folds)
+    return entry | {"gain": round(gain, 6), "margin_of_error": round(margin, 6)}

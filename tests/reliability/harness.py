@@ -28,7 +28,7 @@ SMALL = {
                 "minutes": 5,
                 "finalists": 1,
                 "final_epochs": 2,
-                "seeds": 2,
+                "folds": 2,
             },
         }
     },

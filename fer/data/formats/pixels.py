@@ -227,7 +227,8 @@ class Labels:
     def _check_numbers(self, codes: list[int], location: str) -> None:
         if codes == [0]:
             raise FerError(
-                f"{location}: has one class only, 0; add a second one, or name all of them in {FILE}"
+                f"{location}: has one class only, 0; add a second one, or name all of them in "
+                f"{FILE}"
             )
         if codes[0] == 1 and codes == list(range(1, len(codes) + 1)):
             raise FerError(
