@@ -1,6 +1,6 @@
 // Copy the page, the runtime and the models into dist/, which any static host can serve.
 //
-// node build.mjs [MODEL]   MODEL: nano, small, base, or an ONNX file of stage quantize. The page
+// node build.mjs [MODEL]   MODEL: nano, small, base, large, or an ONNX file of stage quantize. The page
 //                          compares a fer.int8.onnx with the fer.onnx beside it.
 
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -8,7 +8,10 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const released = { nano: "fer.int8.onnx", small: "small.int8.onnx", base: "base.int8.onnx" };
+const released = {
+  ...{ nano: "fer.int8.onnx", small: "small.int8.onnx", base: "base.int8.onnx" },
+  ...{ large: "large.int8.onnx" },
+};
 const name = process.argv[2] || "nano";
 const model = released[name] ? join(here, "../models/fer2013", released[name]) : name;
 const float32 = model.endsWith("fer.int8.onnx") ? join(dirname(model), "fer.onnx") : "";

@@ -25,7 +25,6 @@ from fer.bench import runtimes
 from fer.deploy import export, quantize
 from fer.errors import FerError, exit_on_error
 from fer.faces import Faces
-from fer.machine import machine
 from fer.params import Params, TrainingConfig
 from fer.training import checkpoint, runs
 from fer.training.device import out_of_memory_as_fer_error, pick_device, pick_precision
@@ -79,6 +78,9 @@ STUDENTS = {
 
 RELEASED = ("small", "base")
 """Students whose int8 file is part of the package. The pipeline makes the smallest one, `nano`."""
+
+ENSEMBLE = "large"
+"""Name of the released model that is the mean of all others."""
 
 
 def main() -> None:
@@ -204,7 +206,7 @@ def print_epoch(job: Job, history: list[Row]) -> None:
 
 
 def release(p: Params, seed: int) -> None:
-    """Export the students to int8, and measure all sizes on val and test.
+    """Export the students and their mean to int8, and measure all sizes on val and test.
 
     The accuracies are those of `Recognizer`, which averages each face with its mirror image.
     """
@@ -215,12 +217,13 @@ def release(p: Params, seed: int) -> None:
         if not path.exists():
             raise FerError(f"{path}: no model here; run python -m scripts.family students")
     networks = {name: checkpoint.load(path)[0] for name, path in checkpoints.items()}
+    networks[ENSEMBLE] = Ensemble(list(networks.values()))
     graphs = {"nano": (MODELS / "fer.onnx", MODELS / "fer.int8.onnx")}
     calibration = quantize.pick_calibration_faces(
         train_faces.images, p.quantize.calibration_faces, p.quantize.seed
     )
     with files.temporary_folder(MODELS) as folder:
-        for name in RELEASED:
+        for name in (*RELEASED, ENSEMBLE):
             float32, int8 = Path(folder, f"{name}.onnx"), Path(folder, f"{name}.int8.onnx")
             export.export(float32, networks[name])
             quantize.quantize(float32, int8, calibration, p.quantize.calibration_method)
@@ -240,12 +243,6 @@ def release(p: Params, seed: int) -> None:
             for file in (float32, int8):
                 export.write_metadata(file, metadata, train_faces.classes)
             graphs[name] = float32, int8
-        speeds = runtimes.measure(
-            {name: runtimes.onnx_runtime(int8) for name, (_, int8) in graphs.items()},
-            val.images,
-            threads=1,
-            rounds=10,
-        )
         rows = [
             {
                 "model": name,
@@ -253,15 +250,13 @@ def release(p: Params, seed: int) -> None:
                 "bytes": int8.stat().st_size,
                 **accuracies(float32, "float32", val, test),
                 **accuracies(int8, "int8", val, test),
-                **speeds[name],
             }
             for name, (float32, int8) in graphs.items()
         ]
-        for name in RELEASED:
+        for name in (*RELEASED, ENSEMBLE):
             with files.atomic_path(MODELS / f"{name}.int8.onnx") as temporary:
                 shutil.copyfile(graphs[name][1], temporary)
     files.write_csv(Path("plots/fer2013/family.csv"), rows)
-    files.write_json(Path("metrics/fer2013/timings/family.json"), {"machine": machine()})
 
 
 def accuracies(path: Path, precision: str, val: Faces, test: Faces) -> dict[str, float]:

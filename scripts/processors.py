@@ -52,7 +52,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def measure() -> list[dict]:
-    """Measure each runtime with both model files on one thread, as `runtimes.measure` does."""
+    """Measure each runtime with nano on one thread, and ONNX Runtime with the larger models."""
     val = faces.load(Path("data", DATASET, "val"))
     factories = {
         "ONNX Runtime": runtimes.onnx_runtime,
@@ -65,6 +65,9 @@ def measure() -> list[dict]:
         for engine, make in factories.items()
         for precision, file in models.items()
     }
+    for size in ("small", "base", "large"):
+        path = Path("models", DATASET, f"{size}.int8.onnx")
+        compared[f"ONNX Runtime, int8, {size}"] = runtimes.onnx_runtime(path)
     speeds = runtimes.measure(compared, val.images, threads=1, rounds=ROUNDS)
     return [{"runtime": name} | speeds[name] for name in compared]
 

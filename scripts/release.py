@@ -18,11 +18,11 @@ from fer import __version__
 from fer.errors import FerError, exit_on_error
 
 MODELS = Path("models", "fer2013")
-NAMES = ("fer.onnx", "fer.int8.onnx", "small.int8.onnx", "base.int8.onnx")
+NAMES = ("fer.onnx", "fer.int8.onnx", "small.int8.onnx", "base.int8.onnx", "large.int8.onnx")
 PREDICT = """
 import numpy as np
 from fer import Recognizer
-for model in ("int8", "float32", "small", "base"):
+for model in ("int8", "float32", "small", "base", "large"):
     (face,) = Recognizer(model).predict(np.zeros((48, 48), np.uint8), face=True)
     print(f"{model}: predicts {face.emotion} for a black image")
 """

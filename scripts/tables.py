@@ -22,15 +22,23 @@ Table = Iterable[list[str]]
 
 def sizes() -> Table:
     """The released models by size."""
-    yield ["model", "parameters", "kB", "test accuracy (%)", "ms per face", "faces per second"]
+    kinds = {"VNNI": "Zen 4", "AVX2": "Zen 4, AVX2 kernels"}
+    yield [
+        *("model", "parameters", "kB", "test accuracy (%)"),
+        *(f"ms per face, {kind}" for kind in kinds),
+        *(f"faces per second, {kind}" for kind in kinds),
+    ]
+    speeds = read_processors()
     for row in read_plot("family"):
+        name = "ONNX Runtime, int8" + ("" if row["model"] == "nano" else f", {row['model']}")
+        measured = [speeds[processor, name] for processor in kinds.values()]
         yield [
             f"`{row['model']}`",
             f"{int(row['parameters']):,}",
             kilobytes(row),
             percent(float(row["test_accuracy_int8"])),
-            f"{float(row['latency_ms']):.2f}",
-            f"{int(row['faces_per_second']):,}",
+            *(f"{float(speed['latency_ms']):.2f}" for speed in measured),
+            *(f"{int(speed['faces_per_second']):,}" for speed in measured),
         ]
 
 
@@ -145,16 +153,15 @@ def runtimes() -> Table:
 
 def processors() -> Table:
     """The speed of each runtime on each processor."""
-    rows = {
-        (row["processor"], row["runtime"]): row for row in read_csv(Path("docs", "processors.csv"))
-    }
+    rows = read_processors()
     processors, names = (list(dict.fromkeys(keys)) for keys in zip(*rows, strict=True))
     titles = ("ms per face", "faces per second")
     yield ["1 thread", *(f"{title}, {name}" for title in titles for name in processors)]
     for name in names:
-        measured = [rows[processor, name] for processor in processors]
-        latencies = (f"{float(row['latency_ms']):.3f}" for row in measured)
-        yield [name, *latencies, *(f"{int(row['faces_per_second']):,}" for row in measured)]
+        measured = [rows.get((processor, name)) for processor in processors]
+        latencies = (f"{float(row['latency_ms']):.3f}" if row else "" for row in measured)
+        speeds = (f"{int(row['faces_per_second']):,}" if row else "" for row in measured)
+        yield [name, *latencies, *speeds]
 
 
 def loading() -> Table:
@@ -259,6 +266,11 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def read_plot(name: str) -> list[dict[str, str]]:
     return read_csv(Path("plots", DATASET, f"{name}.csv"))
+
+
+def read_processors() -> dict[tuple[str, str], dict[str, str]]:
+    rows = read_csv(Path("docs", "processors.csv"))
+    return {(row["processor"], row["runtime"]): row for row in rows}
 
 
 def read_runtimes() -> dict[str, dict[str, str]]:

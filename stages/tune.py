@@ -28,9 +28,14 @@ def main() -> None:
     space = Space(p.config, p.tune)
     task = SearchTask(splits.train, splits.val_unique, p.config, space, device, init)
     track = partial(tracking.run, p.settings.wandb, group=f"{p.dataset}-{task.key(plan.epochs)}")
+    folds = finals.split_folds(splits.train, plan.folds, p.tune.seed)
+    if init:
+        print(
+            "train.init: the finals are biased if these weights were trained on the same faces",
+            flush=True,
+        )
     trials = search(task, p.dataset, plan, p.settings.storage, track)
 
-    folds = finals.split_folds(splits.train, plan.folds, p.tune.seed)
     train_final = partial(finals.train, task, folds=folds, epochs=plan.final_epochs, track=track)
     baseline_trial = Trial(0, space.baseline_values, None)
     baseline = train_final(baseline_trial)

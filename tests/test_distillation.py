@@ -99,7 +99,10 @@ def test_ensemble_is_the_mean_over_networks_and_mirror_images(teacher):
     with torch.inference_mode():
         logits = Ensemble(networks).eval()(images)
         expected = [network(view) for network in networks for view in (images, images.flip(3))]
+        maps = [network.maps(images) for network in networks]
+        mean_maps = Ensemble(networks).eval().maps(images)
     torch.testing.assert_close(logits, torch.stack(expected).mean(0))
+    torch.testing.assert_close(mean_maps, torch.stack(maps).mean(0))
 
 
 def test_progress_is_printed_per_view(faces, teacher, capsys):

@@ -45,8 +45,10 @@ def test_teacher_student_and_release(fer2013, monkeypatch):
     family.release(PARAMS, 0)
     recognizer = Recognizer(Path("models/fer2013/small.int8.onnx"))
     assert recognizer.metadata["model"] == "small"
+    ensemble = Recognizer(Path("models/fer2013/large.int8.onnx"))
+    assert ensemble.metadata["model"] == "large"
     rows = Path("plots/fer2013/family.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["model", "nano", "small"]
+    assert [row.split(",")[0] for row in rows] == ["model", "nano", "small", "large"]
 
 
 def test_students_without_teachers_are_refused_in_one_line(fer2013):

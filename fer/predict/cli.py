@@ -171,7 +171,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default="int8",
-        help="nano, small or base, from the fastest to the most accurate; int8 (the default) or "
+        help="nano, small, base or large, from the fastest to the most accurate; int8 (default) or "
         "float32, which are nano; or an ONNX file from stage quantize",
     )
     parser.add_argument(

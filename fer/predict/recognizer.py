@@ -24,6 +24,7 @@ from fer.predict.threads import cores, map_in_order
 _RELEASED = {
     **{"int8": "fer.int8.onnx", "float32": "fer.onnx"},
     **{"nano": "fer.int8.onnx", "small": "small.int8.onnx", "base": "base.int8.onnx"},
+    "large": "large.int8.onnx",
 }
 """Files of the released models by name; int8 and float32 are the two precisions of nano."""
 
@@ -79,9 +80,9 @@ class Recognizer:
     Threads may share a recognizer, and so may processes, by fork or pickle.
 
     Args:
-        model: "nano", "small" or "base", the released models in int8, from the fastest to the most
-            accurate (MODEL_CARD.md compares them); "int8" or "float32", which are nano in int8 and
-            in float32; or the path of an ONNX file from stage `quantize`.
+        model: "nano", "small", "base" or "large", the released models in int8, from the fastest to
+            the most accurate (MODEL_CARD.md compares them); "int8" or "float32", which are nano in
+            int8 and in float32; or the path of an ONNX file from stage `quantize`.
         threads: Number of threads for several images or faces; one per core by default.
         flip: Whether to average over each face and its mirror image, which takes twice the time
             and is more accurate.

@@ -53,7 +53,9 @@ def predict_teacher_logits(
 
 
 class Ensemble(Network):
-    """Several networks as one: the mean of their logits on a face and its mirror image.
+    """Several networks as one. Its logits are the mean over the networks and the mirror image.
+
+    An exported ensemble has the mean of the maps, without the mirror image.
 
     Args:
         networks: The networks.
@@ -62,6 +64,14 @@ class Ensemble(Network):
     def __init__(self, networks: Sequence[Network]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
+
+    def maps(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the mean of the networks' maps, which must be of one size.
+
+        Args:
+            x: Faces, float [N, 1, H, W], 0 to 1.
+        """
+        return torch.stack([network.maps(x) for network in self.networks]).mean(0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits, float [N, classes].

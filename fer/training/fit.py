@@ -136,6 +136,8 @@ def fit(
     steps = epochs * len(batches)
     first_epoch = len(state.history)
     hidden = True if quiet else None  # None: shown on a terminal only
+    if should_stop and state.history and should_stop(state.history):
+        first_epoch = epochs  # it was stopped before it was resumed
     with tqdm(total=steps, initial=first_epoch * len(batches), unit="step", disable=hidden) as bar:
         for epoch in range(first_epoch, epochs):
             laps = Laps(device)

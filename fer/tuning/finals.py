@@ -129,10 +129,12 @@ def accuracy_gain(
 ) -> tuple[float, float]:
     """Return how much more accurate a candidate is than the baseline, and the margin of error.
 
-    The margin is half of the confidence interval of a paired t-test over the folds (Dietterich
-    1998, Neural Computation 10:1895-1923). Folds differ in their faces and in the seeds of both
-    networks, so their spread has both kinds of chance. With few folds, the spread itself may be
-    small by chance. It is therefore at least that of the paired differences between faces.
+    The margin is half of the confidence interval of a paired t-test over the folds. Folds differ in
+    their faces and in the seeds of both networks, so their spread has both kinds of chance. With
+    few folds, the spread itself may be small by chance. The margin is therefore at least that of
+    the paired differences between faces. Folds share most of their training faces, so their gains
+    are correlated, and the margin is rather too small for faces of another data set (Dietterich
+    1998, Neural Computation 10:1895-1923).
 
     Args:
         candidate: bool [N], whether each held-out face is classified correctly.
@@ -144,9 +146,12 @@ def accuracy_gain(
     """
     differences = candidate.astype(float) - baseline
     gains = [differences[folds == fold].mean() for fold in range(folds.max() + 1)]
-    variance = max(np.var(gains, ddof=1) / len(gains), differences.var() / len(differences))
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(gains) - 1)
-    return float(differences.mean()), float(quantile) * math.sqrt(variance)
+    margins = (
+        stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
+        * math.sqrt(np.var(values, ddof=1) / len(values))
+        for values in (gains, differences)
+    )
+    return float(differences.mean()), float(max(margins))
 
 
 def select_winner(baseline: Final, candidates: Sequence[Final], folds: np.ndarray) -> Final:

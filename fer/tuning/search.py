@@ -170,7 +170,7 @@ def search(task: SearchTask, dataset: str, budget: Search, url: str, track: Trac
         tqdm(total=budget.trials, unit="trial", disable=None) as bar,
     ):
         study, storage = _open(f"{dataset}-{task.key(budget.epochs)}", url)
-        trials = _finished(study)
+        trials = _finished(study, budget.trials)
         if trials:
             _print_line(f"going on after {len(trials)} finished trials")
         while len(trials) < budget.trials:
@@ -183,11 +183,10 @@ def search(task: SearchTask, dataset: str, budget: Search, url: str, track: Trac
             index = _run_waiting_trial(study, storage, task, budget.epochs, track)
             if index is None:
                 time.sleep(1)
-            trials = _finished(study)
+            trials = _finished(study, budget.trials)
             for trial in trials:
                 if trial.index == index:
                     _print_line(_format_trial(trials, trial, budget.trials))
-    trials = trials[: budget.trials]
     if not any(trial.curve for trial in trials):
         raise FerError("tune.space: every trial diverged; try lower learning rates")
     return trials
@@ -239,8 +238,10 @@ def _trials_by_index(study: optuna.Study) -> dict[int, FrozenTrial]:
     return {t.user_attrs["index"]: t for t in sorted(valid, key=_by_index, reverse=True)}
 
 
-def _finished(study: optuna.Study) -> list[Trial]:
-    finished = [t for _, t in sorted(_trials_by_index(study).items()) if t.state in _FINISHED]
+def _finished(study: optuna.Study, count: int) -> list[Trial]:
+    """Return the finished trials among the first `count`, by index."""
+    by_index = sorted(_trials_by_index(study).items())
+    finished = [t for index, t in by_index if index < count and t.state in _FINISHED]
     for trial in finished:
         if trial.user_attrs.get("digest") != _digest(trial, trial.value, _curve(trial)):
             raise StorageInternalError(f"trial {trial.number} is damaged")
@@ -305,7 +306,7 @@ def _run_waiting_trial(
         index = trial.user_attrs["index"]
         if trial.user_attrs.get("drawn") != _digest(trial):
             raise StorageInternalError(f"trial {trial.number} is damaged")
-        is_hopeless = task.space.pruner(index, _earlier(_finished(study), index), epochs)
+        is_hopeless = task.space.pruner(index, _earlier(_finished(study, index), index), epochs)
 
         def should_stop(history: list[Row]) -> bool:
             nonlocal is_pruned
@@ -319,8 +320,9 @@ def _run_waiting_trial(
             _, history = task.run(
                 f"trial-{index}", config, epochs, track, should_stop=should_stop, quiet=True
             )
-        state = TrialState.PRUNED
-        if not should_stop(history):
+        if should_stop(history):
+            state = TrialState.PRUNED
+        else:
             accuracy, state = best_epoch(history)["val_accuracy"], TrialState.COMPLETE
     except DivergedError:
         curve, state = [], TrialState.PRUNED

@@ -107,9 +107,10 @@ class Space:
         """Return a function that is called with the accuracy after each epoch of a trial.
 
         It is true where the trial should end early. The method is Hyperband with asynchronous
-        successive halving (Li et al. 2018, JMLR 18:185; Li et al. 2020, arXiv:1810.05934): some
-        trials are compared after a ninth and a third of the epochs, some after a third, some never.
-        Comparing with earlier generations only makes a search with several processes reproducible.
+        successive halving (Li et al. 2018, JMLR 18:185; Li et al. 2020, arXiv:1810.05934). Trials
+        are compared after a ninth of the epochs, but at least 3, and each time these are tripled.
+        Some trials skip the first comparisons. Comparing with earlier generations only makes a
+        search with several processes reproducible.
 
         Args:
             index: Number of the trial in the search.
