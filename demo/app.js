@@ -114,9 +114,15 @@ async function openPhoto(file) {
 
 /** Predict what is shown once more: a photo, or the last frame of a video that has ended. */
 async function compare() {
-  if (state.live) return; // the next frame does it
-  if (state.file) openPhoto(state.file);
-  else if (state.last) await predict(++state.turn, await createImageBitmap(state.last.shown));
+  if (state.live || state.isOpening) return; // the next frame or photo does it
+  if (state.file) return openPhoto(state.file);
+  if (!state.last) return;
+  const turn = ++state.turn;
+  try {
+    await predict(turn, await createImageBitmap(state.last.shown));
+  } catch (error) {
+    if (turn === state.turn) report(`error: ${error.message}`);
+  }
 }
 
 async function playVideo(file) {

@@ -3,7 +3,7 @@
 // node build.mjs [MODEL]   MODEL: nano, small, base, large, or an ONNX file of stage quantize. The page
 //                          compares a fer.int8.onnx with the fer.onnx beside it.
 
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -33,7 +33,11 @@ const files = {
   ),
   "models/yunet.onnx": join(here, "../fer/predict/yunet.onnx"),
 };
-const isInt8 = existsSync(model) && readFileSync(model).includes("QuantizeLinear");
+if (!statSync(model, { throwIfNoEntry: false })?.isFile()) {
+  console.error(`error: ${model}: no such file; name nano, small, base, large or an ONNX file`);
+  process.exit(1);
+}
+const isInt8 = readFileSync(model).includes("QuantizeLinear");
 const models = [isInt8 ? "int8" : "float32"];
 files[`models/${models[0]}.onnx`] = model;
 if (isInt8 && existsSync(float32)) {

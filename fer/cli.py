@@ -58,6 +58,11 @@ def _val(arguments: argparse.Namespace) -> None:
     recognizer = load_recognizer(arguments)
     validation = validate(recognizer, pictures, arguments.split, arguments.detect)
     if out:
+        folder = pictures if pictures.is_dir() else pictures.parent
+        read = {(folder / source).resolve() for source in validation.sources}
+        for target in (out / name for name in OUTPUTS):
+            if target.resolve() in read:
+                raise FerError(f"{target}: is one of the pictures; name another --out")
         validation.write(out)
     for line in validation.summary():
         print(line)

@@ -90,7 +90,7 @@ def test_mistakes_are_a_sheet(run, pictures, tmp_path):
             lambda p: [d.rename(p / str(n)) for n, d in enumerate(sorted(p.iterdir()))],
             *(
                 (),
-                "the classes are numbers; put it into a folder with a file classes.txt that names",
+                "the classes are numbers; name them in a file classes.txt there",
             ),
         ),
     ],
@@ -136,10 +136,26 @@ def test_val_writes_beside_the_folder(run, pictures):
     assert run("val", pictures, "--out", pictures.parent)[0] == 0
     assert (pictures.parent / "predictions.csv").exists()
     table = pictures / "faces.csv"
-    table.write_text("picture,label\nhappy/0.png,happy\nsurprise/0.png,surprise\n")
+    table.write_text("path,label\nhappy/0.png,happy\nsurprise/0.png,surprise\n")
     status, _, _ = run("val", table, "--out", pictures)
     assert "is the folder with the pictures" in str(status)
     assert not (pictures / "predictions.csv").exists()
+
+
+def test_val_never_replaces_a_picture(run, pictures, tmp_path):
+    picture = pictures / "happy" / "confusion.png"
+    (pictures / "happy/0.png").rename(picture)
+    content = picture.read_bytes()
+    files = [path.relative_to(pictures).as_posix() for path in sorted(pictures.rglob("*.png"))]
+    rows = ["path,label", *(f"{file},{file.partition('/')[0]}" for file in files)]
+    (pictures / "faces.csv").write_text("\n".join(rows))
+    status, _, _ = run("val", pictures / "faces.csv", "--out", pictures / "happy")
+    assert "confusion.png: is one of the pictures; name another --out" in str(status)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/Happy").symlink_to(pictures / "happy")
+    status, _, _ = run("val", tmp_path / "linked", "--out", pictures / "happy")
+    assert "confusion.png: is one of the pictures; name another --out" in str(status)
+    assert picture.read_bytes() == content
 
 
 @pytest.mark.parametrize("labels", [(3, 3), (0, 1, 2), (0,)])
@@ -150,7 +166,7 @@ def test_val_scores_some_numbered_classes_of_the_model(run, tmp_path, labels):
     (tmp_path / "faces.csv").write_text("emotion,pixels\n" + "\n".join(rows))
     assert "classes.txt" in str(run("val", tmp_path / "faces.csv")[0])
     (tmp_path / "classes.txt").write_text("\n".join(Recognizer().classes))
-    status, out, _ = run("val", tmp_path)
+    status, out, _ = run("val", tmp_path / "faces.csv")
     assert status == 0
     assert f"{len(labels)} faces" in out
 

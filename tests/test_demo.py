@@ -200,4 +200,8 @@ def test_wrong_model_is_one_line(built):
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: none.onnx: no such file; ")
+    folder = subprocess.run(
+        ["node", "build.mjs", "examples"], cwd=built, capture_output=True, text=True
+    )
+    assert folder.stderr.startswith("error: examples: no such file; ")
     assert (built / "dist/index.html").exists()  # the page of before

@@ -94,6 +94,14 @@ def test_parts_of_a_form(ask):
     other = other.replace(b"filename=", b"filename*=UTF-8''%C3%A4%20b.jpg")
     _, results = ask("POST", "/predict", other, Content_Type='multipart/form-data; boundary="x"')
     assert results[0]["file"] == "ä b.jpg"
+    image = (
+        b'--x\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: image/png\r\n\r\nx\r\n'
+    )
+    spaced = form(("b.jpg", b"x")).replace(b"filename=", b"filename = ")
+    latin = form(("", b"x")).replace(b'filename=""', b"filename*=ISO-8859-1''%E4.jpg")
+    body = image + spaced.removesuffix(b"--x--\r\n") + latin
+    _, results = ask("POST", "/predict", body, Content_Type="multipart/form-data; boundary=x")
+    assert [result["file"] for result in results] == ["image 0", "b.jpg", "ä.jpg"]
     quoted = form(('say \\"hi\\".jpg', b"x"), ("C:\\a.jpg", b"x")).replace(b"filename", b"FileName")
     _, results = ask("POST", "/predict", quoted, Content_Type="multipart/form-data; boundary=x")
     assert [result["file"] for result in results] == ['say "hi".jpg', "C:\\a.jpg"]
@@ -186,7 +194,11 @@ def png(width, height):
             *({"Content_Type": "multipart/form-data; boundary=x"}, 400, "has too many parts"),
         ),
         (
-            *("POST", "/predict", form(("", b""))),
+            *(
+                "POST",
+                "/predict",
+                form(("", b"")).replace(b"--x--", b'--x\r\nA: name="b"\r\n\r\nc\r\n--x--'),
+            ),
             *({"Content_Type": "multipart/form-data; boundary=x"}, 400, "has 0 images"),
         ),
         (

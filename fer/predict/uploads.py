@@ -21,14 +21,19 @@ _MAX_HEAD = 8192
 _MAX_MARKS = 4 * MAX_IMAGES + 64
 """Quotes, brackets and commas of a JSON body: two quotes, two commas per image, and some more."""
 
+_IS_FILE = re.compile(
+    rb"[;\s]filename\*?\s*=|^content-type:\s*image/", re.IGNORECASE | re.MULTILINE
+)
+_ENCODED_FILENAME = re.compile(
+    rb"[;\s]filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^;\s]+)", re.IGNORECASE
+)
 _FILENAMES = (
-    re.compile(rb"[;\s]filename\*=utf-8'[^']*'([^;\s]+)", re.IGNORECASE),
-    re.compile(rb'[;\s]filename="((?:\\"|[^"])*)"', re.IGNORECASE),  # curl writes " as \"
-    re.compile(rb"[;\s]filename=([^;\s\"]+)", re.IGNORECASE),
+    re.compile(rb'[;\s]filename\s*=\s*"((?:\\"|[^"])*)"', re.IGNORECASE),  # curl writes " as \"
+    re.compile(rb"[;\s]filename\s*=\s*([^;\s\"]+)", re.IGNORECASE),
 )
 
-_STANDARD_ALPHABET = str.maketrans("-_", "+/")
-"""From the alphabet of base64 in URLs (RFC 4648, section 5)."""
+_STANDARD_BASE64 = str.maketrans("-_", "+/", " \t\r\n")
+"""From the alphabet of base64 in URLs (RFC 4648, section 5), without blanks and line ends."""
 
 Upload = tuple[str, bytes]
 """Name and content of a picture."""
@@ -98,19 +103,22 @@ def from_form(boundary: str | None, body: bytes) -> list[Upload]:
         raise RequestError(
             HTTPStatus.BAD_REQUEST, "the form ends without its closing mark; send it whole"
         )
-    files, fields = [], []
+    files, fields, has_files = [], [], False
     for number, part in enumerate(parts[1:-1]):
         end = part.find(b"\r\n\r\n", 0, _MAX_HEAD)
         if end < 0:
             raise RequestError(
                 HTTPStatus.BAD_REQUEST, f"part {number} of the form has no headers; send files"
             )
-        name, content = _filename(part[:end]), part[end + 4 :]
-        if name is None:
+        head, content = part[:end], part[end + 4 :]
+        if not _IS_FILE.search(head):
             fields.append((f"image {number}", content))
-        elif name or content:
+            continue
+        has_files = True
+        name = _filename(head)
+        if name or content:
             files.append((name or f"image {number}", content))
-    return _checked(files or fields)
+    return _checked(files if has_files else fields)
 
 
 def _checked(uploads: list[Upload]) -> list[Upload]:
@@ -124,7 +132,7 @@ def _checked(uploads: list[Upload]) -> list[Upload]:
 
 def _decode(name: str, text: str) -> bytes:
     """Return the bytes of base64, of a data URL, and of base64 in lines or in the URL alphabet."""
-    text = "".join(text.rpartition(",")[2].split()).rstrip("=").translate(_STANDARD_ALPHABET)
+    text = text.rpartition(",")[2].translate(_STANDARD_BASE64).rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:
@@ -133,9 +141,11 @@ def _decode(name: str, text: str) -> bytes:
         ) from error
 
 
-def _filename(head: bytes) -> str | None:
+def _filename(head: bytes) -> str:
+    """Return the name of a file in the headers of its part; without one, an empty text."""
+    if found := _ENCODED_FILENAME.search(head):
+        return unquote(found[2].decode("utf-8", "replace"), found[1].decode())
     for pattern in _FILENAMES:
         if found := pattern.search(head):
-            name = found[1].decode("utf-8", "replace")
-            return unquote(name) if pattern is _FILENAMES[0] else name.replace('\\"', '"')
-    return None
+            return found[1].decode("utf-8", "replace").replace('\\"', '"')
+    return ""

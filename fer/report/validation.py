@@ -140,8 +140,8 @@ def _indices(classes: tuple[str, ...], recognizer: Recognizer, path: Path) -> np
     unknown = [name for name in classes if class_key(name) not in known]
     if all(name.isdigit() for name in unknown) and len(unknown) == len(classes):
         raise FerError(
-            f"{path}: the classes are numbers; put it into a folder with a file {FILE} that names "
-            f"the classes from 0 on, one per line, among {', '.join(recognizer.classes)}"
+            f"{path}: the classes are numbers; name them in a file {FILE} there, as "
+            f"docs/datasets.md says, among {', '.join(recognizer.classes)}"
         )
     if unknown:
         raise FerError(
