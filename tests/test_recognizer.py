@@ -557,6 +557,24 @@ def test_file_that_is_no_model(tmp_path, content):
         Recognizer(break_file(tmp_path / "m.onnx", content))
 
 
+@pytest.mark.parametrize("model", ["nano", "small", "base", "large"])
+def test_all_sizes_predict_the_photo(model):
+    (face,) = Recognizer(model, threads=1).predict(PHOTO)
+    assert face.emotion == "Neutral"
+    assert face.probabilities["Neutral"] > 0.8
+    assert face.maps.shape == (7, 11, 11)
+
+
+def test_large_is_the_mean_of_the_others(recognizer):
+    pixels = recognizer.predict(PHOTO)[0].pixels[None]
+
+    def classify(model):
+        return Recognizer(model, threads=1, flip=False).classify(pixels)
+
+    mean = np.exp(np.mean([np.log(classify(model)) for model in ("nano", "small", "base")], 0))
+    np.testing.assert_allclose(classify("large"), mean / mean.sum(), atol=0.02)
+
+
 def test_released_models(faces):
     assert Recognizer("float32").path.name == "fer.onnx"
     int8_model = Recognizer()
