@@ -52,17 +52,21 @@ def main() -> None:
         track=partial(tracking.run, "disabled"),
     )
     trials = [Trial(index, values, None) for index, values in enumerate(PARTS.values())]
-    results = [train(trial) for trial in trials]
-    baseline = results[0]
-    print("| removed | held-out training faces (%) | difference (points) |")
-    print("| --- | --- | --- |")
-    for name, result in zip(PARTS, results, strict=True):
-        if result is None or baseline is None:
-            print(f"| {name} | diverged | |")
+    baseline = None
+    rows = [
+        "| removed | held-out training faces (%) | difference (points) |",
+        "| --- | --- | --- |",
+    ]
+    for name, trial in zip(PARTS, trials, strict=True):
+        result = train(trial)
+        if result is None:
+            rows.append(f"| {name} | diverged | |")
             continue
+        baseline = baseline or result
         gain, margin = finals.accuracy_gain(result.correct, baseline.correct, folds)
         difference = "" if result is baseline else f"{100 * gain:+.2f} ± {100 * margin:.2f}"
-        print(f"| {name} | {100 * result.correct.mean():.2f} | {difference} |")
+        rows.append(f"| {name} | {100 * result.correct.mean():.2f} | {difference} |")
+        print("\n".join(rows), flush=True)
     for trial in trials:
         for _, fold_task, config in finals.runs(task, trial, folds):
             fold_task.remove_checkpoints([config], arguments.epochs)
