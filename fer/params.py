@@ -52,8 +52,9 @@ _RENAMED = {
     "evaluate.shown_seed": "evaluate.examples_seed",
     "timings.loaders": "timings.loader_epochs",
     "timings.runtimes": "timings.runtime_rounds",
+    "search.seeds": "search.folds",
 }
-"""Names of parameters up to version 0.2 and their names now; those of `timings` in any budget."""
+"""Names of parameters up to version 0.2 and their names now; the last three are in any budget."""
 
 RESERVED = ("raw", "headlines", "speeds", "default", "scratch")
 """Names that no data set can have, because folders or sections of params.yaml use them."""
@@ -771,7 +772,7 @@ def _path(error: dict) -> str:
 def _new_name(error: dict) -> str | None:
     """Return the path that a parameter of an older version has now; None for other errors."""
     key = _path(error)
-    budget = re.fullmatch(r"(budget\.[^.]+\.)(timings\..+)", key)
+    budget = re.fullmatch(r"(budget\.[^.]+\.)((?:timings|search)\..+)", key)
     prefix, name = budget.groups() if budget else ("", key)
     return prefix + _RENAMED[name] if name in _RENAMED else None
 

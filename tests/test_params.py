@@ -165,6 +165,7 @@ def test_file_that_is_no_params(tmp_path, text):
         ("evaluate.shown_seed", "evaluate.examples_seed"),
         ("budget.default.timings.loaders", "budget.default.timings.loader_epochs"),
         ("budget.sample.timings.runtimes", "budget.sample.timings.runtime_rounds"),
+        ("budget.default.search.seeds", "budget.default.search.folds"),
     ],
 )
 def test_old_name_of_a_parameter_gives_the_new_one_in_one_line(tmp_path, old, new):
