@@ -70,8 +70,7 @@ def main() -> None:
         "faces": splits.counts(),
         "trials": {
             "complete": sum(trial.accuracy is not None for trial in trials),
-            "pruned": sum(trial.is_pruned for trial in trials),
-            "diverged": sum(not trial.curve for trial in trials),
+            "diverged": sum(trial.accuracy is None for trial in trials),
         },
         "epochs": {"trial": plan.epochs, "final": plan.final_epochs, "full": budget.epochs},
         "finals": [finals.summary(final, baseline, folds) for final in (baseline, *candidates)],

@@ -264,46 +264,6 @@ def test_later_generations_draw_near_the_best():
     assert mean[1] > mean[0]
 
 
-def climbing(top, epochs=27):
-    return tuple(top * epoch / epochs for epoch in range(1, epochs + 1))
-
-
-def test_pruner_ends_trials_that_are_worse_than_earlier_ones():
-    tops = (0.5, 0.6, 0.7, 0.8, 0.5, 0.6, 0.7, 0.8)
-    earlier = [Trial(n, {}, top, climbing(top)) for n, top in enumerate(tops)]
-
-    def epochs_of(index, top):
-        is_hopeless = space().pruner(index, earlier, 27)
-        curve = climbing(top)
-        return next((n for n, accuracy in enumerate(curve, 1) if is_hopeless(accuracy)), 27)
-
-    good, bad = ([epochs_of(index, top) for index in range(8, 12)] for top in (0.9, 0.1))
-    assert good == [27] * 4
-    assert set(bad) <= {3, 9, 27}
-    assert min(bad) == 3
-    assert bad == [epochs_of(index, 0.1) for index in range(8, 12)]
-
-
-def test_first_generation_is_never_pruned():
-    is_hopeless = space().pruner(3, [], 27)
-    assert not any(is_hopeless(0.0) for _ in range(26))
-
-
-def test_bad_trials_end_early_and_are_no_finalists(faces, sqlite, capsys):
-    budget = BUDGET.model_copy(update={"trials": 12, "epochs": 4})
-    given_task = task(faces)
-    trials = search(given_task, sqlite, budget=budget)
-    pruned = [trial for trial in trials if trial.is_pruned]
-    assert pruned
-    assert all(len(trial.curve) == 3 for trial in pruned)
-    assert all(len(trial.curve) == 4 for trial in trials if trial.accuracy is not None)
-    assert all(trial.accuracy is not None for trial in trials[:GENERATION])
-    assert "ended after epoch 3" in capsys.readouterr().out
-    finalists = finals.finalists(given_task, trials, 12)
-    assert all(trial.accuracy is not None for trial in finalists)
-    assert search(given_task, sqlite, budget=budget) == trials  # as the database has them
-
-
 def test_search_without_a_finished_trial_is_a_clear_error(faces, sqlite):
     config = CONFIG.with_values({"train.lr": 1e30})
     given_task = task(faces, config, {"train.lr": Dimension(choices=[1e30])})
@@ -560,7 +520,7 @@ WORKER = """
 import contextlib, sys, time
 from types import SimpleNamespace
 import numpy as np
-from test_search import BUDGET, task, search
+from test_search import task, search
 from fer.tuning import search as searching
 from fer.faces import Faces
 searching._HEARTBEAT_INTERVAL, searching._GRACE_PERIOD = 1, 3
@@ -573,8 +533,7 @@ def slow(name, values):
     print("begin", name, flush=True)
     yield SimpleNamespace(log=lambda figures: time.sleep(float(sys.argv[2])))
 
-budget = BUDGET.model_copy(update={"trials": 10, "epochs": 4})  # some trials are pruned
-for trial in search(task(faces), sys.argv[1], slow, budget):
+for trial in search(task(faces), sys.argv[1], slow):
     print("end", trial, flush=True)
 """
 
@@ -607,8 +566,7 @@ def test_killed_search_ends_as_an_undisturbed_one(tmp_path):
         process.stdout.close()
     actual, _ = worker(sqlite, 0).communicate(timeout=100)
     assert lines(actual, "end") == lines(expected, "end")
-    assert len(lines(actual, "end")) == 10
-    assert "accuracy=None" in actual  # pruned
+    assert len(lines(actual, "end")) == 6
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
@@ -665,5 +623,5 @@ def test_two_processes_share_a_search_in_postgresql(postgres):
     assert [process.returncode for process in workers] == [0, 0]
     begun = [lines(output, "begin") for output in outputs]
     assert all(begun)  # both had some
-    assert sorted(begun[0] + begun[1]) == [f"begin trial-{n}" for n in range(10)]
+    assert sorted(begun[0] + begun[1]) == [f"begin trial-{n}" for n in range(6)]
     assert lines(outputs[0], "end") == lines(outputs[1], "end")

@@ -54,8 +54,7 @@ def fit(
     epochs: int,
     device: torch.device,
     *,
-    on_epoch: Callable[[list[Row]], object],
-    should_stop: Callable[[list[Row]], bool] | None = None,
+    on_epoch: Callable[[list[Row]], None],
     checkpoint: Path | None = None,
     teacher: Teacher | None = None,
     init: Weights | None = None,
@@ -73,7 +72,6 @@ def fit(
         epochs: Number of epochs.
         device: Where to train.
         on_epoch: Called with the history after each epoch.
-        should_stop: Called with the history after each epoch; training ends early if it is true.
         checkpoint: File that keeps the state after each epoch. A call with the same arguments
             resumes from it and ends with the same result. The caller removes it.
         teacher: A trained network to learn from, as `config.train.distill` says, or its logits from
@@ -136,8 +134,6 @@ def fit(
     steps = epochs * len(batches)
     first_epoch = len(state.history)
     hidden = True if quiet else None  # None: shown on a terminal only
-    if should_stop and state.history and should_stop(state.history):
-        first_epoch = epochs  # it was stopped before it was resumed
     with tqdm(total=steps, initial=first_epoch * len(batches), unit="step", disable=hidden) as bar:
         for epoch in range(first_epoch, epochs):
             laps = Laps(device)
@@ -168,8 +164,6 @@ def fit(
             on_epoch(state.history)
             if not quiet:
                 _print_epoch(row, epochs, bar)
-            if should_stop and should_stop(state.history):
-                break
     network.load_state_dict(state.best)
     network.zero_grad()  # gradients would keep the memory of the CUDA graph
     return network.eval(), state.history

@@ -74,7 +74,6 @@ def train(
     checkpoint: Path | None,
     teacher: Teacher | None = None,
     init: Weights | None = None,
-    should_stop: Callable[[list[Row]], bool] | None = None,
     quiet: bool = False,
 ) -> tuple[Network, list[Row]]:
     """Run `fit` and log each epoch.
@@ -90,7 +89,6 @@ def train(
         checkpoint: File to resume from.
         teacher: The network to learn from, or its logits.
         init: Initial weights.
-        should_stop: Ends the training early.
         quiet: Whether to show no progress.
 
     Returns:
@@ -113,7 +111,6 @@ def train(
             epochs,
             device,
             on_epoch=lambda history: run.log(history[-1]),
-            should_stop=should_stop,
             checkpoint=checkpoint,
             teacher=teacher,
             init=init,

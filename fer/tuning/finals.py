@@ -114,7 +114,9 @@ def train(
     for fold, (held_out, others, config) in enumerate(runs(task, trial, folds)):
         print(f"final of trial {trial.index}, fold {fold} of {folds.max() + 1}", flush=True)
         try:
-            network, _ = others.run(f"final-{trial.index}-{fold}", config, epochs, track)
+            network, _ = others.run(
+                f"final-{trial.index}-{fold}", config, epochs, track, quiet=False
+            )
         except DivergedError as error:
             print(f"warning: {error}; trial {trial.index} is out", file=sys.stderr)
             return None

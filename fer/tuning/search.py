@@ -11,7 +11,7 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +35,14 @@ from fer.errors import FerError
 from fer.faces import Faces
 from fer.params import Search, TrainingConfig, repository_root
 from fer.training import runs
-from fer.training.fit import DivergedError, Row, best_epoch, checkpoint_path
+from fer.training.fit import DivergedError, best_epoch, checkpoint_path
 from fer.training.initial import Weights
 from fer.training.networks import Network
 from fer.training.runs import Track
 from fer.tuning.space import GENERATION, Space, Trial
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-"""States of a finished trial; a pruned trial without a curve has diverged."""
+"""States of a finished trial; pruned trials are those that diverged."""
 
 _HEARTBEAT_INTERVAL, _GRACE_PERIOD = 5, 30
 """Seconds between heartbeats of a running trial, and without one until it counts as failed."""
@@ -81,15 +81,8 @@ class SearchTask:
         return checkpoint_path(config, self.train, self.val, epochs, init=self.init)
 
     def run(
-        self,
-        name: str,
-        config: TrainingConfig,
-        epochs: int,
-        track: Track,
-        *,
-        should_stop: Callable[[list[Row]], bool] | None = None,
-        quiet: bool = False,
-    ) -> tuple[Network, list[Row]]:
+        self, name: str, config: TrainingConfig, epochs: int, track: Track, *, quiet: bool
+    ) -> tuple[Network, list[dict[str, float]]]:
         """Train a configuration, or resume a stopped training of it.
 
         Args:
@@ -97,7 +90,6 @@ class SearchTask:
             config: The configuration.
             epochs: Number of epochs.
             track: Starts the run that is logged.
-            should_stop: Ends the training early, as in `fer.training.fit.fit`.
             quiet: Whether to show no progress.
 
         Returns:
@@ -116,7 +108,6 @@ class SearchTask:
             self.device,
             checkpoint=self.checkpoint(config, epochs),
             init=self.init,
-            should_stop=should_stop,
             quiet=quiet,
         )
 
@@ -159,7 +150,7 @@ def search(task: SearchTask, dataset: str, budget: Search, url: str, track: Trac
         track: Starts the run that is logged for each trial.
 
     Returns:
-        The finished trials, among them those that diverged or were pruned.
+        The finished trials, among them those that diverged (their accuracy is None).
 
     Raises:
         FerError: If the storage cannot be used, or every trial diverged.
@@ -187,7 +178,7 @@ def search(task: SearchTask, dataset: str, budget: Search, url: str, track: Trac
             for trial in trials:
                 if trial.index == index:
                     _print_line(_format_trial(trials, trial, budget.trials))
-    if not any(trial.curve for trial in trials):
+    if all(trial.accuracy is None for trial in trials):
         raise FerError("tune.space: every trial diverged; try lower learning rates")
     return trials
 
@@ -243,28 +234,14 @@ def _finished(study: optuna.Study, count: int) -> list[Trial]:
     by_index = sorted(_trials_by_index(study).items())
     finished = [t for index, t in by_index if index < count and t.state in _FINISHED]
     for trial in finished:
-        if trial.user_attrs.get("digest") != _digest(trial, trial.value, _curve(trial)):
+        if trial.user_attrs.get("digest") != _digest(trial, trial.value):
             raise StorageInternalError(f"trial {trial.number} is damaged")
-    return [
-        Trial(
-            trial.user_attrs["index"],
-            trial.params,
-            trial.value if trial.state == TrialState.COMPLETE else None,
-            _curve(trial),
-        )
-        for trial in finished
-    ]
+    return [Trial(t.user_attrs["index"], t.params, t.value) for t in finished]
 
 
-def _curve(trial: FrozenTrial) -> tuple[float, ...]:
-    return tuple(accuracy for _, accuracy in sorted(trial.intermediate_values.items()))
-
-
-def _digest(
-    trial: optuna.Trial | FrozenTrial, accuracy: float | None = None, curve: Sequence[float] = ()
-) -> str:
+def _digest(trial: optuna.Trial | FrozenTrial, accuracy: float | None) -> str:
     """Return a checksum of a trial and its result, because databases have none."""
-    content = (trial.user_attrs.get("index"), sorted(trial.params.items()), accuracy, [*curve])
+    content = (trial.user_attrs.get("index"), sorted(trial.params.items()), accuracy)
     return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
@@ -272,22 +249,17 @@ def _enqueue_generation(
     study: optuna.Study, storage: RDBStorage, space: Space, finished: list[Trial], trials: int
 ) -> None:
     """Queue the trials of the current generation that the storage does not have."""
-    first = len(_earlier(finished, len(finished)))
+    first = len(finished) // GENERATION * GENERATION
     indices = range(first, min(first + GENERATION, trials))
     for index in sorted(set(indices) - set(_trials_by_index(study))):
         values = space.draw(index, finished[:first])
         waiting = space.trial(values, state=TrialState.WAITING, user_attrs={"index": index})
-        waiting.set_user_attr("drawn", _digest(waiting))
+        waiting.set_user_attr("drawn", _digest(waiting, None))
         study.add_trial(waiting)
     # Without a first heartbeat, Optuna would consider a process that is killed right after taking a
     # trial to be alive forever.
     for trial in study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
         storage.record_heartbeat(trial._trial_id)
-
-
-def _earlier(finished: list[Trial], index: int) -> list[Trial]:
-    """Return the trials of the generations before that of a trial."""
-    return finished[: index // GENERATION * GENERATION]
 
 
 def _run_waiting_trial(
@@ -298,41 +270,22 @@ def _run_waiting_trial(
         return None
     trial = study.ask()
     accuracy, state = None, TrialState.FAIL
-    curve: list[float] = []
-    is_pruned = False
     try:
         if trial.number not in {valid.number for valid in _trials_by_index(study).values()}:
             return None  # another process queued the same index earlier
         index = trial.user_attrs["index"]
-        if trial.user_attrs.get("drawn") != _digest(trial):
+        if trial.user_attrs.get("drawn") != _digest(trial, None):
             raise StorageInternalError(f"trial {trial.number} is damaged")
-        is_hopeless = task.space.pruner(index, _earlier(_finished(study, index), index), epochs)
-
-        def should_stop(history: list[Row]) -> bool:
-            nonlocal is_pruned
-            while not is_pruned and len(curve) < len(history):  # more than one if it was resumed
-                curve.append(history[len(curve)]["val_accuracy"])
-                is_pruned = len(curve) < epochs and is_hopeless(curve[-1])
-            return is_pruned
-
         with get_heartbeat_thread(trial._trial_id, storage):
             config = task.config.with_values(trial.params)
-            _, history = task.run(
-                f"trial-{index}", config, epochs, track, should_stop=should_stop, quiet=True
-            )
-        if should_stop(history):
-            state = TrialState.PRUNED
-        else:
-            accuracy, state = best_epoch(history)["val_accuracy"], TrialState.COMPLETE
+            _, history = task.run(f"trial-{index}", config, epochs, track, quiet=True)
+        accuracy, state = best_epoch(history)["val_accuracy"], TrialState.COMPLETE
     except DivergedError:
-        curve, state = [], TrialState.PRUNED
+        state = TrialState.PRUNED
     finally:  # after Ctrl-C too, so that the index is free again
         # Another process finishes a trial that it considers dead, as after a machine slept.
         with suppress(UpdateFinishedTrialError):
-            for epoch, accuracy_then in enumerate(curve, start=1):
-                trial.report(accuracy_then, epoch)
-            value = curve[-1] if is_pruned else accuracy  # as Optuna stores it
-            trial.set_user_attr("digest", _digest(trial, value, curve))
+            trial.set_user_attr("digest", _digest(trial, accuracy))
             study.tell(trial, accuracy, state, skip_if_finished=True)
     return index
 
@@ -349,10 +302,7 @@ def _print_line(text: str) -> None:
 def _format_trial(trials: list[Trial], trial: Trial, count: int) -> str:
     values = ", ".join(f"{name} {value}" for name, value in trial.values.items())
     text = f"trial {trial.index} of {count}: {values}: "
-    if trial.accuracy is not None:
-        text += f"{trial.accuracy:.1%}"
-    else:
-        text += f"ended after epoch {len(trial.curve)}" if trial.is_pruned else "diverged"
+    text += "diverged" if trial.accuracy is None else f"{trial.accuracy:.1%}"
     measured = [t for t in trials if t.accuracy is not None]
     if measured:
         best = max(measured, key=lambda t: t.accuracy)  # the first of equal ones

@@ -2,10 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
 
 import numpy as np
 import optuna
@@ -16,7 +15,6 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import HyperbandPruner
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -27,12 +25,6 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)  # no line per study and tria
 GENERATION = 4
 """Number of trials that are drawn together, from the results of earlier generations only."""
 
-MIN_EPOCHS = 3
-"""Epochs after which trials are compared at the earliest."""
-
-REDUCTION = 3
-"""Hyperband keeps one of so many trials when it compares them."""
-
 
 @dataclass(frozen=True)
 class Trial:
@@ -41,20 +33,12 @@ class Trial:
     Attributes:
         index: Its number in the search; trial 0 is the baseline.
         values: Values of the searched parameters, by path such as "train.lr".
-        accuracy: Accuracy on val without duplicates of the best epoch, 0 to 1; None if the trial
-            diverged or was pruned.
-        curve: That accuracy after each epoch; none if the trial diverged.
+        accuracy: Accuracy on val without duplicates, 0 to 1; None if it diverged.
     """
 
     index: int
     values: dict[str, Value]
     accuracy: float | None
-    curve: tuple[float, ...] = ()
-
-    @property
-    def is_pruned(self) -> bool:
-        """Whether the trial was ended early, because others were better."""
-        return self.accuracy is None and bool(self.curve)
 
 
 class Space:
@@ -103,33 +87,6 @@ class Space:
             drawn = self._study(earlier, sampler).ask(self.distributions).params
         return {name: _rounded(value, self.dimensions[name]) for name, value in drawn.items()}
 
-    def pruner(self, index: int, earlier: Sequence[Trial], epochs: int) -> Callable[[float], bool]:
-        """Return a function that is called with the accuracy after each epoch of a trial.
-
-        It is true where the trial should end early. The method is Hyperband with asynchronous
-        successive halving (Li et al. 2018, JMLR 18:185; Li et al. 2020, arXiv:1810.05934). Trials
-        are compared after a ninth of the epochs, but at least 3, and each time these are tripled.
-        Some trials skip the first comparisons. Comparing with earlier generations only makes a
-        search with several processes reproducible.
-
-        Args:
-            index: Number of the trial in the search.
-            earlier: The trials of earlier generations, in the order of their indices.
-            epochs: Epochs of a trial that is not ended.
-        """
-        smallest = min(epochs, max(MIN_EPOCHS, epochs // REDUCTION**2))
-        hyperband = HyperbandPruner(smallest, max_resource=epochs, reduction_factor=REDUCTION)
-        study = optuna.create_study(
-            study_name=str(self.seed), direction="maximize", pruner=hyperband
-        )
-        for trial in earlier:
-            is_hopeless = _follow(study)
-            for accuracy in trial.curve:
-                is_hopeless(accuracy)
-        while len(study.get_trials(deepcopy=False)) < index:
-            study.ask()  # its own generation; the bracket of a trial follows from its number
-        return _follow(study)
-
     def trial(self, values: dict[str, Value], **attributes: object) -> FrozenTrial:
         """Return a trial of Optuna.
 
@@ -140,7 +97,7 @@ class Space:
         return create_trial(params=values, distributions=self.distributions, **attributes)
 
     def table(self, trials: Sequence[Trial]) -> list[dict[str, Value]]:
-        """Return a row per trial that was neither pruned nor diverged.
+        """Return a row per trial that did not diverge.
 
         Args:
             trials: The trials in the order of their indices.
@@ -212,24 +169,8 @@ class Space:
         study = optuna.create_study(direction="maximize", sampler=sampler)
         for trial in trials:
             state = TrialState.PRUNED if trial.accuracy is None else TrialState.COMPLETE
-            curve = dict(enumerate(trial.curve, start=1))
-            study.add_trial(
-                self.trial(
-                    trial.values, state=state, value=trial.accuracy, intermediate_values=curve
-                )
-            )
+            study.add_trial(self.trial(trial.values, state=state, value=trial.accuracy))
         return study
-
-
-def _follow(study: optuna.Study) -> Callable[[float], bool]:
-    """Start a trial, and return a function of its next accuracy: whether the pruner ends it."""
-    trial, steps = study.ask(), count(1)
-
-    def is_hopeless(accuracy: float) -> bool:
-        trial.report(accuracy, next(steps))
-        return trial.should_prune()
-
-    return is_hopeless
 
 
 def _distribution(dimension: Dimension, baseline: Value) -> BaseDistribution:
