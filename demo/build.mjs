@@ -9,8 +9,10 @@ import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const released = {
-  ...{ nano: "fer.int8.onnx", small: "small.int8.onnx", base: "base.int8.onnx" },
-  ...{ large: "large.int8.onnx" },
+  nano: "fer.int8.onnx",
+  small: "small.int8.onnx",
+  base: "base.int8.onnx",
+  large: "large.int8.onnx",
 };
 const name = process.argv[2] || "nano";
 const model = released[name] ? join(here, "../models/fer2013", released[name]) : name;

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 from fer.errors import FerError
@@ -54,27 +55,28 @@ def _val(arguments: argparse.Namespace) -> None:
         raise _needs_training(error) from error
     out, pictures = arguments.out, arguments.pictures
     if out:
-        _protect_pictures(out, pictures)
+        _refuse_folder_of_pictures(out, pictures)
     recognizer = load_recognizer(arguments)
     validation = validate(recognizer, pictures, arguments.split, arguments.detect)
     if out:
         folder = pictures if pictures.is_dir() else pictures.parent
-        read = {(folder / source).resolve() for source in validation.sources}
-        for target in (out / name for name in OUTPUTS):
-            if target.resolve() in read:
-                raise FerError(f"{target}: is one of the pictures; name another --out")
+        _refuse_inputs(out, [pictures, *(folder / source for source in validation.sources)])
         validation.write(out)
     for line in validation.summary():
         print(line)
 
 
-def _protect_pictures(out: Path, pictures: Path) -> None:
-    """Refuse to write where the pictures are: files of the user could be replaced."""
+def _refuse_folder_of_pictures(out: Path, pictures: Path) -> None:
+    """Refuse to write where the pictures are, before the time of a prediction is spent."""
     is_inside = out.resolve().is_relative_to(pictures.resolve())
     if is_inside or (pictures.is_file() and out.resolve() == pictures.resolve().parent):
         raise FerError(f"--out {out}: is the folder with the pictures; name another place")
+
+
+def _refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
+    """Refuse to replace a file that was read, also by a link or another case of its name."""
     for target in (out / name for name in OUTPUTS):
-        if target.exists() and pictures.exists() and target.samefile(pictures):
+        if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
             raise FerError(f"{target}: is an input, and is not overwritten; name another place")
 
 

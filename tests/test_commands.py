@@ -150,11 +150,11 @@ def test_val_never_replaces_a_picture(run, pictures, tmp_path):
     rows = ["path,label", *(f"{file},{file.partition('/')[0]}" for file in files)]
     (pictures / "faces.csv").write_text("\n".join(rows))
     status, _, _ = run("val", pictures / "faces.csv", "--out", pictures / "happy")
-    assert "confusion.png: is one of the pictures; name another --out" in str(status)
+    assert "confusion.png: is an input, and is not overwritten" in str(status)
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked/Happy").symlink_to(pictures / "happy")
     status, _, _ = run("val", tmp_path / "linked", "--out", pictures / "happy")
-    assert "confusion.png: is one of the pictures; name another --out" in str(status)
+    assert "confusion.png: is an input, and is not overwritten" in str(status)
     assert picture.read_bytes() == content
 
 
