@@ -497,7 +497,7 @@ class AutoBudget(Budget):
         """Return the budget with a number in place of each "auto".
 
         Training gets as many epochs as pass 600,000 faces, but 20 to 100. A trial gets a sixth of
-        these epochs, a finalist a third.
+        these epochs, each fold of a finalist a fifth.
 
         Args:
             faces: Number of training faces.
@@ -506,7 +506,7 @@ class AutoBudget(Budget):
         if epochs == "auto":
             epochs = min(max(round(600_000 / faces), 20), 100)
         data = self.model_dump() | {"epochs": epochs}
-        for key, share in (("epochs", 6), ("final_epochs", 3)):
+        for key, share in (("epochs", 6), ("final_epochs", 5)):
             if data["search"][key] == "auto":
                 data["search"][key] = max(1, epochs // share)
         return Budget.model_validate(data)

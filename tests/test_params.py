@@ -227,7 +227,7 @@ def test_budget_of_a_data_set_without_a_section_follows_from_its_size(tmp_path):
     epochs = [budget(tmp_path, "mine", faces).epochs for faces in (1, 300, 10_000, 10**6)]
     assert epochs == [100, 100, 60, 20]
     assert budget(tmp_path, "mine", 10_000).search.epochs == 10
-    assert budget(tmp_path, "mine", 10_000).search.final_epochs == 20
+    assert budget(tmp_path, "mine", 10_000).search.final_epochs == 12
 
 
 def test_budget_of_a_section_differs_only_where_it_says_so(tmp_path):
