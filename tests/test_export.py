@@ -21,6 +21,7 @@ from fer.params import Model
 from fer.predict.recognizer import Recognizer
 from fer.training import evaluation
 from fer.training.networks import NETWORKS, Network, build
+from fer.training.networks.network import batch_norm
 from fer.training.qat import finetune
 
 ROOT = Path(__file__).parents[1]
@@ -34,10 +35,34 @@ def faces():
     return Faces(images, labels, CLASSES)
 
 
+class WithLinear(Network):
+    """A network with linear layers, as a user may add: a gate per channel, and a residual MLP."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 32, 3, 2, 1, bias=False), batch_norm(32), torch.nn.ReLU()
+        )
+        self.gate = torch.nn.Sequential(
+            *(torch.nn.Linear(32, 8), torch.nn.ReLU(), torch.nn.Linear(8, 32), torch.nn.Sigmoid())
+        )
+        self.mlp = torch.nn.Sequential(
+            torch.nn.Linear(32, 256), torch.nn.GELU(), torch.nn.Linear(256, 32, bias=False)
+        )
+        self.head = torch.nn.Conv2d(32, 7, 3)
+
+    def maps(self, x):
+        x = self.stem(x)
+        x = x * self.gate(x.mean((2, 3)))[:, :, None, None]
+        x = x.permute(0, 2, 3, 1)
+        return self.head((x + self.mlp(x)).permute(0, 3, 1, 2))
+
+
 def trained(name, width, faces):
     """A network that has learned a little, so that its answers differ from face to face."""
     torch.manual_seed(0)
-    network = build(Model(name=name, width=width), 7).train()
+    network = WithLinear() if name == "linear" else build(Model(name=name, width=width), 7)
+    network.train()
     optimizer = torch.optim.Adam(network.parameters(), 0.01)
     images = torch.tensor(faces.images)[:, None, 2:46, 2:46] / 255
     for _ in range(12):
@@ -48,7 +73,7 @@ def trained(name, width, faces):
     return network.eval()
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=[*NETWORKS, "linear"])
 def network(request, faces):
     return trained(request.param, 0.3 if request.param == "deep" else 1.0, faces)
 
@@ -142,7 +167,7 @@ def test_too_many_calibration_faces_for_entropy(float32, tmp_path):
 
 def test_int8_has_int8_weights_and_is_small(float32, faces):
     path = quantized(float32, faces)
-    weights = [c for c in onnx.load(path).graph.initializer if len(c.dims) == 4]
+    weights = [c for c in onnx.load(path).graph.initializer if len(c.dims) in (2, 4)]
     assert {c.data_type for c in weights} == {onnx.TensorProto.INT8}
     assert path.stat().st_size < float32.stat().st_size / 2
 
@@ -277,7 +302,7 @@ def one_of_65(weights):
     ("change", "message"),
     [
         (one_of_65, "the sums of layer 1 can leave 16 bits"),
-        (lambda weights: weights.astype(np.uint8), "layer 1 has no int8 weights"),
+        (lambda weights: weights.astype(np.uint8), r"layer 1 \(Conv\) has no int8 weights"),
     ],
 )
 def test_one_wrong_layer_is_refused(float32, faces, change, message):
@@ -289,7 +314,7 @@ def test_one_wrong_layer_is_refused(float32, faces, change, message):
 
 
 def test_float32_is_not_portable_int8(float32):
-    with pytest.raises(FerError, match="layer 1 has no int8 weights"):
+    with pytest.raises(FerError, match=r"layer 1 \(Conv\) has no int8 weights"):
         quantize.check_portable(float32)
 
 
@@ -319,22 +344,24 @@ def test_int8_holds_the_weights_of_a_refined_network(network, faces, tmp_path):
     graph = onnx.load(quantized(tmp_path / "fer.onnx", faces)).graph
     stored = [np.abs(numpy_helper.to_array(c).astype(int)) for c in graph.initializer]
     for module in finetuned.modules():
-        if isinstance(module, torch.nn.Conv2d):
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             weight = module.weight.detach().abs()
-            steps = (weight / weight.amax((1, 2, 3), keepdim=True) * 64).numpy()
+            channels = weight.flatten(1).amax(1).reshape(-1, *[1] * (weight.ndim - 1))
+            steps = (weight / channels * 64).numpy()
             # Signs do not count, as BatchNorm may turn those of a channel; nor channels of zeros.
             held = [array[:, : steps.shape[1]] for array in stored if array.ndim == 4]
+            held += [array.T for array in stored if array.ndim == 2] + stored
             held = [array for array in held if array.shape == steps.shape]
             assert any(np.allclose(array, steps, atol=1e-3, rtol=0) for array in held)
 
 
-def test_published_quantization_changes_nothing(network, faces):
-    nothing, changed = quantize.quantize_dynamic(network)
-    assert changed == 0
-    images = torch.tensor(faces.images)
-    assert torch.equal(
-        evaluation.predict_logits(nothing, images), evaluation.predict_logits(network, images)
+def test_published_quantization_changes_linear_layers_only(network, faces):
+    quantized, changed = quantize.quantize_dynamic(network)
+    assert changed == sum(isinstance(module, torch.nn.Linear) for module in network.modules())
+    logits, expected = (
+        evaluation.predict_logits(n, torch.tensor(faces.images)) for n in (quantized, network)
     )
+    assert torch.equal(logits, expected) == (changed == 0)
 
 
 def test_file_says_what_it_is(float32, faces):

@@ -34,7 +34,12 @@ _METHODS = {
     "percentile": CalibrationMethod.Percentile,
 }
 
-_OPERATORS = ["Add", "AveragePool", "Concat", "Conv", "GlobalAveragePool", "MaxPool", "Mul", "Relu"]
+_LAYERS = ("Conv", "Gemm", "MatMul")
+"""Operators with weights: convolutions and `nn.Linear`."""
+
+_POOLINGS = ("AveragePool", "GlobalAveragePool", "MaxPool")
+
+_OPERATORS = [*_LAYERS, *_POOLINGS, "Add", "Concat", "Mul", "Relu"]
 """Operators that are computed in int8; the mean of the maps and the softmax stay in float32."""
 
 _SHARE = 512
@@ -114,14 +119,18 @@ def _prevent_int32_overflow(path: Path) -> None:
     model = onnx.load(path)
     tensors, producers = _index_graph(model.graph)
     for node in model.graph.node:
-        if node.op_type != "Conv" or len(node.input) < 3:
+        if node.op_type not in _LAYERS or len(node.input) < 3:
             continue
+        axis = next((a.i for a in producers[node.input[1]].attribute if a.name == "axis"), None)
+        if axis is None:
+            continue  # a product of activations, which `check_portable` refuses
         names = [name for i in (1, 2) for name in producers[node.input[i]].input[:2]]
         weights, scales, bias, bias_scales = (numpy_helper.to_array(tensors[n]) for n in names)
-        bound = np.abs(bias.astype(float)) + 255 * np.abs(weights.astype(float)).sum((1, 2, 3))
+        others = tuple(i for i in range(weights.ndim) if i != axis)
+        bound = np.abs(bias.astype(float)) + 255 * np.abs(weights.astype(float)).sum(others)
         factor = np.where(bound < 2**31, 1, 2).astype(np.float32)
         halved = (
-            np.rint(weights / factor[:, None, None, None]).astype(np.int8),
+            np.rint(weights / np.expand_dims(factor, others)).astype(np.int8),
             scales * factor,
             np.rint(bias / factor.astype(float)).astype(np.int32),
             bias_scales * factor,
@@ -211,21 +220,25 @@ def check_portable(path: Path) -> None:
         path: The int8 ONNX file.
 
     Raises:
-        FerError: If a convolution has other weights than int8 from -64 to 64 with zero point 0.
+        FerError: If a convolution or linear layer has other weights than int8 from -64 to 64 with
+            zero point 0.
     """
     graph = onnx.load(path).graph
     tensors, producers = _index_graph(graph)
     constants = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}
-    layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    layers = [node for node in graph.node if node.op_type in _LAYERS]
     for number, node in enumerate(layers, 1):
         weight = producers.get(node.input[1])
         kernel = constants.get(weight.input[0]) if weight else None
         if kernel is None or kernel.dtype != np.int8:
-            raise FerError(f"{path}: layer {number} has no int8 weights; quantize it again")
+            raise FerError(
+                f"{path.name}: layer {number} ({node.op_type}) has no int8 weights; build the "
+                "network of nn.Conv2d and nn.Linear"
+            )
         zero = constants[weight.input[2]]
         if zero.any() or np.abs(kernel.astype(int)).max() > MAX_WEIGHT:
             raise FerError(
-                f"{path}: the sums of layer {number} can leave 16 bits; quantize it with "
+                f"{path.name}: the sums of layer {number} can leave 16 bits; quantize it with "
                 "portable=True"
             )
 
@@ -233,7 +246,7 @@ def check_portable(path: Path) -> None:
 def quantize_dynamic(network: nn.Module) -> tuple[nn.Module, int]:
     """Apply PyTorch's dynamic quantization, as the student project did that this one redoes.
 
-    It covers Linear and recurrent layers, of which the networks here have none.
+    It covers linear and recurrent layers, of which the networks in `NETWORKS` have none.
 
     Args:
         network: The trained network.
@@ -242,11 +255,15 @@ def quantize_dynamic(network: nn.Module) -> tuple[nn.Module, int]:
         The quantized network, and the number of modules that changed.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.ao.quantization is deprecated")
+        deprecated = r"torch\.(ao\.quantization|quantize_per_tensor)"
+        warnings.filterwarnings("ignore", message=deprecated)
         layers = {nn.Linear, nn.Conv2d}
         quantized = torch.ao.quantization.quantize_dynamic(network, layers, dtype=torch.qint8)
-    pairs = zip(network.modules(), quantized.modules(), strict=True)
-    return quantized, sum(type(before) is not type(after) for before, after in pairs)
+    changed = sum(
+        type(module) is not type(quantized.get_submodule(name))
+        for name, module in network.named_modules()
+    )
+    return quantized, changed
 
 
 def accuracy_drop_warning(float32: float, int8: float, limit: float) -> str | None:

@@ -40,7 +40,8 @@ def augment(
     """Return the network's input with random flip, shift, rotation, scale, contrast and erasing.
 
     All geometric changes are one bilinear sampling. Pixels beyond the edge repeat the edge. To add
-    an augmentation, draw one more row of random numbers at the end of `draws` and apply it below.
+    an augmentation, draw its random numbers after all others, and only if its strength is above 0,
+    as for `erase`. A seed then keeps its faces.
 
     Args:
         images: uint8 [N, 48, 48].

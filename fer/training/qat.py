@@ -27,8 +27,9 @@ def finetune(network: Network, faces: Faces, options: Train) -> Network:
     """Return a copy of a trained network, fine-tuned so that int8 represents its weights exactly.
 
     The targets are the labels and the predictions of `network`; the latter keep it from forgetting
-    other faces. The faces are only shifted and flipped. The weights of convolutions are rounded to
-    int8 steps meanwhile and stay rounded. The computation is in float32 on the network's device.
+    other faces. The faces are only shifted and flipped. The weights of convolutions and linear
+    layers are rounded to int8 steps meanwhile and stay rounded. The computation is in float32 on
+    the network's device.
     Both networks are put into evaluation mode: no dropout, fixed statistics of BatchNorm.
 
     A network trained with strong augmentation gains from some final epochs without it (He et al.
@@ -46,12 +47,12 @@ def finetune(network: Network, faces: Faces, options: Train) -> Network:
     network.eval()
     if not options.qat_epochs:
         return finetuned
-    convolutions = [module for module in finetuned.modules() if isinstance(module, nn.Conv2d)]
-    for conv in convolutions:
-        parametrize.register_parametrization(conv, "weight", _FakeQuantize())
+    layers = [m for m in finetuned.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    for layer in layers:
+        parametrize.register_parametrization(layer, "weight", _FakeQuantize())
     _finetune(finetuned, network, faces, options)
-    for conv in convolutions:
-        parametrize.remove_parametrizations(conv, "weight")  # leaves the rounded weights
+    for layer in layers:
+        parametrize.remove_parametrizations(layer, "weight")  # leaves the rounded weights
     # Parametrizations change the order of parameters, so copy them into a network without any.
     result = copy.deepcopy(network)
     result.load_state_dict(finetuned.state_dict())
@@ -108,12 +109,13 @@ def _label_loss(log_probabilities: torch.Tensor, targets: torch.Tensor) -> torch
 
 
 class _FakeQuantize(nn.Module):
-    """Round weights [O, I, H, W] to `MAX_WEIGHT` steps in each direction, per output channel.
+    """Round weights [O, ...] to `MAX_WEIGHT` steps in each direction, per output channel.
 
     BatchNorm scales output channels, which does not change the rounding. The gradient ignores the
     rounding: the straight-through estimator of Bengio, Leonard and Courville 2013, arXiv:1308.3432.
     """
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        scale = weight.detach().abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-8) / MAX_WEIGHT
+        inputs = tuple(range(1, weight.ndim))
+        scale = weight.detach().abs().amax(inputs, keepdim=True).clamp(min=1e-8) / MAX_WEIGHT
         return weight + ((weight / scale).round() * scale - weight).detach()
