@@ -17,7 +17,7 @@ from fer.training import distributed, runs
 from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import fit
-from fer.training.networks import build
+from fer.training.networks import NETWORKS, build
 from fer.training.qat import finetune
 from fer.training.step import CapturedStep
 
@@ -51,7 +51,7 @@ def differing_weights(network, other_network):
     return [name for name in weights if not torch.equal(weights[name], other_weights[name])]
 
 
-@pytest.mark.parametrize("name", ["compact", "deep", "mini-xception", "vgg"])
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
 def test_deterministic_training_gives_the_same_bits(many_faces, name, precision):
     config = CONFIG.with_values(
