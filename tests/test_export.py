@@ -36,7 +36,7 @@ def faces():
 
 
 class WithLinear(Network):
-    """A network with linear layers, as a user may add: a gate per channel, and a residual MLP."""
+    """A network as a user may add: its layers are applied twice, to values of different scales."""
 
     def __init__(self):
         super().__init__()
@@ -44,18 +44,22 @@ class WithLinear(Network):
             torch.nn.Conv2d(1, 32, 3, 2, 1, bias=False), batch_norm(32), torch.nn.ReLU()
         )
         self.gate = torch.nn.Sequential(
-            *(torch.nn.Linear(32, 8), torch.nn.ReLU(), torch.nn.Linear(8, 32), torch.nn.Sigmoid())
+            *(torch.nn.Linear(32, 256), torch.nn.ReLU()),
+            *(torch.nn.Linear(256, 32), torch.nn.Sigmoid()),
         )
         self.mlp = torch.nn.Sequential(
             torch.nn.Linear(32, 256), torch.nn.GELU(), torch.nn.Linear(256, 32, bias=False)
         )
+        self.conv = torch.nn.Conv2d(32, 32, 1)
         self.head = torch.nn.Conv2d(32, 7, 3)
 
     def maps(self, x):
         x = self.stem(x)
-        x = x * self.gate(x.mean((2, 3)))[:, :, None, None]
-        x = x.permute(0, 2, 3, 1)
-        return self.head((x + self.mlp(x)).permute(0, 3, 1, 2))
+        for scale in (1.0, 8.0):
+            x = x * self.gate(scale * x.mean((2, 3)))[:, :, None, None]
+            x = x + self.conv(scale * x).relu()
+            x = x + self.mlp(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.head(x)
 
 
 def trained(name, width, faces):
@@ -302,7 +306,10 @@ def one_of_65(weights):
     ("change", "message"),
     [
         (one_of_65, "the sums of layer 1 can leave 16 bits"),
-        (lambda weights: weights.astype(np.uint8), r"layer 1 \(Conv\) has no int8 weights"),
+        (
+            lambda weights: weights.astype(np.uint8),
+            r"layer 1 \(Conv\) has no constant int8 weights",
+        ),
     ],
 )
 def test_one_wrong_layer_is_refused(float32, faces, change, message):
@@ -314,7 +321,7 @@ def test_one_wrong_layer_is_refused(float32, faces, change, message):
 
 
 def test_float32_is_not_portable_int8(float32):
-    with pytest.raises(FerError, match=r"layer 1 \(Conv\) has no int8 weights"):
+    with pytest.raises(FerError, match=r"layer 1 \(Conv\) has no constant int8 weights"):
         quantize.check_portable(float32)
 
 
@@ -335,6 +342,39 @@ def test_channel_without_weights_keeps_its_bias(faces, tmp_path):
     actual = classify(quantized(tmp_path / "fer.onnx", faces), faces.images)
     expected = evaluation.predict_probabilities(dead, faces.images)
     assert np.abs(actual - expected).mean() < 0.04
+
+
+def test_linear_layer_with_tiny_weights_does_not_overflow(faces, tmp_path):
+    network = trained("linear", 1.0, faces)
+    with torch.no_grad():
+        network.gate[2].weight.fill_(3e-5)
+        network.gate[2].bias.copy_(torch.linspace(4, 5, 32))
+    export.export(tmp_path / "fer.onnx", network)
+    path = quantized(tmp_path / "fer.onnx", faces)
+    for fast, slow in zip(*(outputs(path, faces.images, o) for o in (True, False)), strict=True):
+        assert np.abs(fast.astype(int) - slow).max() <= 4
+
+
+class Attention(WithLinear):
+    def maps(self, x):
+        x = self.stem(x).flatten(2)
+        return self.head((x @ x.mT @ x).unflatten(2, (22, 22)))
+
+
+class Scaled(WithLinear):
+    def maps(self, x):
+        x = self.stem(x)
+        rows, layer = x.mean((2, 3)), self.mlp[0]
+        y = torch.addmm(layer.bias, rows, layer.weight.T, alpha=2, beta=0.5)
+        return self.head(x) + y.mean(1)[:, None, None, None]
+
+
+@pytest.mark.parametrize("network", [Attention, Scaled])
+def test_layers_without_an_int8_form_are_refused(network, faces, tmp_path):
+    export.export(tmp_path / "fer.onnx", network().eval())
+    path = quantized(tmp_path / "fer.onnx", faces)
+    with pytest.raises(FerError, match=r"layer \d \((MatMul|Gemm)\) has no constant int8 weights"):
+        quantize.check_portable(path)
 
 
 def test_int8_holds_the_weights_of_a_refined_network(network, faces, tmp_path):

@@ -40,7 +40,7 @@ _LAYERS = ("Conv", "Gemm", "MatMul")
 _POOLINGS = ("AveragePool", "GlobalAveragePool", "MaxPool")
 
 _OPERATORS = [*_LAYERS, *_POOLINGS, "Add", "Concat", "Mul", "Relu"]
-"""Operators that are computed in int8; the mean of the maps and the softmax stay in float32."""
+"""Operators that are computed in int8; all others stay in float32, as the mean and the softmax."""
 
 _SHARE = 512
 """Calibration faces per share: `compact` has 1.3 MB of activations per face."""
@@ -78,6 +78,7 @@ def quantize(
     with temporary_folder(target.parent) as folder, quiet():
         folded = Path(folder, "folded.onnx")
         quant_pre_process(source, folded, skip_symbolic_shape=True)
+        without_int8 = _name_nodes(folded)
         quantized = Path(folder, "quantized.onnx")
         quantize_static(
             folded,
@@ -85,6 +86,7 @@ def quantize(
             _CalibrationReader(images, len(images) if is_entropy else _SHARE),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_OPERATORS,
+            nodes_to_exclude=without_int8,
             per_channel=True,
             reduce_range=portable,
             activation_type=QuantType.QUInt8,
@@ -110,33 +112,65 @@ def pick_calibration_faces(images: np.ndarray, count: int, seed: int) -> np.ndar
     return images[np.sort(order[:count])]
 
 
+def _name_nodes(path: Path) -> list[str]:
+    """Name the nodes of a float32 graph, and return the names of layers without an int8 form.
+
+    ONNX Runtime needs the names where two nodes share a bias. Layers without an int8 form have
+    computed weights, a bias that is not one constant per output, or factors (`torch.addmm`).
+    """
+    model = onnx.load(path)
+    shapes = {constant.name: list(constant.dims) for constant in model.graph.initializer}
+    without = []
+    for number, node in enumerate(model.graph.node):
+        node.name = f"node{number}"
+        if node.op_type not in _LAYERS:
+            continue
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        weights, *bias = (shapes.get(name) for name in node.input[1:])
+        is_row = node.op_type == "Conv" or attributes.get("transB")
+        outputs = weights and [weights[0 if is_row else -1]]
+        factors = {attributes.get("alpha", 1), attributes.get("beta", 1)}
+        if not weights or any(shape != outputs for shape in bias) or factors != {1}:
+            without.append(node.name)
+    onnx.save(model, path)
+    return without
+
+
 def _prevent_int32_overflow(path: Path) -> None:
     """Halve weights and bias of output channels of an int8 graph that could overflow 32 bits.
 
     This happens if the weights of a channel are tiny beside its bias, because both have the same
-    scale. ONNX Runtime only ensures that the bias alone fits.
+    scale. ONNX Runtime only ensures that the bias alone fits. Layers may share weights.
     """
     model = onnx.load(path)
     tensors, producers = _index_graph(model.graph)
+
+    def scale(name: str, factor: np.ndarray) -> None:
+        array = numpy_helper.to_array(tensors[name])
+        scaled = array * factor
+        if array.dtype != np.float32:
+            scaled = np.rint(scaled)
+        tensors[name].CopyFrom(numpy_helper.from_array(scaled.astype(array.dtype), name))
+
+    biases: dict[tuple[str, str, int], dict[str, str]] = {}
     for node in model.graph.node:
-        if node.op_type not in _LAYERS or len(node.input) < 3:
-            continue
-        axis = next((a.i for a in producers[node.input[1]].attribute if a.name == "axis"), None)
-        if axis is None:
-            continue  # a product of activations, which `check_portable` refuses
-        names = [name for i in (1, 2) for name in producers[node.input[i]].input[:2]]
-        weights, scales, bias, bias_scales = (numpy_helper.to_array(tensors[n]) for n in names)
+        if node.op_type in _LAYERS and set(node.input[1:]) <= set(producers) and node.input[2:]:
+            weight, bias = (producers[name] for name in node.input[1:3])
+            axis = next(a.i for a in weight.attribute if a.name == "axis")
+            of_weight = biases.setdefault((weight.input[0], weight.input[1], axis), {})
+            of_weight[bias.input[0]] = bias.input[1]
+    for (weight_name, scale_name, axis), scales in biases.items():
+        weights = np.abs(numpy_helper.to_array(tensors[weight_name]).astype(float))
         others = tuple(i for i in range(weights.ndim) if i != axis)
-        bound = np.abs(bias.astype(float)) + 255 * np.abs(weights.astype(float)).sum(others)
-        factor = np.where(bound < 2**31, 1, 2).astype(np.float32)
-        halved = (
-            np.rint(weights / np.expand_dims(factor, others)).astype(np.int8),
-            scales * factor,
-            np.rint(bias / factor.astype(float)).astype(np.int32),
-            bias_scales * factor,
+        largest = np.max(
+            [np.abs(numpy_helper.to_array(tensors[n]).astype(float)) for n in scales], 0
         )
-        for name, array in zip(names, halved, strict=True):
-            tensors[name].CopyFrom(numpy_helper.from_array(array, name))
+        factor = np.where(largest + 255 * weights.sum(others) < 2**31, 1, 2).astype(np.float32)
+        scale(weight_name, 1 / np.expand_dims(factor, others))
+        scale(scale_name, factor)
+        for bias_name, bias_scale_name in scales.items():
+            scale(bias_name, 1 / factor.astype(float))
+            scale(bias_scale_name, factor)
     onnx.save(model, path)
 
 
@@ -150,12 +184,14 @@ def _pad_input_channels(path: Path) -> None:
     model = onnx.load(path)
     graph = model.graph
     tensors, producers = _index_graph(graph)
-    first = next(node for node in graph.node if node.op_type == "Conv")
+    first = next((node for node in graph.node if node.op_type == "Conv"), None)
+    if first is None:
+        return
     face, weight = (producers[name] for name in first.input[:2])
     kernel = numpy_helper.to_array(tensors[weight.input[0]])
     groups = sum(a.i for a in first.attribute if a.name == "group")
     consumers = [sum(name in node.input for node in graph.node) for name in first.input[:2]]
-    if kernel.shape[1] != 1 or groups > 1 or consumers != [1, 1]:
+    if kernel.ndim != 4 or kernel.shape[1] != 1 or groups > 1 or consumers != [1, 1]:
         return
     padded = np.pad(kernel, ((0, 0), (0, _INPUT_CHANNELS - 1), (0, 0), (0, 0)))
     tensors[weight.input[0]].CopyFrom(numpy_helper.from_array(padded, weight.input[0]))
@@ -214,7 +250,7 @@ def _index_graph(
 
 
 def check_portable(path: Path) -> None:
-    """Check that the predictions of an int8 graph cannot depend on the processor.
+    """Check that the int8 sums of a graph are the same on every processor.
 
     Args:
         path: The int8 ONNX file.
@@ -232,8 +268,8 @@ def check_portable(path: Path) -> None:
         kernel = constants.get(weight.input[0]) if weight else None
         if kernel is None or kernel.dtype != np.int8:
             raise FerError(
-                f"{path.name}: layer {number} ({node.op_type}) has no int8 weights; build the "
-                "network of nn.Conv2d and nn.Linear"
+                f"{path.name}: layer {number} ({node.op_type}) has no constant int8 weights; use "
+                "nn.Conv2d and nn.Linear, and no products of activations such as attention"
             )
         zero = constants[weight.input[2]]
         if zero.any() or np.abs(kernel.astype(int)).max() > MAX_WEIGHT:
@@ -257,7 +293,11 @@ def quantize_dynamic(network: nn.Module) -> tuple[nn.Module, int]:
     with warnings.catch_warnings():
         deprecated = r"torch\.(ao\.quantization|quantize_per_tensor)"
         warnings.filterwarnings("ignore", message=deprecated)
-        layers = {nn.Linear, nn.Conv2d}
+        layers = {
+            name: torch.ao.quantization.default_dynamic_qconfig
+            for name, module in network.named_modules()
+            if type(module) in (nn.Linear, nn.Conv2d)  # no parametrized ones, as of weight_norm
+        }
         quantized = torch.ao.quantization.quantize_dynamic(network, layers, dtype=torch.qint8)
     changed = sum(
         type(module) is not type(quantized.get_submodule(name))

@@ -47,7 +47,12 @@ def finetune(network: Network, faces: Faces, options: Train) -> Network:
     network.eval()
     if not options.qat_epochs:
         return finetuned
-    layers = [m for m in finetuned.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    layers = [
+        module
+        for module in finetuned.modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+        and not parametrize.is_parametrized(module, "weight")  # such as weight_norm
+    ]
     for layer in layers:
         parametrize.register_parametrization(layer, "weight", _FakeQuantize())
     _finetune(finetuned, network, faces, options)

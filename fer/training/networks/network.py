@@ -9,8 +9,8 @@ class Network(nn.Module):
 
     To add a network, write a subclass with `__init__(self, width, classes)` and `maps`, and add it
     to `NETWORKS`. Training, export, quantization and explanations use only these two methods. It
-    must accept faces from 24x24 pixels, because training starts with small ones. Layers with
-    weights are `nn.Conv2d` and `nn.Linear`: int8 covers no others.
+    must accept faces from 24x24 pixels, because training starts with small ones. int8 covers
+    `nn.Conv2d` and `nn.Linear`; products of activations, such as attention, are refused.
     """
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
