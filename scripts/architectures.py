@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from fer import params, tracking
-from fer.errors import exit_on_error, stop_in_one_line
+from fer.errors import FerError, exit_on_error, stop_in_one_line
 from fer.machine import cores
 from fer.params import Model, TrainingConfig
 from fer.training import checkpoint, runs
@@ -222,6 +222,9 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=cores())
     arguments = parser.parse_args()
+    for name, least in (("epochs", 1), ("folds", 2), ("processes", 1)):
+        if getattr(arguments, name) < least:
+            raise FerError(f"--{name} is {getattr(arguments, name)}; use {least} or more")
     folds = finals.split_folds(
         runs.load(Path("data/fer2013")).train, arguments.folds, params.load().tune.seed
     )
