@@ -11,6 +11,7 @@ stopped run resumes. With 18 epochs it takes 70 minutes on two cores with bfloat
 import argparse
 import hashlib
 import multiprocessing
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,16 +23,19 @@ from torch import nn
 from fer import params, tracking
 from fer.errors import FerError, exit_on_error, stop_in_one_line
 from fer.machine import cores
-from fer.params import Model, TrainingConfig
+from fer.params import Model, Params, TrainingConfig
 from fer.training import checkpoint, runs
 from fer.training.device import pick_device
 from fer.training.evaluation import predict_logits
+from fer.training.fit import DivergedError
 from fer.training.networks import NETWORKS, Network, parameter_count
 from fer.training.networks.compact import Convolution
 from fer.training.networks.network import batch_norm
 from fer.tuning import finals
 from fer.tuning.search import SearchTask
 from fer.tuning.space import Space, Trial
+
+DATA = Path("data/fer2013")
 
 BASELINE = "16 p 32 32 p 40 40 s64 s64 s64"
 """`compact`."""
@@ -225,14 +229,13 @@ def main() -> None:
     for name, least in (("epochs", 1), ("folds", 2), ("processes", 1)):
         if getattr(arguments, name) < least:
             raise FerError(f"--{name} is {getattr(arguments, name)}; use {least} or more")
-    folds = finals.split_folds(
-        runs.load(Path("data/fer2013")).train, arguments.folds, params.load().tune.seed
-    )
+    p = params.load()  # once: a change of params.yaml during the run must not mix configurations
+    folds = finals.split_folds(runs.load(DATA).train, arguments.folds, p.tune.seed)
     correct = {notation: np.zeros(len(folds), bool) for notation in CANDIDATES}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.processes, mp_context=context) as pool:
         for fold in range(arguments.folds):
-            results = pool.map(partial(train, folds, arguments.epochs, fold), correct)
+            results = pool.map(partial(train, p, folds, arguments.epochs, fold), correct)
             for notation, answers in zip(correct, results, strict=True):
                 correct[notation][folds == fold] = answers
             print_table(correct, folds, fold + 1)
@@ -246,34 +249,41 @@ def best_third(correct: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: correct[name] for name in [BASELINE, *others[: len(others) // 3]]}
 
 
-def train(folds: np.ndarray, epochs: int, fold: int, notation: str) -> np.ndarray:
-    """Train a network without the faces of a fold; return which of these it classifies correctly.
+def train(p: Params, folds: np.ndarray, epochs: int, fold: int, notation: str) -> np.ndarray:
+    """Train a network without the faces of a fold, or read the kept result of an earlier run.
 
     Args:
+        p: The parameters; their network is replaced.
         folds: The fold of each training face.
         epochs: Number of epochs.
         fold: The fold that is held out.
         notation: The network.
+
+    Returns:
+        bool [M], whether each of the M held-out faces is classified correctly. All are False if
+        the training diverges.
     """
     stop_in_one_line()
     torch.set_num_threads(1)
     NETWORKS[notation] = partial(Candidate, notation)
-    p, splits = params.load(), runs.load(Path("data/fer2013"))
-    task = SearchTask(
-        splits.train, splits.val_unique, p.config, Space(p.config, p.tune), pick_device("auto")
-    )
+    splits, device = runs.load(DATA), pick_device(p.settings.device)
+    task = SearchTask(splits.train, splits.val_unique, p.config, Space(p.config, p.tune), device)
     held_out, others, config = list(finals.runs(task, Trial(0, {}, None), folds))[fold]
     config = with_network(config, notation)
     # The key of a run covers the code of the library, but not the layers of this file.
     code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
     result = Path(".checkpoints/architectures", code, others.checkpoint(config, epochs).name)
     if not result.exists():
-        track = partial(tracking.run, "disabled")
-        network, _ = others.run(notation, config, epochs, track, quiet=True)
-        images = torch.tensor(splits.train.images[held_out], device=task.device)
-        predicted = predict_logits(network, images).argmax(1).numpy()
-        correct = torch.tensor(predicted == splits.train.labels[held_out])
-        checkpoint.write(result, {"correct": correct})
+        correct = np.zeros(held_out.sum(), bool)
+        try:
+            track = partial(tracking.run, "disabled")
+            network, _ = others.run(notation, config, epochs, track, quiet=True)
+            images = torch.tensor(splits.train.images[held_out], device=device)
+            predicted = predict_logits(network, images).argmax(1).numpy()
+            correct = predicted == splits.train.labels[held_out]
+        except DivergedError as error:
+            print(f"warning: {error}; {notation} counts as wrong", file=sys.stderr)
+        checkpoint.write(result, {"correct": torch.tensor(correct)})
         others.remove_checkpoints([config], epochs)
     correct = checkpoint.read(result)["correct"].numpy()
     print(f"fold {fold}, {notation}: {correct.mean():.2%}", flush=True)
