@@ -1,8 +1,7 @@
 FROM python:3.13-slim
 WORKDIR /app
-COPY pyproject.toml setup.py README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY fer fer
-COPY models/fer2013 models/fer2013
 RUN pip install --no-cache-dir .
 USER nobody
 EXPOSE 8000

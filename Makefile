@@ -10,7 +10,7 @@ PORT ?= 8000
 NO_GIT := $(if $(shell git rev-parse --git-dir 2>/dev/null),,no-git)
 
 # Tests that need none of the packages for training.
-PREDICTING := fer/predict $(addprefix tests/test_,cli.py detection.py drawing.py \
+PREDICTING := fer/predict fer/images fer/video $(addprefix tests/test_,cli.py detection.py drawing.py \
   faces_in_videos.py files.py recognizer.py timeline.py video.py)
 
 .PHONY: FORCE demo no-git repro test test-fast test-lowest reliability lint release

@@ -1,22 +1,17 @@
 // Copy the page, the runtime and the models into dist/, which any static host can serve.
 //
 // node build.mjs [MODEL]   MODEL: nano, small, base, large, or an ONNX file of stage quantize. The page
-//                          compares a fer.int8.onnx with the fer.onnx beside it.
+//                          compares int8 with the float32 file beside it.
 
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const released = {
-  nano: "fer.int8.onnx",
-  small: "small.int8.onnx",
-  base: "base.int8.onnx",
-  large: "large.int8.onnx",
-};
+const released = ["nano", "small", "base", "large"];
 const name = process.argv[2] || "nano";
-const model = released[name] ? join(here, "../models/fer2013", released[name]) : name;
-const float32 = model.endsWith("fer.int8.onnx") ? join(dirname(model), "fer.onnx") : "";
+const model = released.includes(name) ? join(here, `../fer/weights/${name}.int8.onnx`) : name;
+const float32 = model.replace(/nano\.int8\.onnx$/, "nano.float32.onnx").replace(/fer\.int8\.onnx$/, "fer.onnx");
 const runtime = join(here, "node_modules/onnxruntime-web/dist");
 const dist = join(here, "dist");
 
@@ -33,7 +28,7 @@ const files = {
       (name) => [`ort/${name}`, join(runtime, name)],
     ),
   ),
-  "models/yunet.onnx": join(here, "../fer/predict/yunet.onnx"),
+  "models/yunet.onnx": join(here, "../fer/images/yunet.onnx"),
 };
 if (!statSync(model, { throwIfNoEntry: false })?.isFile()) {
   console.error(`error: ${model}: no such file; name nano, small, base, large or an ONNX file`);
@@ -42,7 +37,7 @@ if (!statSync(model, { throwIfNoEntry: false })?.isFile()) {
 const isInt8 = readFileSync(model).includes("QuantizeLinear");
 const models = [isInt8 ? "int8" : "float32"];
 files[`models/${models[0]}.onnx`] = model;
-if (isInt8 && existsSync(float32)) {
+if (isInt8 && float32 !== model && existsSync(float32)) {
   models.push("float32");
   files["models/float32.onnx"] = float32;
 }

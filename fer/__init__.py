@@ -2,12 +2,12 @@
 
 import os
 
+from fer.core import __version__
+
 # Set before ONNX Runtime is loaded, which would otherwise store a device id and send telemetry.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __all__ = ["Recognizer", "__version__"]
-
-__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> object:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fer import params
-from fer.errors import FerError, exit_on_error
+from fer.core import params
+from fer.core.errors import FerError, exit_on_error
 from fer.report.read import read_json
 
 
@@ -22,7 +22,7 @@ def main() -> None:
             f"{path}: no trial won the finals against the baseline's {baseline['mean']:.2%} in "
             f"cross-validation: {gains or 'none took part'}; params.yaml stays as it is"
         )
-    before, after = (results[name]["val_unique_accuracy"] for name in ("before", "after"))
+    before, after = (results[name]["val_unseen_accuracy"] for name in ("before", "after"))
     if after < before:
         raise FerError(
             f"{path}: trained in full, trial {winner['trial']} is not better on val ({after:.2%}, "

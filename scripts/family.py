@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import multiprocessing
 import shutil
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,20 +21,21 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fer import faces, files, params
-from fer.bench import runtimes
-from fer.deploy import export, quantize
-from fer.errors import FerError, exit_on_error
-from fer.faces import Faces
-from fer.params import Params, TrainingConfig
-from fer.training import checkpoint, runs
+from fer.core import faces, files, params
+from fer.core.errors import FerError, exit_on_error
+from fer.core.faces import Faces
+from fer.core.params import Params, TrainingConfig
+from fer.deploy import export, quantize, runtimes
+from fer.training import model_file, workflow
 from fer.training.device import out_of_memory_as_fer_error, pick_device, pick_precision
 from fer.training.distillation import Ensemble, predict_teacher_logits
-from fer.training.fit import Row, checkpoint_path, fingerprint, fit
+from fer.training.fit import fit
+from fer.training.history import Row
 from fer.training.loading import make_loader
 from fer.training.networks import parameter_count
+from fer.training.run import TrainingRun, fingerprint
 
-DATA, MODELS = Path("data/fer2013"), Path("models/fer2013")
+DATA, MODELS, WEIGHTS = Path("data/fer2013"), Path("models/fer2013"), Path("fer/weights")
 STUDENTS_FOLDER, TEACHERS_FOLDER = MODELS / "family", Path(".checkpoints/family")
 
 
@@ -152,7 +154,7 @@ def write_logits(config: TrainingConfig, device: torch.device) -> Path:
     key = fingerprint(config, train_faces, val, *digests)
     path = params.repository_root() / ".checkpoints" / f"logits-{key[:16]}.pt"
     if not path.exists():
-        ensemble = Ensemble([checkpoint.load(teacher_path(name))[0] for name in TEACHERS]).eval()
+        ensemble = Ensemble([model_file.load(teacher_path(name))[0] for name in TEACHERS]).eval()
         batches = make_loader(
             train_faces,
             config.train.augment,
@@ -165,32 +167,25 @@ def write_logits(config: TrainingConfig, device: torch.device) -> Path:
         precision = pick_precision(config.train.precision, device)
         ensemble = ensemble.to(device, memory_format=torch.channels_last)
         logits = predict_teacher_logits(ensemble, batches, views, precision, quiet=False)
-        checkpoint.write(path, {"logits": logits})
+        model_file.write(path, {"logits": logits})
     return path
 
 
 def train(job: Job, device: torch.device) -> Path:
     """Train a network, fine-tune a student for int8, write the model file and return its path."""
-    splits = runs.load(DATA)
-    logits = checkpoint.read(job.logits)["logits"] if job.logits else None
-    fit_arguments = (job.config, splits.train, splits.val_unique, job.epochs)
-    resume_from = checkpoint_path(*fit_arguments, logits)
+    splits = workflow.load(DATA)
+    logits = model_file.read(job.logits)["logits"] if job.logits else None
+    run = TrainingRun(job.config, splits.train, splits.val_unseen, job.epochs, device, logits)
+    show = partial(print_epoch, job)
     with out_of_memory_as_fer_error(device, "train fewer networks at once"):
-        network, history = fit(
-            *fit_arguments,
-            device,
-            on_epoch=partial(print_epoch, job),
-            checkpoint=resume_from,
-            teacher=logits,
-            quiet=True,
-        )
+        network, history = fit(run, on_epoch=show, checkpoint=run.checkpoint, quiet=True)
     if not job.logits:
         network = network.half().float()  # a teacher is stored in half the bytes
-    network, scores = runs.finetune_and_score(network, job.config.train, splits)
+    network, scores = workflow.finetune_and_score(network, job.config.train, splits)
     origin = {"classes": splits.train.classes, "dataset": DATA.name}
     stored = network if job.logits else network.half()
-    checkpoint.save(job.path, stored, job.config.model, **origin, scores=scores, history=history)
-    resume_from.unlink(missing_ok=True)
+    model_file.save(job.path, stored, job.config.model, **origin, scores=scores, history=history)
+    run.checkpoint.unlink(missing_ok=True)
     return job.path
 
 
@@ -216,13 +211,13 @@ def release(p: Params, seed: int) -> None:
     for path in checkpoints.values():
         if not path.exists():
             raise FerError(f"{path}: no model here; run python -m scripts.family students")
-    networks = {name: checkpoint.load(path)[0] for name, path in checkpoints.items()}
+    networks = {name: model_file.load(path)[0] for name, path in checkpoints.items()}
     networks[ENSEMBLE] = Ensemble(list(networks.values()))
     graphs = {"nano": (MODELS / "fer.onnx", MODELS / "fer.int8.onnx")}
     calibration = quantize.pick_calibration_faces(
         train_faces.images, p.quantize.calibration_faces, p.quantize.seed
     )
-    with files.temporary_folder(MODELS) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         for name in (*RELEASED, ENSEMBLE):
             float32, int8 = Path(folder, f"{name}.onnx"), Path(folder, f"{name}.int8.onnx")
             export.export(float32, networks[name])
@@ -253,9 +248,11 @@ def release(p: Params, seed: int) -> None:
             }
             for name, (float32, int8) in graphs.items()
         ]
-        for name in (*RELEASED, ENSEMBLE):
-            with files.atomic_path(MODELS / f"{name}.int8.onnx") as temporary:
-                shutil.copyfile(graphs[name][1], temporary)
+        released = {WEIGHTS / f"{name}.int8.onnx": int8 for name, (_, int8) in graphs.items()}
+        released[WEIGHTS / "nano.float32.onnx"] = graphs["nano"][0]
+        for target, file in released.items():
+            with files.atomic_path(target) as temporary:
+                shutil.copyfile(file, temporary)
     files.write_csv(Path("plots/fer2013/family.csv"), rows)
 
 

@@ -1,7 +1,7 @@
 """Check a release and print the commands that publish it; nothing is uploaded.
 
 Checks: the git tree is clean, CHANGELOG.md has a section for the version of fer/__init__.py, the
-version has no tag yet, lint and tests pass, the models in the wheel are those of models/fer2013,
+version has no tag yet, lint and tests pass, the models in the wheel are those of fer/weights,
 and the wheel installs and predicts in a clean environment.
 """
 
@@ -14,15 +14,14 @@ import venv
 import zipfile
 from pathlib import Path
 
-from fer import __version__
-from fer.errors import FerError, exit_on_error
+from fer.core import __version__
+from fer.core.errors import FerError, exit_on_error
 
-MODELS = Path("models", "fer2013")
-NAMES = ("fer.onnx", "fer.int8.onnx", "small.int8.onnx", "base.int8.onnx", "large.int8.onnx")
+WEIGHTS = Path("fer", "weights")
 PREDICT = """
 import numpy as np
 from fer import Recognizer
-for model in ("int8", "float32", "small", "base", "large"):
+for model in ("nano", "small", "base", "large"):
     (face,) = Recognizer(model).predict(np.zeros((48, 48), np.uint8), face=True)
     print(f"{model}: predicts {face.emotion} for a black image")
 """
@@ -54,12 +53,12 @@ def main() -> None:
 def check_models(wheel: Path) -> None:
     """Raise FerError if the models in the wheel are not those of the repository."""
     with zipfile.ZipFile(wheel) as archive:
-        for name in NAMES:
-            expected = hashlib.sha256(Path(MODELS, name).read_bytes()).hexdigest()
-            packed = hashlib.sha256(archive.read(f"fer/weights/{name}")).hexdigest()
+        for path in sorted(WEIGHTS.glob("*.onnx")):
+            expected = hashlib.sha256(path.read_bytes()).hexdigest()
+            packed = hashlib.sha256(archive.read(path.as_posix())).hexdigest()
             if packed != expected:
-                raise FerError(f"{wheel}: fer/weights/{name} is not {MODELS}/{name}; remove build/")
-            print(f"{name}: sha256 {expected}")
+                raise FerError(f"{wheel}: {path} is not that of the repository; remove build/")
+            print(f"{path.name}: sha256 {expected}")
 
 
 def check_installation(wheel: Path, version: str) -> None:

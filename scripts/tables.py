@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import mean, stdev
 
-from fer.errors import FerError, exit_on_error
+from fer.core.errors import FerError, exit_on_error
 from fer.report.read import read_json
 
 FILES = ("README.md", "MODEL_CARD.md", "docs/results.md", "docs/processors.md", "docs/search.md")

@@ -3,6 +3,6 @@
 This file handles signals before the scripts import their libraries, which takes seconds.
 """
 
-from fer.errors import stop_in_one_line
+from fer.core.errors import stop_in_one_line
 
 stop_in_one_line()

@@ -2,18 +2,17 @@
 
 from pathlib import Path
 
-from fer import faces, files, params
-from fer.bench.loaders import fastest, tabulate, time_loaders
-from fer.errors import exit_on_error
-from fer.machine import machine
-from fer.training.device import pick_device
+from fer.core import faces, files, params
+from fer.core.errors import exit_on_error
+from fer.training.device import machine, pick_device
+from fer.training.loader_benchmark import fastest, tabulate, time_loaders
 
 
 def main() -> None:
     p = params.load()
     device = pick_device(p.settings.device)
-    train, budget = faces.load(Path("data", p.dataset, "train")), params.load_budget(p.dataset)
-    rows = time_loaders(train, p.benchmark, budget.timings.loader_epochs, device)
+    train, epochs = faces.load(Path("data", p.dataset, "train")), p.benchmark.epochs
+    rows = time_loaders(train, p.benchmark, epochs, device)
     table = tabulate(rows, p.benchmark.workers)
 
     best = fastest(rows, "per_batch")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fer import faces, files, params
-from fer.errors import FerError, exit_on_error
+from fer.core import faces, files, params
+from fer.core.errors import FerError, exit_on_error
 from fer.predict.recognizer import Recognizer
 from fer.report import figures, scores
-from fer.training import checkpoint, evaluation
+from fer.training import evaluation, model_file
 from fer.training.networks import parameter_count
 
 EXPORTED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
@@ -24,11 +24,11 @@ def main() -> None:
     if not unique.any():
         raise FerError(f"{data}: every test face is also in train or val; add other test faces")
     networks = {
-        name: checkpoint.load(models / f"{name}.pt", test.classes)[0]
+        name: model_file.load(models / f"{name}.pt", test.classes)[0]
         for name in ("baseline", "tuned")
     }
-    if params.load_budget(p.dataset).teacher_epochs:
-        networks["teacher"], _ = checkpoint.load(models / "teacher" / "teacher.pt", test.classes)
+    if p.teach.epochs:
+        networks["teacher"], _ = model_file.load(models / "teacher" / "teacher.pt", test.classes)
     recognizers = {name: Recognizer(models / file, flip=False) for name, file in EXPORTED.items()}
     classifiers = {
         name: partial(evaluation.predict_probabilities, network)

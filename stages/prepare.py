@@ -4,10 +4,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from fer import files, params
+from fer.core import files, params
+from fer.core.errors import exit_on_error
+from fer.core.machine import cores, cpu_name
 from fer.data import cleaning, formats, raw
-from fer.errors import exit_on_error
-from fer.machine import cores, cpu_name
 
 
 def main() -> None:

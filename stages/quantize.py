@@ -2,18 +2,18 @@
 
 import shutil
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from fer import faces, files, params
-from fer.bench import runtimes
-from fer.deploy import export, quantize
-from fer.errors import FerError, exit_on_error
-from fer.machine import machine
-from fer.training import checkpoint
+from fer.core import faces, files, params
+from fer.core.errors import FerError, exit_on_error
+from fer.deploy import export, quantize, runtimes
+from fer.training import model_file
+from fer.training.device import machine
 
 MAX_FLOAT32_DIFFERENCE = 1e-4
 """Largest allowed difference between a probability of the float32 graph and PyTorch's."""
@@ -26,13 +26,13 @@ def main() -> None:
     p = params.load()
     data, models = Path("data", p.dataset), Path("models", p.dataset)
     train, val = faces.load(data / "train"), faces.load(data / "val")
-    rounds = params.load_budget(p.dataset).timings.runtime_rounds
+    rounds = p.quantize.rounds
     machine_info = machine()  # before the timing of PyTorch changes the number of threads
     candidates = {
-        name: checkpoint.load(models / f"{name}.pt", train.classes)
+        name: model_file.load(models / f"{name}.pt", train.classes)
         for name in ("baseline", "tuned")
     }
-    model = max(candidates, key=lambda n: candidates[n][1]["scores"]["val_unique_accuracy"])
+    model = max(candidates, key=lambda n: candidates[n][1]["scores"]["val_unseen_accuracy"])
     network, checkpoint_metadata = candidates[model]
     print(f"exporting {model}: val {checkpoint_metadata['scores']['val_accuracy']:.2%}", flush=True)
     calibration = quantize.pick_calibration_faces(
@@ -40,7 +40,7 @@ def main() -> None:
     )
     method = p.quantize.calibration_method
 
-    with files.temporary_folder(models) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         float32, int8, full_range, torch_float32, torch_int8 = (
             Path(folder, file)
             for file in ("fer.onnx", "fer.int8.onnx", "full_range.onnx", "float32.pt", "int8.pt")

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from fer import faces, files, params, tracking
-from fer.errors import exit_on_error
+from fer.core import faces, files, params
+from fer.core.errors import exit_on_error
 from fer.report import figures, headlines, page
 from fer.report.read import read_json, read_table
+from fer.training import wandb_log
 
 STAGES = ("prepare", "train", "tune", "quantize", "evaluate")
 TIMED = ("benchmark", "train", "tune", "quantize")
@@ -51,7 +52,7 @@ def main() -> None:
     vega = params.repository_root() / "plots" / "vega.js"  # no output: the same for all runs
     if not vega.exists():
         page.write_vega(vega)
-    with tracking.run(p.settings.wandb, f"report-{name}", results) as run:
+    with wandb_log.run(p.settings.wandb, f"report-{name}", results) as run:
         run.log(headline | speeds)
         run.add_images(sorted(plots.glob("*.png")))
         run.add_files(name, "model", sorted(p for p in models.glob("*.*") if p.is_file()))

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fer import params
+from fer.core import params
+from fer.core.errors import exit_on_error
 from fer.data import sample
-from fer.errors import exit_on_error
 
 
 def main() -> None:

@@ -7,13 +7,19 @@ several processes: `torchrun --nproc-per-node=2 -m stages.train`.
 from functools import partial
 from pathlib import Path
 
-from fer import files, params, tracking
-from fer.errors import exit_on_error
-from fer.machine import machine
-from fer.training import checkpoint, distributed, initial, runs
-from fer.training.clock import seconds, without_seconds
-from fer.training.fit import best_epoch, checkpoint_path, seconds_per_epoch, seconds_to_accuracy
+from fer.core import files, params
+from fer.core.errors import exit_on_error
+from fer.training import distributed, initial, model_file, wandb_log, workflow
+from fer.training.device import machine
+from fer.training.history import (
+    best_epoch,
+    only_seconds,
+    seconds_per_epoch,
+    seconds_to_accuracy,
+    without_seconds,
+)
 from fer.training.networks import parameter_count
+from fer.training.run import TrainingRun
 
 LEVELS = (0.5, 0.55, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.7, 0.8, 0.9)
 """Accuracies on val without duplicates; the seconds until an epoch first reaches each are kept."""
@@ -21,29 +27,25 @@ LEVELS = (0.5, 0.55, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.7, 0.8, 0.9)
 
 def main() -> None:
     p = params.load()
-    data, plots = Path("data", p.dataset), Path("plots", p.dataset)
-    splits, budget = runs.load(data), params.load_budget(p.dataset)
-    classes = splits.train.classes
-    models, teacher = Path("models", p.dataset), None
-    if budget.teacher_epochs:
-        teacher, _ = checkpoint.load(models / "teacher" / "teacher.pt", classes)
+    data, models, plots, metrics = (
+        Path(top, p.dataset) for top in ("data", "models", "plots", "metrics")
+    )
+    splits = workflow.load(data)
+    classes, epochs = splits.train.classes, p.train.epochs_for(len(splits.train))
+    teacher = model_file.load_teacher(models, classes) if p.teach.epochs else None
     init = initial.load(p.config, classes)
-    fit_arguments = (p.config, splits.train, splits.val_unique, budget.epochs)
-    resume_from = checkpoint_path(*fit_arguments, teacher, init)
 
     with distributed.process_group(p.settings.device) as device:
         is_main = distributed.is_main_process()
-        track = partial(tracking.run, p.settings.wandb if is_main else "disabled")
-        train = partial(runs.train, track, f"train-{p.dataset}", *fit_arguments, device)
-        network, history = train(
-            checkpoint=resume_from, teacher=teacher, init=init, quiet=not is_main
-        )
+        track = partial(wandb_log.run, p.settings.wandb if is_main else "disabled")
+        run = TrainingRun(p.config, splits.train, splits.val_unseen, epochs, device, teacher, init)
+        network, history = workflow.train(track, f"train-{p.dataset}", run, quiet=not is_main)
     if not is_main:
         return
-    network, scores = runs.finetune_and_score(network, p.train, splits)
-    path = models / "baseline.pt"
+    network, scores = workflow.finetune_and_score(network, p.train, splits)
     origin = {"classes": classes, "dataset": p.dataset}
-    checkpoint.save(path, network, p.model, **origin, scores=scores, history=history)
+    path = models / "baseline.pt"
+    model_file.save(path, network, p.model, **origin, scores=scores, history=history)
     report = {
         "dataset": p.dataset,
         "faces": splits.counts(),
@@ -55,15 +57,14 @@ def main() -> None:
     }
     timings = {
         "seconds_per_epoch": seconds_per_epoch(history),
-        "seconds_to_val_unique_accuracy": seconds_to_accuracy(history, LEVELS),
+        "seconds_to_val_unseen_accuracy": seconds_to_accuracy(history, LEVELS),
         "machine": machine(device),
     }
-    metrics = Path("metrics", p.dataset)
     files.write_json(metrics / "train.json", report)
     files.write_json(metrics / "timings" / "train.json", timings)
     files.write_csv(plots / "history.csv", without_seconds(history))
-    files.write_csv(plots / "seconds.csv", seconds(history))
-    resume_from.unlink(missing_ok=True)  # it may be gone: two runs of one configuration share it
+    files.write_csv(plots / "seconds.csv", only_seconds(history))
+    run.checkpoint.unlink(missing_ok=True)  # it may be gone: two runs of one kind share it
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 from functools import partial
 from pathlib import Path
 
-from fer import files, params, tracking
-from fer.errors import FerError, exit_on_error
-from fer.machine import machine
-from fer.training import checkpoint, distributed, initial, runs
-from fer.training.clock import without_seconds
-from fer.training.device import pick_device
-from fer.training.fit import best_epoch, checkpoint_path
+from fer.core import files, params
+from fer.core.errors import FerError, exit_on_error
+from fer.training import distributed, initial, model_file, wandb_log, workflow
+from fer.training.device import machine, pick_device
+from fer.training.history import best_epoch, without_seconds
+from fer.training.run import TrainingRun
 from fer.tuning import finals
 from fer.tuning.search import SearchTask, search
 from fer.tuning.space import Space, Trial
@@ -18,32 +17,33 @@ from fer.tuning.space import Space, Trial
 def main() -> None:
     p = params.load()
     distributed.require_single_process("tune")
-    device, budget = pick_device(p.settings.device), params.load_budget(p.dataset)
-    plan = budget.search
+    device = pick_device(p.settings.device)
     data, models, plots = (Path(top, p.dataset) for top in ("data", "models", "plots"))
-    splits = runs.load(data)
+    splits = workflow.load(data)
+    epochs = p.train.epochs_for(len(splits.train))
+    trial_epochs, final_epochs = p.tune.epochs_for(epochs)
     classes = splits.train.classes
-    network, baseline_metadata = checkpoint.load(models / "baseline.pt", classes)
+    network, baseline_metadata = model_file.load(models / "baseline.pt", classes)
     init = initial.load(p.config, classes)
     space = Space(p.config, p.tune)
-    task = SearchTask(splits.train, splits.val_unique, p.config, space, device, init)
-    track = partial(tracking.run, p.settings.wandb, group=f"{p.dataset}-{task.key(plan.epochs)}")
-    folds = finals.split_folds(splits.train, plan.folds, p.tune.seed)
+    task = SearchTask(splits.train, splits.val_unseen, p.config, space, device, init)
+    track = partial(wandb_log.run, p.settings.wandb, group=f"{p.dataset}-{task.key(trial_epochs)}")
+    folds = finals.split_folds(splits.train, p.tune.folds, p.tune.seed)
     if init:
         print(
             "train.init: the finals are biased if these weights were trained on the same faces",
             flush=True,
         )
-    trials = search(task, p.dataset, plan, p.settings.storage, track)
+    trials = search(task, p.dataset, p.tune.trials, trial_epochs, p.settings.storage, track)
 
-    train_final = partial(finals.train, task, folds=folds, epochs=plan.final_epochs, track=track)
+    train_final = partial(finals.train, task, folds=folds, epochs=final_epochs, track=track)
     baseline_trial = Trial(0, space.baseline_values, None)
     baseline = train_final(baseline_trial)
     if baseline is None:
         raise FerError(
             f"train.lr is {p.train.lr}: the baseline diverges in the finals; try a lower one"
         )
-    finalists = finals.finalists(task, trials, plan.finalists)
+    finalists = finals.finalists(task, trials, 1)
     candidates = [final for trial in finalists if (final := train_final(trial))]
     winner = finals.select_winner(baseline, candidates, folds)
     config = p.config.with_values(winner.trial.values)
@@ -53,17 +53,14 @@ def main() -> None:
         print("no trial is better by more than the margin of error: keep the baseline", flush=True)
     else:
         print(f"trial {winner.trial.index} is better: train it in full", flush=True)
-        teacher = None
-        if budget.teacher_epochs:
-            teacher, _ = checkpoint.load(models / "teacher" / "teacher.pt", classes)
-        fit_arguments = (config, splits.train, splits.val_unique, budget.epochs)
-        resume_from = checkpoint_path(*fit_arguments, teacher, init)
-        train = partial(runs.train, track, f"tuned-{p.dataset}", *fit_arguments, device)
-        network, history = train(checkpoint=resume_from, teacher=teacher, init=init)
-        network, scores = runs.finetune_and_score(network, config.train, splits)
+        teacher = model_file.load_teacher(models, classes) if p.teach.epochs else None
+        run = TrainingRun(config, splits.train, splits.val_unseen, epochs, device, teacher, init)
+        network, history = workflow.train(track, f"tuned-{p.dataset}", run)
+        network, scores = workflow.finetune_and_score(network, config.train, splits)
+        resume_from = run.checkpoint
     path, model = models / "tuned.pt", config.model
     origin = {"classes": classes, "dataset": p.dataset}
-    checkpoint.save(path, network, model, **origin, scores=scores, history=history)
+    model_file.save(path, network, model, **origin, scores=scores, history=history)
 
     report = {
         "dataset": p.dataset,
@@ -72,7 +69,7 @@ def main() -> None:
             "complete": sum(trial.accuracy is not None for trial in trials),
             "diverged": sum(trial.accuracy is None for trial in trials),
         },
-        "epochs": {"trial": plan.epochs, "final": plan.final_epochs, "full": budget.epochs},
+        "epochs": {"trial": trial_epochs, "final": final_epochs, "full": epochs},
         "finals": [finals.summary(final, baseline, folds) for final in (baseline, *candidates)],
         "winner": {"trial": winner.trial.index, "params": winner.trial.values},
         "before": baseline_metadata["scores"],
@@ -92,10 +89,10 @@ def main() -> None:
     with track(f"tune-{p.dataset}", report) as run:
         for row in rows:
             run.log(row)
-    task.remove_checkpoints((p.config.with_values(trial.values) for trial in trials), plan.epochs)
+    task.remove_checkpoints((p.config.with_values(trial.values) for trial in trials), trial_epochs)
     for trial in (baseline_trial, *finalists):
         for _, fold_task, config in finals.runs(task, trial, folds):
-            fold_task.remove_checkpoints([config], plan.final_epochs)
+            fold_task.remove_checkpoints([config], final_epochs)
     if resume_from:
         resume_from.unlink(missing_ok=True)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fer import Recognizer
-from fer.faces import Faces
+from fer.core.faces import Faces
 
 # In a project that does not turn it off, DVC reports its use, by a second process a command.
 os.environ["DVC_NO_ANALYTICS"] = "true"

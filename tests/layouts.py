@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fer.data.fer2013 import USAGES
 from fer.data.formats import ferplus as votes
-from fer.data.formats.pixels import USAGES
 from fer.data.sample import ACTION_UNITS, draw
 
 EMOTIONS = tuple(ACTION_UNITS)

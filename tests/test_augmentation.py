@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer.params import Augment
+from fer.core.params import Augment
 from fer.training.augmentation import augment, center_crop, mix
 
 STRONG = Augment(flip=0.5, shift=4, rotation=20.0, scale=0.2, contrast=0.5)

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer import params
+from fer.core import params
+from fer.core.errors import FerError
+from fer.core.faces import Faces, is_in
 from fer.data import cleaning
 from fer.data.cleaning import balance, select_train_rows
-from fer.errors import FerError
-from fer.faces import Faces, is_in
 
 labels_of_faces = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(
     lambda labels: np.array(labels, np.uint8)

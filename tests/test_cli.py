@@ -14,7 +14,8 @@ from PIL import Image
 from test_recognizer import PHOTO
 from test_video import make_video
 
-from fer.predict import cli, images
+from fer.cli import main
+from fer.images import reading
 
 
 def fer(monkeypatch, capsys, *arguments):
@@ -22,7 +23,7 @@ def fer(monkeypatch, capsys, *arguments):
     monkeypatch.setattr(sys, "argv", ["fer", *map(str, arguments)])
     status = 0
     try:
-        cli.main()
+        main()
     except SystemExit as stop:
         status = stop.code
         if isinstance(status, str):  # as the interpreter does with a message
@@ -38,7 +39,7 @@ def run(monkeypatch, capsys):
 
 def run_process(*arguments, **options):
     """Run the command in a process of its own."""
-    code = "from fer.predict.cli import main; main()"
+    code = "from fer.cli import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         **{"capture_output": True, "text": True, "timeout": 60} | options,
@@ -156,7 +157,7 @@ def test_huge_photos_give_no_warning_of_pillow(tmp_path, megapixels):
         assert (result.returncode, result.stderr) == (1, f"error: {tmp_path}/a.png: {message}\n")
 
 
-@pytest.mark.parametrize("module", ["fer", "fer.predict.cli"])
+@pytest.mark.parametrize("module", ["fer", "fer.cli.predict"])
 def test_modules_run_the_command(module):
     command = [sys.executable, "-m", module, "--version"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -164,7 +165,7 @@ def test_modules_run_the_command(module):
 
 
 def test_source_tree_without_metadata_knows_its_version(tmp_path):
-    shutil.copytree(Path(images.__file__).parents[1], tmp_path / "fer")
+    shutil.copytree(Path(reading.__file__).parents[1], tmp_path / "fer")
     code = (
         "import importlib.metadata as m\n"
         "def version(name):\n    raise m.PackageNotFoundError(name)\n"
@@ -185,7 +186,7 @@ for name in ("getitimer", "setitimer", "ITIMER_REAL", "SIGALRM"):
 
 
 def test_runs_without_the_timers_that_windows_lacks(folder):
-    code = WITHOUT_TIMERS + "from fer.predict.cli import main; main()"
+    code = WITHOUT_TIMERS + "from fer.cli import main; main()"
     arguments = ["predict", folder / "b.png"]
     result = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
@@ -196,7 +197,7 @@ def test_runs_without_the_timers_that_windows_lacks(folder):
 def test_ctrl_c_ends_a_stage_without_the_timers_that_windows_lacks():
     code = WITHOUT_TIMERS + (
         "import os, time\n"
-        "from fer.errors import exit_on_error, stop_in_one_line\n"
+        "from fer.core.errors import exit_on_error, stop_in_one_line\n"
         "stop_in_one_line()\n"
         "def main():\n"
         "    try:\n        os.kill(os.getpid(), signal.SIGINT); time.sleep(5)\n"
@@ -424,7 +425,7 @@ def test_ctrl_c_while_reading_images_exits_with_130(run, folder, monkeypatch):
     def read(path, name=None):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images, "read", read)
+    monkeypatch.setattr(reading, "read", read)
     assert run("predict", folder / "a.jpg") == (130, "", "")
 
 

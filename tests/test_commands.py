@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer import Recognizer, cli
+from fer import Recognizer
+from fer.cli import main, train
 from fer.data.sample import draw_large
 from fer.deploy import convert
 
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def run(run_main):
-    return partial(run_main, cli.main)
+    return partial(run_main, main)
 
 
 @pytest.fixture
@@ -198,7 +199,7 @@ def clone(tmp_path, monkeypatch):
         commands.append(command)
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(cli.subprocess, "run", record)
+    monkeypatch.setattr(train.subprocess, "run", record)
     return commands
 
 

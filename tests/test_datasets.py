@@ -10,7 +10,7 @@ from PIL import Image
 from test_pipeline import ROOT, TINY, new_project, run
 from test_user_data import dvc, git
 
-from fer import faces
+from fer.core import faces
 from fer.data.sample import draw
 
 pytestmark = pytest.mark.slow

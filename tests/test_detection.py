@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 from test_recognizer import PHOTO
 
-from fer.errors import FerError
-from fer.predict.detection import Detector, iou
+from fer.core.errors import FerError
+from fer.images.detection import Detector, iou
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fer import params
-from fer.faces import Faces
+from fer.core import params
+from fer.core.faces import Faces
 from fer.training.device import pick_precision
 from fer.training.distillation import Ensemble, predict_teacher_logits
 from fer.training.fit import checkpoint_path, fit

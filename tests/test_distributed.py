@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from fer import params
-from fer.faces import Faces
+from fer.core import params
+from fer.core.faces import Faces
 from fer.training import distributed
 from fer.training.fit import fit
 

@@ -24,7 +24,7 @@ def test_unique_accuracy_leaves_out_val_faces_that_are_in_train(faces):
     scores = evaluation.score_splits(network, train, val)
     correct = evaluation.predict_probabilities(network, val.images).argmax(1) == val.labels
     assert scores["val_accuracy"] == pytest.approx(correct.mean(), abs=1e-6)
-    assert scores["val_unique_accuracy"] == pytest.approx(correct[10:].mean(), abs=1e-6)
+    assert scores["val_unseen_accuracy"] == pytest.approx(correct[10:].mean(), abs=1e-6)
 
 
 def test_loss_and_accuracy():

@@ -11,13 +11,12 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 from onnxruntime.quantization.calibrate import HistogramCalibrater
 
-from fer import params
-from fer.bench import runtimes
-from fer.data.formats.pixels import CLASSES
-from fer.deploy import export, quantize
-from fer.errors import FerError
-from fer.faces import Faces
-from fer.params import Model
+from fer.core import params
+from fer.core.errors import FerError
+from fer.core.faces import Faces
+from fer.core.params import Model
+from fer.data.fer2013 import CLASSES
+from fer.deploy import export, quantize, runtimes
 from fer.predict.recognizer import Recognizer
 from fer.training import evaluation
 from fer.training.networks import NETWORKS, Network, build

@@ -8,8 +8,8 @@ from PIL import Image
 from test_recognizer import PHOTO
 
 from fer import Recognizer
-from fer.errors import FerError
-from fer.predict.tracking import Tracker
+from fer.core.errors import FerError
+from fer.video.tracker import Tracker
 
 SIDE, SIZE, RATE = 100, (400, 300), 25
 

@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from fer.errors import FerError
-from fer.files import atomic_path
+from fer.core.errors import FerError
+from fer.core.files import atomic_path
 
 
 def test_file_appears_whole_or_not_at_all(tmp_path):

@@ -5,10 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer import params
-from fer.errors import FerError
+from fer.core import params
+from fer.core.errors import FerError
 from fer.training.averaging import MovingAverage
-from fer.training.checkpoint import read, save, write
 from fer.training.clock import without_seconds
 from fer.training.device import pick_device
 from fer.training.fit import (
@@ -19,6 +18,7 @@ from fer.training.fit import (
     seconds_to_accuracy,
 )
 from fer.training.fit import fit as fit_network
+from fer.training.model_file import read, save, write
 from fer.training.networks import build
 
 CPU = torch.device("cpu")

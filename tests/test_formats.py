@@ -15,15 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fer import Recognizer, params
+from fer import Recognizer
+from fer.core import params
+from fer.core.errors import FerError
+from fer.core.faces import Faces, digests
 from fer.data import formats, pictures, splitting
 from fer.data.formats import FORMATS, ferplus, pixels
-from fer.errors import FerError
-from fer.faces import Faces, digests
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 PREPARE = params.load(Path(__file__).parents[1] / "params.yaml").prepare
-SKIP = PREPARE.model_copy(update={"on_bad_row": "skip"})
+SKIP = PREPARE.model_copy(update={"on_error": "skip"})
 
 
 def noise(path):
@@ -123,9 +124,9 @@ def test_pictures_are_what_the_recognizer_sees(tmp_path):
 def test_processes_read_what_one_reads(tmp_path, monkeypatch):
     layouts.two_classes(tmp_path)
     (tmp_path / "sad/bad.png").write_bytes(b"no picture")
-    one = read(tmp_path, on_bad_row="skip")
+    one = read(tmp_path, on_error="skip")
     monkeypatch.setattr(pictures, "_FEW", 1)
-    several = read(tmp_path, on_bad_row="skip")
+    several = read(tmp_path, on_error="skip")
     assert several.sources == one.sources
     assert several.dropped == one.dropped
     for split, faces in one.splits.items():
@@ -221,8 +222,8 @@ def test_unreadable_picture(tmp_path):
     (tmp_path / "happy/bad.png").write_bytes(b"no picture")
     message = refusal(tmp_path)
     assert f"{tmp_path}/happy/bad.png: is not an image" in message
-    assert message.endswith("skip such pictures with prepare.on_bad_row")
-    (dropped,) = read(tmp_path, on_bad_row="skip").dropped
+    assert message.endswith("skip such pictures with prepare.on_error")
+    (dropped,) = read(tmp_path, on_error="skip").dropped
     assert (dropped.source, dropped.reason) == ("happy/bad.png", "unreadable")
 
 
@@ -273,7 +274,7 @@ def test_damaged_picture_in_a_zip_can_be_skipped(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/faces.zip").write_bytes(content)
     assert "faces.zip/happy/3.png: cannot be read" in refusal(tmp_path / "out")
-    (dropped,) = read(tmp_path / "out", on_bad_row="skip").dropped
+    (dropped,) = read(tmp_path / "out", on_error="skip").dropped
     assert (dropped.source, dropped.reason) == ("faces.zip/happy/3.png", "unreadable")
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from fer import params
-from fer.errors import FerError
-from fer.faces import Faces
+from fer.core import params
+from fer.core.errors import FerError
+from fer.core.faces import Faces
 from fer.training import distributed, runs
 from fer.training.clock import without_seconds
 from fer.training.device import pick_device

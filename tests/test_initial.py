@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fer import params
-from fer.errors import FerError
-from fer.faces import Faces
-from fer.training import checkpoint, initial
+from fer.core import params
+from fer.core.errors import FerError
+from fer.core.faces import Faces
+from fer.training import initial, model_file
 from fer.training.fit import checkpoint_path, fit
 from fer.training.networks import NETWORKS, build
 
@@ -22,7 +22,7 @@ def save(path, config, classes):
     torch.manual_seed(7)
     network = build(config.model, len(classes))
     metadata = {"classes": classes, "dataset": "x", "scores": {}, "history": []}
-    checkpoint.save(path, network, config.model, **metadata)
+    model_file.save(path, network, config.model, **metadata)
     return network.state_dict()
 
 

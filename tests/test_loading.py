@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from fer.faces import Faces
-from fer.params import Augment
+from fer.core.faces import Faces
+from fer.core.params import Augment
 from fer.training.loading import make_loader
 
 STRONG = Augment(flip=0.5, shift=4, rotation=20.0, scale=0.2, contrast=0.5)

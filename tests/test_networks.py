@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
-from fer.params import Model
+from fer.core.params import Model
 from fer.training.networks import NETWORKS, build, parameter_count
 from fer.training.networks.compact import Compact
 from fer.training.networks.mini_xception import MiniXception

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fer import params
+from fer.core import params
 from fer.training.networks.mini_xception import MiniXception
 from fer.training.optim import make_optimizer, make_schedule
 

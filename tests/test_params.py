@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from fer import params
-from fer.errors import FerError
+from fer.core import params
+from fer.core.errors import FerError
 
 PATH = Path(__file__).parents[1] / "params.yaml"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from fer.params import load
+from fer.core.params import load
 
 ROOT = Path(__file__).parents[1]
 SEARCH = {"trials": 3, "epochs": 2, "minutes": 5, "finalists": 1}
@@ -104,7 +104,7 @@ def test_metrics_say_what_they_are_of(project):
     assert speeds.keys() == {"ms_per_face", "s_per_epoch"}
     assert set(metrics) == {"prepare", "train", "teach", "tune", "quantize", "evaluate"}
     assert {m["dataset"] for m in metrics.values()} == {"sample"}
-    assert metrics["train"]["faces"] == {"train": 60, "val": 14, "val_unique": 14}
+    assert metrics["train"]["faces"] == {"train": 60, "val": 14, "val_unseen": 14}
     assert headlines["test"] == round(metrics["evaluate"]["float32"]["single_view"]["accuracy"], 4)
     assert metrics["evaluate"]["faces"]["test"] == 21
     for model in ("teacher", "baseline", "tuned", "float32", "int8"):
@@ -177,7 +177,7 @@ def test_adopt_refuses_a_winner_that_was_worse_in_full(params):
     searched(params, winner=True)
     path = params / "metrics/sample/tune.json"
     tune = json.loads(path.read_text())
-    tune["before"]["val_unique_accuracy"], tune["after"]["val_unique_accuracy"] = 0.6, 0.5
+    tune["before"]["val_unseen_accuracy"], tune["after"]["val_unseen_accuracy"] = 0.6, 0.5
     path.write_text(json.dumps(tune))
     result = run(params, sys.executable, "-m", "scripts.adopt")
     assert result.returncode == 1

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer import params
+from fer.core import params
+from fer.core.errors import FerError
 from fer.data import formats
 from fer.data.dataset import UNSPLIT
 from fer.data.formats import pixels
 from fer.data.raw import RawFolder
-from fer.errors import FerError
 
 HEADER = "emotion,pixels,Usage"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 PREPARE = params.load(Path(__file__).parents[1] / "params.yaml").prepare
-SKIP = PREPARE.model_copy(update={"on_bad_row": "skip"})
+SKIP = PREPARE.model_copy(update={"on_error": "skip"})
 
 
 def row(emotion=3, pixels=None, usage="Training"):
@@ -118,7 +118,7 @@ def test_bad_row_is_named_or_skipped(tmp_path, text, reason):
     message = refusal(tmp_path)
     assert "faces.csv: line 107: " in message
     assert reason in message
-    assert message.endswith("; mend it, or skip bad rows with prepare.on_bad_row")
+    assert message.endswith("; mend it, or skip bad rows with prepare.on_error")
     data = read(tmp_path, SKIP)
     (dropped,) = data.dropped
     assert (dropped.source, dropped.reason) == ("faces.csv:107", "bad row")

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from fer.data import sample
-from fer.params import load
 from scripts.without_avx512 import SWITCHES
+
+from fer.core.params import load
+from fer.data import sample
 
 ROOT = Path(__file__).parents[1]
 QEMU = shutil.which("qemu-x86_64")
@@ -65,7 +65,7 @@ def test_ways_to_run_where_switches_hide_what_the_processor_has(names):
     code = (
         "import numpy as np\n"
         "from pathlib import Path\n"
-        "from fer.bench.runtimes import openvino_runtime\n"
+        "from fer.deploy.runtimes import openvino_runtime\n"
         "path, faces = Path('models/sample/fer.onnx'), np.zeros((2, 48, 48), np.uint8)\n"
         "plain, fast = (openvino_runtime(path, name)(1)(faces) for name in ('f32', 'bf16'))\n"
         "assert (plain == fast).all()"
@@ -91,7 +91,7 @@ def test_signals_are_survived_after_openvino():
     """Of several cores that end in the order in which they began, a signal was the end."""
     code = (
         "import os, signal, numpy as np; from pathlib import Path\n"
-        "from fer.bench.runtimes import openvino_runtime\n"
+        "from fer.deploy.runtimes import openvino_runtime\n"
         "signal.signal(signal.SIGUSR1, lambda *_: print('alive'))\n"
         "maker = openvino_runtime(Path('models/fer2013/fer.onnx'), 'f32')\n"
         "first, second = maker(1), maker(1)\n"

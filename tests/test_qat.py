@@ -5,9 +5,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fer import params
-from fer.faces import Faces
-from fer.params import Model
+from fer.core import params
+from fer.core.faces import Faces
+from fer.core.params import Model
 from fer.training import evaluation
 from fer.training.networks import build
 from fer.training.qat import finetune

@@ -10,8 +10,8 @@ import zipfile
 
 import pytest
 
+from fer.core.errors import FerError
 from fer.data import raw
-from fer.errors import FerError
 
 FILES = {"a/1.png": b"picture", "notes.txt": b"some words\nmore", "b/2.png": b"another"}
 

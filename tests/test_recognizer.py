@@ -23,9 +23,9 @@ from PIL import Image
 
 import fer
 from fer import Recognizer
-from fer.errors import FerError
-from fer.predict import images
-from fer.predict.detection import Detector, crop_face
+from fer.core.errors import FerError
+from fer.images import reading
+from fer.images.detection import Detector, crop_face
 
 CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 PHOTO = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
@@ -251,7 +251,7 @@ def test_warns_of_another_package_of_the_same_name(tmp_path):
 
 def test_8_bit_values_in_int32_keep_their_brightness():
     values = np.arange(256, dtype=np.int32).reshape(16, 16)
-    np.testing.assert_array_equal(images.grey(Image.fromarray(values)), values)
+    np.testing.assert_array_equal(reading.grey(Image.fromarray(values)), values)
 
 
 def test_rotated_by_exif(recognizer, tmp_path):
@@ -292,34 +292,34 @@ def test_any_box_gives_a_face(pixels, left, top, side):
 @given(nps.arrays(np.uint16, st.tuples(st.integers(1, 20), st.integers(1, 20))))
 def test_16_bits_are_scaled(pixels):
     pixels[0, 0] = 65535  # otherwise the largest value could mean fewer bits
-    np.testing.assert_array_equal(images.grey(pixels), pixels // 257)
+    np.testing.assert_array_equal(reading.grey(pixels), pixels // 257)
     image = Image.fromarray(pixels)
-    np.testing.assert_array_equal(images.grey(image), pixels // 257)
+    np.testing.assert_array_equal(reading.grey(image), pixels // 257)
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 def test_largest_value_decides_the_number_of_bits(bits):
     pixels = np.linspace(0, 2**bits - 1, 256).astype(np.uint16).reshape(16, 16)
     for form in (pixels, Image.fromarray(pixels), Image.fromarray(pixels.astype(np.int32))):
-        assert np.abs(images.grey(form) - np.arange(256.0).reshape(16, 16)).max() <= 1
+        assert np.abs(reading.grey(form) - np.arange(256.0).reshape(16, 16)).max() <= 1
 
 
 def test_transparent_is_white():
     image = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
-    assert (images.grey(image) == 255).all()
+    assert (reading.grey(image) == 255).all()
     with pytest.raises(FerError, match="mode La; convert it to RGB or grey"):
-        images.grey(Image.new("La", (4, 4), (0, 0)))
+        reading.grey(Image.new("La", (4, 4), (0, 0)))
 
 
 def test_transparent_of_16_bits_is_white(tmp_path):
     pixels = np.array([[0, 30000], [65535, 0]], np.uint16)
     Image.fromarray(pixels).save(tmp_path / "a.png", transparency=0)
-    assert images.grey(Image.open(tmp_path / "a.png")).tolist() == [[255, 116], [255, 255]]
+    assert reading.grey(Image.open(tmp_path / "a.png")).tolist() == [[255, 116], [255, 255]]
 
 
 def test_either_byte_order():
     pixels = np.array([[0, 65535]], ">u2")
-    assert images.grey(pixels).tolist() == [[0, 255]]
+    assert reading.grey(pixels).tolist() == [[0, 255]]
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_truncated_pil_image(recognizer):
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint32, np.float32, np.float64])
 def test_arrays_of_0_to_255_of_any_type_are_the_same_image(kind):
     pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    assert images.grey(pixels.astype(kind)).tolist() == pixels.tolist()
+    assert reading.grey(pixels.astype(kind)).tolist() == pixels.tolist()
 
 
 def test_series_and_arrays_of_paths_are_several_images(recognizer):
@@ -365,13 +365,13 @@ def test_series_and_arrays_of_paths_are_several_images(recognizer):
 
 def test_tensor_is_an_image(recognizer):
     torch = pytest.importorskip("torch")
-    pixels = images.grey(Image.open(PHOTO))
+    pixels = reading.grey(Image.open(PHOTO))
     assert recognizer.predict(torch.tensor(pixels)) == recognizer.predict(pixels)
 
 
 def test_tensors_in_a_list_and_numbers_of_paths(recognizer):
     torch = pytest.importorskip("torch")
-    pixels = images.grey(Image.open(PHOTO))
+    pixels = reading.grey(Image.open(PHOTO))
     assert_is_portrait(recognizer.predict([torch.tensor(pixels)])[0])
     assert_is_portrait(recognizer.predict(np.array([str(PHOTO)])[0]))
     with pytest.raises(FerError, match="is a Tensor that NumPy cannot read; convert it"):
@@ -452,7 +452,7 @@ def test_changed_bytes_give_an_image_or_one_clear_error(kind, mode):
             changed[place] = random.integers(256)
         end = random.integers(len(content) // 2, len(content) + 1)
         try:
-            images.grey(images.load(bytes(changed[:end])))
+            reading.grey(reading.load(bytes(changed[:end])))
         except FerError as error:
             assert "\n" not in str(error)  # noqa: PT017
 
@@ -463,7 +463,7 @@ def test_postscript_is_not_run(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n"
     with pytest.raises(FerError, match="is not an image, or of a kind that cannot be read"):
-        images.load(content)
+        reading.load(content)
     assert not (tmp_path / "was-run").exists()
 
 
@@ -505,9 +505,9 @@ def test_pixels_with_broken_exif_are_read(file_format, content):
             Image.new("L", (60, 40)).save(file, file_format, exif=content[:end])
         except (SyntaxError, TypeError, ValueError, struct.error):  # Pillow does not write it
             continue
-        once = images.load(file.getvalue())
-        assert images.load(once).size == once.size  # upright is asked for once
-        assert set(images.grey(once).shape) == {60, 40}
+        once = reading.load(file.getvalue())
+        assert reading.load(once).size == once.size  # upright is asked for once
+        assert set(reading.grey(once).shape) == {60, 40}
         read += 1
     assert read > 20
     assert once.size == (40, 60)  # whole, its orientation can be read
@@ -516,7 +516,7 @@ def test_pixels_with_broken_exif_are_read(file_format, content):
 def test_valid_exif_turns_the_image():
     file = BytesIO()
     Image.new("L", (60, 40)).save(file, "JPEG", exif=exif(UPRIGHT))
-    assert images.load(file.getvalue()).size == (40, 60)
+    assert reading.load(file.getvalue()).size == (40, 60)
 
 
 @pytest.mark.parametrize("faces", [np.zeros((2, 48, 48)), np.zeros((2, 44, 44), np.uint8)])

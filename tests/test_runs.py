@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from fer import params
-from fer.errors import FerError
-from fer.faces import Faces
+from fer.core import params
+from fer.core.errors import FerError
+from fer.core.faces import Faces
 from fer.training import evaluation, runs
 from fer.training.device import out_of_memory_as_fer_error
 from fer.training.networks import build
@@ -81,10 +81,10 @@ def test_dead_worker_is_a_fer_error(faces, tmp_path):
 
 
 def test_scores_are_those_of_the_fine_tuned_network(faces):
-    val_unique = Faces(255 - faces.images[:35], faces.labels[:35], faces.classes)
-    images = np.concatenate([val_unique.images, faces.images])
-    labels = np.concatenate([val_unique.labels, faces.labels])
-    splits = runs.Splits(faces, Faces(images, labels, faces.classes), val_unique)
+    val_unseen = Faces(255 - faces.images[:35], faces.labels[:35], faces.classes)
+    images = np.concatenate([val_unseen.images, faces.images])
+    labels = np.concatenate([val_unseen.labels, faces.labels])
+    splits = runs.Splits(faces, Faces(images, labels, faces.classes), val_unseen)
     network = build(CONFIG.model, 7)
     options = CONFIG.train.model_copy(update={"qat_epochs": 20})
     finetuned, scores = runs.finetune_and_score(network, options, splits)

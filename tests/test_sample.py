@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fer import params
+from fer.core import params
 from fer.data import formats, sample
-from fer.data.formats.pixels import CLASSES
+from fer.data.fer2013 import CLASSES
 
 ALL = params.load(Path(__file__).parents[1] / "params.yaml")
 PARAMS = ALL.sample.model_copy(update={"train": 150, "val": 20, "test": 20, "label_noise": 0.0})

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer.data.formats.pixels import CLASSES
+from fer.data.fer2013 import CLASSES
 from fer.report import scores
 
 

@@ -22,10 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from fer import params
-from fer.errors import FerError
-from fer.faces import is_in
-from fer.params import Dimension, Search, Tune
+from fer.core import params
+from fer.core.errors import FerError
+from fer.core.faces import is_in
+from fer.core.params import Dimension, Search, Tune
 from fer.tuning import finals
 from fer.tuning import search as searching
 from fer.tuning.space import GENERATION, Space, Trial
@@ -522,7 +522,7 @@ from types import SimpleNamespace
 import numpy as np
 from test_search import task, search
 from fer.tuning import search as searching
-from fer.faces import Faces
+from fer.core.faces import Faces
 searching._HEARTBEAT_INTERVAL, searching._GRACE_PERIOD = 1, 3
 generator = np.random.default_rng(0)
 images = generator.integers(0, 256, (70, 48, 48), dtype=np.uint8)

@@ -17,10 +17,10 @@ from PIL import Image
 from test_recognizer import PHOTO
 
 from fer import Recognizer
-from fer.errors import FerError
-from fer.predict import server as serving
-from fer.predict.printing import to_json
-from fer.predict.server import Server
+from fer.cli.printing import to_json
+from fer.core.errors import FerError
+from fer.serve import server as serving
+from fer.serve.server import Server
 
 
 @pytest.fixture

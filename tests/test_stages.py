@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 from test_pipeline import run
 
-from fer.params import Train, load
+from fer.core.params import Train, load
 
 ROOT = Path(__file__).parents[1]
 STAGES = {
@@ -75,7 +75,7 @@ def test_params_yaml_is_valid():
 def test_stop_whose_exception_is_dropped_is_one_all_the_same():
     code = """
 import stages, contextlib, os, signal
-from fer.errors import exit_on_error
+from fer.core.errors import exit_on_error
 def main():
     with contextlib.suppress(KeyboardInterrupt):  # as some C code does
         os.kill(os.getpid(), signal.SIGTERM)
@@ -89,7 +89,7 @@ exit_on_error(main)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stop_when_all_is_done_is_ignored(number):
     """In what libraries have to clear up, which here is a second of sleep."""
-    code = "import stages, atexit, time; from fer.errors import exit_on_error as run; "
+    code = "import stages, atexit, time; from fer.core.errors import exit_on_error as run; "
     code += "run(lambda: (atexit.register(time.sleep, 1), print(flush=True)))"
     process = subprocess.Popen(
         [sys.executable, "-c", code],

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fer import params
+from fer.core import params
 from fer.training.networks import build
 from fer.training.step import Step
 

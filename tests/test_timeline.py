@@ -4,7 +4,7 @@ from PIL import Image
 from test_drawing import face_at
 from test_recognizer import CLASSES
 
-from fer.predict.timeline import Timeline
+from fer.video.timeline import Timeline
 
 
 def face(number, **probabilities):

@@ -15,7 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 from test_pipeline import ROOT, TINY, run, update
 
-from fer import faces
+from fer.core import faces
 
 pytestmark = pytest.mark.slow
 

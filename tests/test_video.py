@@ -21,10 +21,12 @@ from PIL import Image
 from test_recognizer import PHOTO
 
 from fer import Recognizer
-from fer.errors import FerError
-from fer.predict import cli, table, video
-from fer.predict.video import Camera, Video
-from fer.predict.video_writer import open_writer
+from fer.cli import main
+from fer.core.errors import FerError
+from fer.predict import table
+from fer.video import predict_video, reader
+from fer.video.reader import Camera, Video
+from fer.video.writer import open_writer
 
 SOUND_RATE = 48_000
 
@@ -101,7 +103,7 @@ def length(path):
 
 @pytest.fixture
 def run(run_main):
-    return partial(run_main, cli.main, "predict")
+    return partial(run_main, main, "predict")
 
 
 def test_video_as_json_and_drawn(run, tmp_path):
@@ -171,14 +173,14 @@ def test_each_second_frame(run, tmp_path):
 
 def test_python_has_the_same_frames(tmp_path):
     path = make_video(tmp_path / "in.mp4", frames=3)
-    frames = list(Recognizer().video(path))
+    frames = list(predict_video(Recognizer(), path))
     assert [frame.seconds for frame in frames] == pytest.approx([0, 0.2, 0.4])
     assert [face.id for frame in frames for face in frame.faces] == [0, 0, 0]
     assert frames[0].image.size == Image.open(PHOTO).size
-    whole = list(Recognizer().video(str(path), face=True, every=2))
+    whole = list(predict_video(Recognizer(), str(path), face=True, every=2))
     assert [len(frame.faces) for frame in whole] == [1, 1]
     with pytest.raises(FerError, match="no such file"):
-        Recognizer().video(tmp_path / "none.mp4")
+        predict_video(Recognizer(), tmp_path / "none.mp4")
 
 
 def test_data_frame():
@@ -520,7 +522,7 @@ def test_without_pyav(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)  # which makes its import fail
     assert run("--video", "in.mp4") == ("error: videos need av; pip install av", "", "")
     with pytest.raises(FerError, match="pip install av"):
-        Recognizer().video("in.mp4")
+        predict_video(Recognizer(), "in.mp4")
     assert run(PHOTO)[0] == 0
 
 
@@ -541,7 +543,7 @@ def test_plot(run, tmp_path):
 @pytest.fixture
 def camera(monkeypatch):
     """A camera of 30 frames per second without end, which FFmpeg draws."""
-    monkeypatch.setitem(video._DEVICES, sys.platform, "lavfi")
+    monkeypatch.setitem(reader._DEVICES, sys.platform, "lavfi")
     return "testsrc=size=64x48:rate=30"
 
 
@@ -621,7 +623,7 @@ def test_driver_that_blocks_can_be_stopped(camera, monkeypatch):
 
 
 def test_stream_that_stalls(run, monkeypatch):
-    monkeypatch.setattr(video, "_TIMEOUT", 0.5)
+    monkeypatch.setattr(reader, "_TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and never answers
         url = f"http://127.0.0.1:{server.getsockname()[1]}/live"
         assert run("--video", url) == (

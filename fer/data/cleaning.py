@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fer.errors import FerError
-from fer.faces import Faces, digests, is_in
-from fer.params import Prepare
+from fer.core.errors import FerError
+from fer.core.faces import Faces, digests, is_in
+from fer.core.params import Prepare
 
 
 def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarray | None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fer.errors import FerError
-from fer.faces import MAX_CLASSES, Faces, digests, is_in
+from fer.core.errors import FerError
+from fer.core.faces import MAX_CLASSES, Faces, digests, is_in
 
 _FEW = 100
 """Number of val or test faces below which a warning says how coarse the accuracy is."""

@@ -4,8 +4,8 @@ import unicodedata
 from collections.abc import Iterable
 from itertools import pairwise
 
+from fer.core.errors import FerError
 from fer.data.raw import RawFolder
-from fer.errors import FerError
 
 MAX_LENGTH = 100
 """Largest number of characters in the name of a class."""

@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from fer.core.errors import FerError
+from fer.core.faces import FACE_SIZE
+from fer.core.machine import cores
+from fer.core.params import Prepare
+from fer.core.threads import map_in_order
 from fer.data.dataset import Dropped
 from fer.data.raw import RawFolder
-from fer.errors import FerError
-from fer.faces import FACE_SIZE
-from fer.params import Prepare
-from fer.predict import images
-from fer.predict.detection import Box, Detector, center_square, crop_face
-from fer.predict.threads import cores, map_in_order
+from fer.images import reading
+from fer.images.detection import Box, Detector, center_square, crop_face
 
 _CHUNK_PICTURES = 64
 """Largest number of pictures that a process gets at once."""
@@ -49,7 +50,7 @@ def read(
         dropped pictures.
 
     Raises:
-        FerError: If a picture cannot be read, unless `prepare.on_bad_row` is "skip".
+        FerError: If a picture cannot be read, unless `prepare.on_error` is "skip".
     """
     faces = np.empty((len(names), FACE_SIZE, FACE_SIZE), np.uint8)
     dropped: dict[int, Dropped] = {}
@@ -105,9 +106,9 @@ def _worker_errors_as_fer_error(raw: RawFolder) -> Iterator[None]:
 
 
 def _refuse(raw: RawFolder, dropped: Dropped, prepare: Prepare) -> None:
-    if dropped.reason == "unreadable" and prepare.on_bad_row == "fail":
+    if dropped.reason == "unreadable" and prepare.on_error == "fail":
         raise FerError(
-            f"{dropped.detail}; mend or remove it, or skip such pictures with prepare.on_bad_row"
+            f"{dropped.detail}; mend or remove it, or skip such pictures with prepare.on_error"
         )
 
 
@@ -138,7 +139,7 @@ def _read_picture(
         if isinstance(source, FerError):
             raise source
         file = BytesIO(source) if isinstance(source, bytes) else source
-        pixels = images.grey(images.read(file, shown))
+        pixels = reading.grey(reading.read(file, shown))
     except FerError as error:
         message = str(error)
         detail = message if message.startswith(shown) else f"{shown}: {message}"

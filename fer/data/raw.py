@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
 
-from fer.errors import FerError
-from fer.files import atomic_path
-from fer.predict import images
+from fer.core.errors import FerError
+from fer.core.files import atomic_path
+from fer.images import reading
 
-PICTURES = images.SUFFIXES
+PICTURES = reading.SUFFIXES
 """Suffixes of pictures."""
 
 _HEAD_BYTES = 4096

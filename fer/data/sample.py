@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from fer.data.formats.pixels import CLASSES, USAGES
-from fer.faces import FACE_SIZE
-from fer.files import atomic_path
-from fer.params import Sample
+from fer.core.faces import FACE_SIZE
+from fer.core.files import atomic_path
+from fer.core.params import Sample
+from fer.data.fer2013 import CLASSES, USAGES
 
 ACTION_UNITS = {
     "Angry": (4, 5, 7, 23, 24),

@@ -4,11 +4,11 @@ from collections.abc import Set
 
 import numpy as np
 
+from fer.core.errors import FerError
+from fer.core.faces import Faces, digests
+from fer.core.params import Prepare
 from fer.data.dataset import UNSPLIT, DataSet
 from fer.data.pictures import take_rows_in_place
-from fer.errors import FerError
-from fer.faces import Faces, digests
-from fer.params import Prepare
 
 SPLITS = ("train", "val", "test")
 

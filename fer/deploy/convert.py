@@ -1,7 +1,7 @@
 """Convert models to the files of other runtimes: the command `fer export`."""
 
-import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,12 @@ import numpy as np
 import openvino
 import torch
 
+from fer.core.errors import FerError
+from fer.core.faces import FACE_SIZE
+from fer.core.files import atomic_path
 from fer.deploy.export import Deployed, export, quiet, write_metadata
-from fer.errors import FerError
-from fer.faces import FACE_SIZE
-from fer.files import temporary_folder
 from fer.predict.recognizer import Recognizer
-from fer.training import checkpoint
+from fer.training import model_file
 from fer.training.evaluation import predict_probabilities
 
 _TOLERANCE = {"float32": 1e-3, "int8": 0.02}
@@ -56,12 +56,13 @@ def convert(model: Path, kind: str, target: Path) -> float:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FerError(f"{target.parent}: cannot be created: {error.strerror}") from error
-    with temporary_folder(target.parent) as folder, temporary_folder(target.parent) as original:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as original:
+        folder, original = Path(folder), Path(original)
         reference = model if is_onnx else _to_onnx(model, original / "model.onnx")
         size = (_CHECKED_FACES, FACE_SIZE, FACE_SIZE)
         faces = np.random.default_rng(0).integers(0, 256, size, np.uint8)
         if kind == "onnx":
-            expected = predict_probabilities(checkpoint.load(model)[0], faces)
+            expected = predict_probabilities(model_file.load(model)[0], faces)
         else:
             expected = Recognizer(reference, flip=False).classify(faces)
         temporary = folder / target.name
@@ -74,12 +75,13 @@ def convert(model: Path, kind: str, target: Path) -> float:
                 f"of {model}; use that file"
             )
         for file in folder.glob(f"{target.stem}.*"):
-            os.replace(file, target.parent / file.name)
+            with atomic_path(target.parent / file.name) as temporary:
+                shutil.move(file, temporary)
     return difference
 
 
 def _to_onnx(model: Path, path: Path) -> Path:
-    network, metadata = checkpoint.load(model)
+    network, metadata = model_file.load(model)
     export(path, network)
     entries = {key: metadata[key] for key in ("dataset", "scores")} | {"model": model.stem}
     write_metadata(path, entries | {"warning": None}, metadata["classes"])
@@ -97,7 +99,7 @@ def _write_openvino(model: Path, reference: Path, target: Path) -> None:
 
 
 def _write_torchscript(model: Path, reference: Path, target: Path) -> None:
-    network, _ = checkpoint.load(model)
+    network, _ = model_file.load(model)
     faces = torch.zeros(2, FACE_SIZE, FACE_SIZE, dtype=torch.uint8)
     with quiet():
         traced = torch.jit.trace(Deployed(network).eval(), faces)
@@ -109,7 +111,7 @@ def _write_litert(model: Path, reference: Path, target: Path) -> None:
         import litert_torch
     except ModuleNotFoundError as error:
         raise FerError("litert needs litert-torch; pip install litert-torch") from error
-    network, _ = checkpoint.load(model)
+    network, _ = model_file.load(model)
     face = torch.zeros(1, FACE_SIZE, FACE_SIZE, dtype=torch.uint8)
     with quiet():
         litert_torch.convert(Deployed(network).eval(), (face,)).export(str(target))

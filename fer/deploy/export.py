@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -13,9 +14,9 @@ import torch
 from onnx import helper
 from torch import nn
 
-from fer import __version__
-from fer.faces import FACE_SIZE
-from fer.files import append_checksum, atomic_path, temporary_folder
+from fer.core import __version__
+from fer.core.faces import FACE_SIZE
+from fer.core.files import atomic_path
 from fer.training.augmentation import center_crop
 from fer.training.networks import Network
 
@@ -57,7 +58,7 @@ def export(path: Path, network: Network) -> None:
     """
     deployed = Deployed(network).cpu().eval()
     faces = torch.zeros(2, FACE_SIZE, FACE_SIZE, dtype=torch.uint8)
-    with temporary_folder(path.parent) as folder, quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         exported = Path(folder, "fer.onnx")
         torch.onnx.export(
             deployed,
@@ -74,7 +75,7 @@ def export(path: Path, network: Network) -> None:
 
 
 def write_metadata(path: Path, metadata: Mapping[str, object], classes: Sequence[str]) -> None:
-    """Replace the metadata of an ONNX file: the version of fer, some entries, classes, a checksum.
+    """Replace the metadata of an ONNX file: the version of fer, some entries, and the classes.
 
     Operator sets that the graph does not use are removed: ONNX Runtime's tools declare them, and
     other runtimes may not know them.
@@ -89,8 +90,6 @@ def write_metadata(path: Path, metadata: Mapping[str, object], classes: Sequence
     """
     graph = onnx.load(path)
     producer = f"fer-pipeline {__version__}"
-    # The classes come last: if a cut removes the checksum and an entry, it removes the classes, and
-    # a file without classes is refused.
     entries = {"producer": producer, **metadata, "classes": list(classes)}
     used = {node.domain for node in graph.graph.node}
     operator_sets = [entry for entry in graph.opset_import if entry.domain in used]
@@ -98,7 +97,7 @@ def write_metadata(path: Path, metadata: Mapping[str, object], classes: Sequence
     graph.opset_import.extend(operator_sets)
     helper.set_model_props(graph, {key: json.dumps(value) for key, value in entries.items()})
     with atomic_path(path) as temporary:
-        temporary.write_bytes(append_checksum(graph.SerializeToString(deterministic=True)))
+        temporary.write_bytes(graph.SerializeToString(deterministic=True))
 
 
 def strip_names(source: Path, target: Path) -> None:

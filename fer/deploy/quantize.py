@@ -5,6 +5,7 @@ saturate at 32,767. Weights of at most 64 keep each sum below: 2 * 255 * 64 is 3
 calls this `reduce_range`. Weights from `fer.training.qat` lose nothing by it.
 """
 
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +24,8 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
+from fer.core.errors import FerError
 from fer.deploy.export import quiet, strip_names
-from fer.errors import FerError
-from fer.files import temporary_folder
 from fer.training.qat import MAX_WEIGHT
 
 _METHODS = {
@@ -75,7 +75,7 @@ def quantize(
             f"quantize.calibration_faces: {len(images)} faces are too many for entropy, which "
             f"keeps all activations in memory; use at most {_MAX_ENTROPY_FACES}, or percentile"
         )
-    with temporary_folder(target.parent) as folder, quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         folded = Path(folder, "folded.onnx")
         quant_pre_process(source, folded, skip_symbolic_shape=True)
         without_int8 = _name_nodes(folded)

@@ -2,24 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from fer import deprecated
-from fer.predict import images
+from fer.images import reading
 from fer.predict.recognizer import Face
 
 _COLOR, _TEXT_COLOR = "#00c853", "black"
 
 _Area = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
-
-if not TYPE_CHECKING:  # so that mypy still knows which names there are
-    __getattr__ = deprecated.renamed(
-        __name__, {"mark": "draw_boxes", "explain": "draw_explanations"}
-    )
 
 
 def draw_boxes(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
@@ -32,7 +26,7 @@ def draw_boxes(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
         image: The image, of any mode.
         faces: Its faces.
     """
-    image = images.color(image)
+    image = reading.color(image)
     draw = ImageDraw.Draw(image)
     label_areas: list[_Area] = []
     for face in faces:

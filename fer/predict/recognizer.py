@@ -7,26 +7,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast, overload
+from typing import Any, BinaryIO, Literal, cast, overload
 
 import numpy as np
 import onnxruntime as ort
 from PIL import Image
 
-from fer import deprecated
-from fer.errors import FerError
-from fer.faces import FACE_SIZE
-from fer.files import read_verified
-from fer.predict import images
-from fer.predict.detection import Box, Detector, center_square, crop_face
-from fer.predict.threads import cores, map_in_order
+from fer.core.errors import FerError
+from fer.core.faces import FACE_SIZE
+from fer.core.machine import cores
+from fer.core.threads import map_in_order
+from fer.images import reading
+from fer.images.detection import Box, Detector, center_square, crop_face
 
-_RELEASED = {
-    **{"int8": "fer.int8.onnx", "float32": "fer.onnx"},
-    **{"nano": "fer.int8.onnx", "small": "small.int8.onnx", "base": "base.int8.onnx"},
-    "large": "large.int8.onnx",
-}
-"""Files of the released models by name; int8 and float32 are the two precisions of nano."""
+RELEASED = ("nano", "small", "base", "large")
+"""Names of the released models, from the fastest to the most accurate."""
+
+_WEIGHTS = Path(__file__).parents[1] / "weights"
 
 _BATCH_SIZE = 16
 """Faces per call: the activations of 128 faces would not fit the caches."""
@@ -42,12 +39,6 @@ AnyImage = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
 _Crop = tuple[Box, float | None, np.ndarray]
 """Box of a face, score of its detection, and its pixels, uint8 [48, 48]."""
-
-if TYPE_CHECKING:
-    from fer.predict.tracking import Frame
-    from fer.predict.video import Camera, Video
-else:  # so that mypy still knows which names there are
-    __getattr__ = deprecated.renamed(__name__, {"SMALL": "SMALL_FACE"})
 
 
 @dataclass(frozen=True)
@@ -80,19 +71,20 @@ class Recognizer:
     Threads may share a recognizer, and so may processes, by fork or pickle.
 
     Args:
-        model: "nano", "small", "base" or "large", the released models in int8, from the fastest to
-            the most accurate (MODEL_CARD.md compares them); "int8" or "float32", which are nano in
-            int8 and in float32; or the path of an ONNX file from stage `quantize`.
+        model: "nano", "small", "base" or "large", the released models from the fastest to the most
+            accurate (MODEL_CARD.md compares them); or the path of an ONNX file from stage
+            `quantize`.
         threads: Number of threads for several images or faces; one per core by default.
         flip: Whether to average over each face and its mirror image, which takes twice the time
             and is more accurate.
         detector: Function from uint8 [H, W] to boxes (left, top, right, bottom), squares with the
-            margin of FER2013's faces. The default is `fer.predict.detection.Detector`.
+            margin of FER2013's faces. The default is `fer.images.detection.Detector`.
         providers: Execution providers of ONNX Runtime in order of preference, for the model and the
             default detector, such as "CUDAExecutionProvider" of the package onnxruntime-gpu.
         min_face: Side in pixels from which the default detector searches faces in large images; a
             larger value takes less time.
         min_score: Score, 0 to 1, from which a detection of the default detector counts as a face.
+        precision: Of a released model: "int8", or "float32", in which only nano is released.
 
     Attributes:
         path: The model file.
@@ -104,14 +96,14 @@ class Recognizer:
             provider.
 
     Examples:
-        >>> recognizer = Recognizer("int8", threads=1)
+        >>> recognizer = Recognizer("nano", threads=1)
         >>> recognizer.classes
         ['Angry', 'Disgust', 'Fear', 'Happy', 'Sad', 'Surprise', 'Neutral']
     """
 
     def __init__(
         self,
-        model: str | Path = "int8",
+        model: str | Path = "nano",
         threads: int | None = None,
         *,
         flip: bool = True,
@@ -119,22 +111,32 @@ class Recognizer:
         providers: Sequence[str] = ("CPUExecutionProvider",),
         min_face: int = 48,
         min_score: float = 0.6,
+        precision: Literal["int8", "float32"] = "int8",
     ) -> None:
         if threads is not None and threads < 1:
             raise FerError(f"threads is {threads}: use at least 1, or None for one per core")
         if not isinstance(model, str | os.PathLike):
             raise FerError(f"model is of type {type(model).__name__}; pass a name or a path")
-        self.path = _released(_RELEASED[model]) if model in _RELEASED else Path(model)
+        if precision not in ("int8", "float32"):
+            raise FerError(f"precision is {precision!r}; use 'int8' or 'float32'")
+        is_released = model in RELEASED
+        self.path = _WEIGHTS / f"{model}.{precision}.onnx" if is_released else Path(model)
         if not os.path.isfile(self.path):
-            names = ", ".join(_RELEASED)
-            raise FerError(f"{self.path}: no model here; use {names} or an ONNX file of fer")
+            names = ", ".join(RELEASED)
+            raise FerError(
+                f"{self.path}: no model here; use {names} (only nano in float32) or an ONNX file "
+                "of fer"
+            )
         available = ort.get_available_providers()
         for provider in providers:
             if provider not in available:
                 raise FerError(
                     f"providers: this ONNX Runtime has no {provider}; use {', '.join(available)}"
                 )
-        content = read_verified(self.path)
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise FerError(f"{self.path}: cannot be read: {error.strerror}") from error
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1  # parallel calls make better use of the cores
         options.log_severity_level = 4  # exceptions say the same
@@ -180,12 +182,6 @@ class Recognizer:
             options |= {"min_face": self.detector.min_face, "min_score": self.detector.min_score}
         load = partial(Recognizer, self.path, flip=self.flip, providers=self.providers, **options)
         return load, (self.threads,)
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """The old name of `metadata`."""
-        deprecated.warn("Recognizer.about", "Recognizer.metadata")
-        return self.metadata
 
     @overload
     def predict(
@@ -236,7 +232,7 @@ class Recognizer:
 
         Args:
             image: A path, the bytes of a file, an open file, a PIL image, or an array as for
-                `fer.predict.images.grey`. Several images are a list, an iterator or a pandas Series
+                `fer.images.reading.grey`. Several images are a list, an iterator or a pandas Series
                 of these, or an array [N, H, W] or [N, H, W, 3]. Pass three grey images as a list,
                 because [3, H, W] could be one image with its colors first.
             face: Whether each image is one face already, with the margin of FER2013's. Its central
@@ -265,14 +261,14 @@ class Recognizer:
             >>> len(recognizer.predict([black, black]))
             2
         """
-        if images.is_like_array(image):
-            image = images.to_array(image)
+        if reading.is_like_array(image):
+            image = reading.to_array(image)
         if errors not in ("raise", "skip"):
             raise FerError(f"errors is {errors!r}; use 'raise' or 'skip'")
         if boxes is not None:
             if face or _is_batch(image):
                 raise FerError("boxes need a single image and face=False; remove one of them")
-            return self.predict_boxes(images.grey(images.load(cast(AnyImage, image))), boxes)
+            return self.predict_boxes(reading.grey(reading.load(cast(AnyImage, image))), boxes)
         if not _is_batch(image):
             return self._predict_crops([self._crop(cast(AnyImage, image), face)])[0]
         batch = cast(Iterable[AnyImage], image)
@@ -280,47 +276,6 @@ class Recognizer:
         crops = list(map_in_order(lambda item: crop(item, face), batch, self.threads))
         faces = iter(self._predict_crops([found for found in crops if found is not None]))
         return [None if found is None else next(faces) for found in crops]
-
-    def video(
-        self,
-        source: "str | os.PathLike[str] | Camera | Video",
-        *,
-        every: int = 1,
-        face: bool = False,
-    ) -> "Iterator[Frame]":
-        """Yield the frames of a video with their faces; PyAV must be installed.
-
-        Faces are tracked: each keeps its `id` from frame to frame, and its probabilities are
-        smoothed over time.
-
-        Args:
-            source: The path of a file, the URL of a stream, or a `fer.predict.video.Camera` or
-                `Video`.
-            every: 1 for each frame, 2 for each second one, and so on.
-            face: Whether each frame is one face already; then no face is searched for or tracked.
-
-        Returns:
-            Frames with `seconds` from the start, `faces` and the `image` in RGB.
-
-        Raises:
-            FerError: If there is no such video, or `every` is below 1. While iterating: at the end,
-                if a part of the video could not be read.
-
-        Examples:
-            for frame in recognizer.video("in.mp4"):
-                print(frame.seconds, [face.emotion for face in frame.faces])
-        """
-        try:
-            from fer.predict.tracking import predict_frames
-            from fer.predict.video import Video
-        except ModuleNotFoundError as error:
-            if error.name != "av":
-                raise
-            raise FerError("videos need PyAV; pip install av") from error
-        if every < 1:
-            raise FerError(f"every is {every}; use 1 for each frame, 2 for each second one, ...")
-        video = source if isinstance(source, Video) else Video(source)
-        return predict_frames(self, video, every, face)
 
     def detect(self, pixels: np.ndarray) -> list[tuple[Box, float | None]]:
         """Return the boxes of the faces in an image, each with the score of its detection.
@@ -359,16 +314,6 @@ class Recognizer:
                 )
             crops.append((box, None, crop_face(pixels, box)))
         return self._predict_crops([crops])[0]
-
-    def in_boxes(self, pixels: np.ndarray, boxes: Iterable[Box]) -> list[Face]:
-        """Call `predict_boxes`; this is its old name.
-
-        Args:
-            pixels: Grey image, uint8 [H, W].
-            boxes: Left, top, right, bottom in pixels.
-        """
-        deprecated.warn("Recognizer.in_boxes", "Recognizer.predict_boxes")
-        return self.predict_boxes(pixels, boxes)
 
     def classify(self, faces: np.ndarray) -> np.ndarray:
         """Return the probabilities of faces, float32 [N, C].
@@ -419,7 +364,7 @@ class Recognizer:
 
     def _crop(self, image: AnyImage, face: bool) -> list[_Crop]:
         """Return the faces in an image: box, score of the detection, pixels uint8 [48, 48]."""
-        pixels = images.grey(images.load(image))
+        pixels = reading.grey(reading.load(image))
         boxes = [(center_square(pixels), None)] if face else self.detect(pixels)
         return [(box, score, crop_face(pixels, box)) for box, score in boxes]
 
@@ -467,10 +412,3 @@ def _check_box(box: Sequence[int]) -> Box:
             f"{shown} has a side of more than {_MAX_BOX_SIDE} pixels; pass a smaller one"
         )
     return left, top, right, bottom
-
-
-def _released(name: str) -> Path:
-    """Return the path of a released model, in an installed package or in a checkout."""
-    package = Path(__file__).parents[1]
-    installed = package / "weights" / name
-    return installed if installed.exists() else package.parent / "models" / "fer2013" / name

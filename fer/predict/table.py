@@ -1,9 +1,8 @@
 """Arrange predictions as rows, for CSV files and for pandas."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fer import deprecated
 from fer.predict.recognizer import Face
 
 if TYPE_CHECKING:
@@ -11,9 +10,6 @@ if TYPE_CHECKING:
 
 Predictions = tuple[str, float | None, Sequence[Face]]
 """Name of an image or video, time of the frame in seconds (None for an image), and the faces."""
-
-if not TYPE_CHECKING:  # so that mypy still knows which names there are
-    __getattr__ = deprecated.renamed(__name__, {"Found": "Predictions"})
 
 
 def columns(classes: Sequence[str]) -> list[str]:
@@ -59,3 +55,24 @@ def to_frame(predictions: Iterable[Predictions], classes: Sequence[str]) -> "pd.
     return pd.DataFrame(
         [row for item in predictions for row in rows(item, classes)], columns=columns(classes)
     )
+
+
+def to_json(predictions: Predictions) -> dict[str, Any]:
+    """Return the faces of an image or of a frame as an object of JSON.
+
+    Args:
+        predictions: The faces of an image or of a frame.
+    """
+    file, seconds, faces = predictions
+    entries = [
+        ({} if face.id is None else {"id": face.id})
+        | {
+            "box": face.box,
+            **({} if face.score is None else {"score": round(face.score, 4)}),
+            "emotion": face.emotion,
+            "probabilities": {name: round(p, 4) for name, p in face.probabilities.items()},
+        }
+        for face in faces
+    ]
+    source = {"file": file} if seconds is None else {"file": file, "seconds": round(seconds, 3)}
+    return source | {"faces": entries}

@@ -17,8 +17,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fer.faces import FACE_SIZE, INPUT_SIZE, MARGIN, Faces
-from fer.files import atomic_path
+from fer.core.faces import FACE_SIZE, INPUT_SIZE, MARGIN, Faces
+from fer.core.files import atomic_path
 
 rcParams["text.parse_math"] = False  # a class may have a $ in its name
 

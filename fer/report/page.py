@@ -8,7 +8,7 @@ import pandas as pd
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from fer.files import atomic_path
+from fer.core.files import atomic_path
 
 
 def write_vega(path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from fer.errors import FerError
+from fer.core.errors import FerError
 
 _STRING_COLUMNS = dict.fromkeys(("class", "actual", "predicted"), str)
 """Columns that hold names of classes."""

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
-from fer.faces import Faces
+from fer.core.faces import Faces
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> float:

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fer.faces import FACE_SIZE, INPUT_SIZE, MARGIN
-from fer.params import Augment
+from fer.core.faces import FACE_SIZE, INPUT_SIZE, MARGIN
+from fer.core.params import Augment
 
 _ERASED_SIDES = 0.1, 0.5
 """Smallest and largest side of an erased rectangle, as shares of the face's side."""

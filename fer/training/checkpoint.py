@@ -1,154 +1,102 @@
-"""Write and read model files: the weights of a network, and all that is needed to use them."""
+"""The state of a training after each epoch, from which a stopped one resumes."""
 
-import sys
-from collections.abc import Sequence
-from io import BytesIO
+import copy
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from fer.errors import FerError
-from fer.faces import FACE_SIZE, INPUT_SIZE, MAX_CLASSES
-from fer.files import append_checksum, atomic_path, read_verified
-from fer.params import Model
-from fer.training.clock import without_seconds
-from fer.training.networks import Network, build
-
-_FORMAT = "fer-pipeline model 2"
-
-_INPUT = {
-    "face_size": FACE_SIZE,
-    "input_size": INPUT_SIZE,
-    "normalisation": {"mean": 0.0, "std": 255.0},  # for pixels from 0 to 255
-}
-"""The input that this version of fer gives a network; a file with another input is refused."""
-
-_RENAMED_SCORES = {"val_new_accuracy": "val_unique_accuracy"}
-"""Names of scores in model files of version 0.2, and their current names."""
+from fer.core.errors import FerError
+from fer.training import distributed, model_file
+from fer.training.history import Row, best_epoch
+from fer.training.networks import Network
 
 
-def save(
-    path: Path,
-    network: Network,
-    model: Model,
-    *,
-    classes: Sequence[str],
-    dataset: str,
-    scores: dict[str, float],
-    history: list[dict[str, float]],
-) -> None:
-    """Write a model file.
+class TrainingState:
+    """All that a run needs to resume with the same result.
 
     Args:
-        path: The file to write.
-        network: The trained network.
-        model: The name and width that it was built with.
-        classes: Names of the classes, in the order of its outputs.
-        dataset: Name of the data set that it was trained on.
-        scores: Its scores, from `fer.training.evaluation.score_splits`.
-        history: The history of its training, from `fer.training.fit`. The seconds are left out, so
-            that a repeated training gives the same file.
-
-    Raises:
-        FerError: If the file cannot be written.
+        key: Key of the run; the state of a run with another key is not used.
+        network: The network that is trained.
+        eval_network: The network that is validated and kept: the same, or its moving average.
+        optimizer: The optimizer.
+        schedule: The schedule of the learning rate.
     """
-    weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
-    # Pickle writes equal strings again unless they are the same object, as after resuming.
-    rows = [{sys.intern(k): v for k, v in row.items()} for row in without_seconds(history)]
-    metadata = {
-        "format": _FORMAT,
-        "classes": list(classes),
-        **_INPUT,
-        "model": model.model_dump(),
-        "dataset": dataset,
-        "scores": scores,
-        "history": rows,
-    }
-    write(path, metadata | {"weights": weights})
 
+    def __init__(
+        self,
+        key: str,
+        network: Network,
+        eval_network: Network,
+        optimizer: Optimizer,
+        schedule: LRScheduler,
+    ) -> None:
+        self.key = key
+        self.parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+        if eval_network is not network:
+            self.parts["average"] = eval_network
+        self.eval_network = eval_network
+        self.device = next(network.parameters()).device
+        is_cpu = self.device.type == "cpu"
+        self.rng_module = torch if is_cpu else torch.get_device_module(self.device)
+        self.rng_arguments = () if is_cpu else (self.device,)
+        self.history: list[Row] = []
+        self.best: dict[str, torch.Tensor] = {}
+        self.teacher_logits: list[torch.Tensor] = []
 
-def load(path: Path, classes: Sequence[str] | None = None) -> tuple[Network, dict[str, Any]]:
-    """Load the network of a model file in evaluation mode, and the metadata that `save` wrote.
+    def add(self, row: Row) -> None:
+        """Add an epoch to the history, and keep its weights if it is the best so far."""
+        self.history.append(row)
+        if best_epoch(self.history) is row:
+            self.best = copy.deepcopy(self.eval_network.state_dict())
 
-    Args:
-        path: The model file.
-        classes: Class names that the file must have; None accepts any.
+    def save(self, path: Path) -> None:
+        """Write the state; the caller removes the file after the training."""
+        content = {
+            "key": self.key,
+            # Dropout draws from this generator.
+            "random": {self.device.type: self.rng_module.get_rng_state(*self.rng_arguments)},
+            "history": self.history,
+            "best": self.best,
+            # Each of several processes has the logits of its share, and computes them again.
+            "teacher_logits": [] if distributed.is_distributed() else self.teacher_logits,
+        }
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        model_file.write(path, content | parts)
 
-    Raises:
-        FerError: If the file is missing, damaged, of another version, or has other classes.
-    """
-    content = read(path)
-    for key, expected in {"format": _FORMAT, **_INPUT}.items():
-        if content.get(key) != expected:
+    def resume(self, path: Path) -> None:
+        """Take the state in a file, if there is one of this run.
+
+        Raises:
+            FerError: If the processes of torchrun do not run the same training.
+        """
+        if distributed.broadcast(self.key) != self.key:
             raise FerError(
-                f"{path}: is not a model file of this version of fer: its {key} is "
-                f"{content.get(key)!r}, not {expected!r}; train it anew with `dvc repro train`"
+                "torchrun: code, params.yaml or data differ from those of the first process; use "
+                "the same on all machines"
             )
-    names = content.get("classes")
-    if not (
-        isinstance(names, list)
-        and 2 <= len(names) <= MAX_CLASSES
-        and all(isinstance(name, str) for name in names)
-    ):
-        raise FerError(
-            f"{path}: its classes are {names!r}, not a list of names; train it anew with "
-            "`dvc repro train`"
-        )
-    if classes is not None and names != list(classes):
-        raise FerError(
-            f"{path}: was trained on the classes {', '.join(names)}, the data set has "
-            f"{', '.join(classes)}; train it anew with `dvc repro train`"
-        )
-    if isinstance(content.get("scores"), dict):  # model files of version 0.2 must stay usable
-        scores = content["scores"].items()
-        content["scores"] = {_RENAMED_SCORES.get(name, name): value for name, value in scores}
-    try:
-        network = build(Model.model_validate(content.get("model")), len(names))
-        network.load_state_dict(content.pop("weights"))
-    except (ValidationError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise FerError(
-            f"{path}: its weights do not fit the network that it names; train it anew with "
-            "`dvc repro train`"
-        ) from error
-    return network.eval(), content
+        saved = distributed.broadcast(self._read(path) if distributed.is_main_process() else None)
+        if saved is None:
+            return
+        for name, part in self.parts.items():
+            part.load_state_dict(saved[name])
+        if self.device.type in saved["random"]:  # another kind of device draws differently
+            rng_state = saved["random"][self.device.type]
+            self.rng_module.set_rng_state(rng_state, *self.rng_arguments)
+        self.history, self.best = saved["history"], saved["best"]
+        self.teacher_logits = [] if distributed.is_distributed() else saved["teacher_logits"]
+        if distributed.is_main_process():
+            print(f"going on after epoch {len(self.history)}", flush=True)
 
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Write a dict of tensors and plain values, with a checksum.
-
-    Args:
-        path: The file to write.
-        content: The dict.
-
-    Raises:
-        FerError: If the file cannot be written.
-    """
-    buffer = BytesIO()  # because torch.save raises an error of its own on a full disk
-    torch.save(content, buffer)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(append_checksum(buffer.getvalue()))
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Read a dict of tensors and plain values; code in a pickle is never run.
-
-    Args:
-        path: A file of `write`, or of `torch.save`.
-
-    Raises:
-        FerError: If the file is missing or damaged.
-    """
-    if not Path(path).exists():
-        raise FerError(f"{path}: no model here; run `dvc repro train`")
-    buffer = BytesIO(read_verified(path))
-    try:
-        content = torch.load(buffer, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises errors of many classes for foreign files
-        raise FerError(
-            f"{path}: is not a file of PyTorch, or damaged; delete it and run `dvc repro`"
-        ) from error
-    if not isinstance(content, dict):
-        raise FerError(f"{path}: is not a model file; delete it and run `dvc repro`")
-    return content
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        if not path.exists():
+            return None
+        try:
+            saved = model_file.read(path)
+        except FerError as error:
+            print(f"{error.args[0].partition(';')[0]}: training starts anew", flush=True)
+            return None
+        # A checkpoint of other code, params or data is of no use.
+        return saved if saved.get("key") == self.key else None

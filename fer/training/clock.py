@@ -17,7 +17,7 @@ def synchronize(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-class Laps:
+class PhaseTimer:
     """Stopwatch that splits the time of a loop among its parts.
 
     On CUDA it records events in the stream, so that timing does not make a step wait. Elsewhere it
@@ -30,10 +30,10 @@ class Laps:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.marks: list[tuple[str, float | torch.cuda.Event]] = []
-        self.lap("")
+        self.mark("")
 
-    def lap(self, part: str) -> None:
-        """Count the time since the last lap as time of a part.
+    def mark(self, part: str) -> None:
+        """Count the time since the last mark as time of a part.
 
         Args:
             part: Name of the part.
@@ -54,23 +54,3 @@ class Laps:
             is_cuda = self.device.type == "cuda"
             totals[part] += start.elapsed_time(end) / 1000 if is_cuda else end - start
         return dict(totals)
-
-
-def without_seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Return the history of a training without timings, so that a rerun gives the same rows.
-
-    Args:
-        history: The rows from `fer.training.fit.fit`.
-    """
-    return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in history]
-
-
-def seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Return the seconds of each part of each epoch.
-
-    Args:
-        history: The rows from `fer.training.fit.fit`.
-    """
-    return [
-        {k: v for k, v in row.items() if k == "epoch" or k.startswith("seconds")} for row in history
-    ]

@@ -1,4 +1,4 @@
-"""Choose the device and the precision, and set up memory and determinism."""
+"""Choose the device and the precision, describe them, and set up memory and determinism."""
 
 import ctypes
 import os
@@ -8,10 +8,18 @@ from contextlib import contextmanager
 
 import torch
 
-from fer.errors import FerError
+from fer.core.errors import FerError
+from fer.core.machine import cores, cpu_name
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Options of `mallopt`, from <malloc.h>."""
+
+
+_FEATURES = (
+    *("avx2", "avx_vnni", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
+    *("neon", "dot", "i8mm", "bf16", "sve"),
+)
+"""Instructions that decide the speed, and the exactness of int8: those of x86, then of ARM."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -59,6 +67,24 @@ def _has_fast_bfloat16() -> bool:
     # ATEN_CPU_CAPABILITY may restrict PyTorch to fewer kernels than the processor supports.
     supported = torch.cpu.get_capabilities().get("avx512_bf16", False)
     return supported and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def machine(device: torch.device | None = None) -> dict[str, str | int | list[str]]:
+    """Return the processor, its features, cores and threads, the device and PyTorch's version.
+
+    Args:
+        device: Where the work ran; the CPU by default.
+    """
+    gpu = torch.cuda.get_device_name(device) if device and device.type == "cuda" else None
+    capabilities = torch.cpu.get_capabilities()
+    return {
+        "cpu": cpu_name(),
+        "features": [name for name in _FEATURES if capabilities.get(name)],
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
+        "device": gpu or (device.type if device else "cpu"),
+        "torch": torch.__version__,
+    }
 
 
 def keep_freed_memory() -> None:

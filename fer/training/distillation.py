@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from fer.faces import INPUT_SIZE
+from fer.core.faces import INPUT_SIZE
 from fer.training.networks import Network
 
 

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fer.errors import FerError
+from fer.core.errors import FerError
 from fer.training.device import pick_device
 
 T = TypeVar("T")

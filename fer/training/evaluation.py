@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fer.faces import INPUT_SIZE, Faces, is_in
+from fer.core.faces import INPUT_SIZE, Faces, is_in
 from fer.training.augmentation import center_crop
 
 
@@ -68,7 +68,7 @@ def score_splits(network: torch.nn.Module, train: Faces, val: Faces) -> dict[str
         val: The val split.
 
     Returns:
-        "train_loss", "train_accuracy", "val_loss", "val_accuracy", and "val_unique_accuracy" on
+        "train_loss", "train_accuracy", "val_loss", "val_accuracy", and "val_unseen_accuracy" on
         the val faces that are not in train, by which models are selected.
     """
     scores = {}
@@ -78,4 +78,4 @@ def score_splits(network: torch.nn.Module, train: Faces, val: Faces) -> dict[str
         scores |= {f"{split}_loss": round(loss, 6), f"{split}_accuracy": round(accuracy, 6)}
     unique = ~is_in(val, train)
     correct = logits.argmax(1).numpy() == val.labels
-    return scores | {"val_unique_accuracy": round(float(correct[unique].mean()), 6)}
+    return scores | {"val_unseen_accuracy": round(float(correct[unique].mean()), 6)}

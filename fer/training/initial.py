@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from fer.errors import FerError
-from fer.params import SCRATCH, TrainingConfig
-from fer.training import checkpoint
+from fer.core.errors import FerError
+from fer.core.params import SCRATCH, TrainingConfig
+from fer.training import model_file
 from fer.training.networks import build
 
 Weights = dict[str, torch.Tensor]
@@ -65,7 +65,7 @@ def _read(path: Path, config: TrainingConfig) -> tuple[Weights, list[str] | None
             f"or {SCRATCH}"
         )
     try:
-        content = checkpoint.read(path)
+        content = model_file.read(path)
     except FerError as error:  # its advice is for files of the pipeline
         raise FerError(
             f"train.init: {path}: holds no weights, or is damaged; name a model file such as "
@@ -73,7 +73,7 @@ def _read(path: Path, config: TrainingConfig) -> tuple[Weights, list[str] | None
         ) from error
     if "net" in content:
         return _from_base_project(path, content["net"]), None
-    network, metadata = checkpoint.load(path)
+    network, metadata = model_file.load(path)
     if metadata["model"] != config.model.model_dump():
         saved, model = metadata["model"], config.model
         raise FerError(

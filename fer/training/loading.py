@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fer.faces import INPUT_SIZE, Faces
-from fer.params import Augment
+from fer.core.faces import INPUT_SIZE, Faces
+from fer.core.params import Augment
 from fer.training import distributed
 from fer.training.augmentation import augment, mix
 

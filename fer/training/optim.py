@@ -4,7 +4,7 @@ import torch
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
 
-from fer.params import Train
+from fer.core.params import Train
 
 
 def make_optimizer(model: torch.nn.Module, train: Train) -> Optimizer:

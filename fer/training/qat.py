@@ -9,8 +9,8 @@ from torch.nn.utils import parametrize
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from tqdm import tqdm
 
-from fer.faces import Faces
-from fer.params import Augment, Train
+from fer.core.faces import Faces
+from fer.core.params import Augment, Train
 from fer.training.device import keep_freed_memory, set_deterministic
 from fer.training.loading import make_loader
 from fer.training.networks import Network

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fer.params import Train
+from fer.core.params import Train
 from fer.training import distributed
 
 

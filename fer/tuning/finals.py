@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from scipy import stats
 
-from fer import faces
-from fer.errors import FerError
-from fer.faces import Faces
-from fer.params import TrainingConfig
+from fer.core import faces
+from fer.core.errors import FerError
+from fer.core.faces import Faces
+from fer.core.params import TrainingConfig
+from fer.training import workflow
 from fer.training.evaluation import predict_logits
 from fer.training.fit import DivergedError
-from fer.training.runs import Track
+from fer.training.workflow import Track
 from fer.tuning.search import SearchTask
 from fer.tuning.space import Trial
 
@@ -114,9 +115,8 @@ def train(
     for fold, (held_out, others, config) in enumerate(runs(task, trial, folds)):
         print(f"final of trial {trial.index}, fold {fold} of {folds.max() + 1}", flush=True)
         try:
-            network, _ = others.run(
-                f"final-{trial.index}-{fold}", config, epochs, track, quiet=False
-            )
+            run = others.training(config, epochs)
+            network, _ = workflow.train(track, f"final-{trial.index}-{fold}", run)
         except DivergedError as error:
             print(f"warning: {error}; trial {trial.index} is out", file=sys.stderr)
             return None

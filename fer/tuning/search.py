@@ -31,14 +31,15 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
-from fer.errors import FerError
-from fer.faces import Faces
-from fer.params import Search, TrainingConfig, repository_root
-from fer.training import runs
-from fer.training.fit import DivergedError, best_epoch, checkpoint_path
+from fer.core.errors import FerError
+from fer.core.faces import Faces
+from fer.core.params import TrainingConfig, repository_root
+from fer.training import workflow
+from fer.training.fit import DivergedError
+from fer.training.history import best_epoch
 from fer.training.initial import Weights
-from fer.training.networks import Network
-from fer.training.runs import Track
+from fer.training.run import TrainingRun
+from fer.training.workflow import Track
 from fer.tuning.space import GENERATION, Space, Trial
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -71,55 +72,14 @@ class SearchTask:
     device: torch.device
     init: Weights | None = None
 
-    def checkpoint(self, config: TrainingConfig, epochs: int) -> Path:
-        """Return the file that keeps the state of a run.
-
-        Args:
-            config: The configuration of the run.
-            epochs: Its number of epochs.
-        """
-        return checkpoint_path(config, self.train, self.val, epochs, init=self.init)
-
-    def run(
-        self, name: str, config: TrainingConfig, epochs: int, track: Track, *, quiet: bool
-    ) -> tuple[Network, list[dict[str, float]]]:
-        """Train a configuration, or resume a stopped training of it.
-
-        Args:
-            name: Name of the run that is logged.
-            config: The configuration.
-            epochs: Number of epochs.
-            track: Starts the run that is logged.
-            quiet: Whether to show no progress.
-
-        Returns:
-            The network and its history, as from `fer.training.fit.fit`.
-
-        Raises:
-            DivergedError: If the loss is no longer finite.
-        """
-        return runs.train(
-            track,
-            name,
-            config,
-            self.train,
-            self.val,
-            epochs,
-            self.device,
-            checkpoint=self.checkpoint(config, epochs),
-            init=self.init,
-            quiet=quiet,
-        )
+    def training(self, config: TrainingConfig, epochs: int) -> TrainingRun:
+        """Return the training of a configuration."""
+        return TrainingRun(config, self.train, self.val, epochs, self.device, init=self.init)
 
     def remove_checkpoints(self, configs: Iterable[TrainingConfig], epochs: int) -> None:
-        """Remove the states of finished runs.
-
-        Args:
-            configs: Their configurations.
-            epochs: Their number of epochs.
-        """
+        """Remove the states of finished runs."""
         for config in configs:
-            self.checkpoint(config, epochs).unlink(missing_ok=True)
+            self.training(config, epochs).checkpoint.unlink(missing_ok=True)
 
     def key(self, epochs: int) -> str:
         """Return a digest of all that the results of the trials depend on, except the machine.
@@ -127,14 +87,16 @@ class SearchTask:
         Args:
             epochs: Epochs per trial.
         """
-        run = self.checkpoint(self.config, epochs).stem
+        run = self.training(self.config, epochs).key
         digest = hashlib.sha256(f"{run} {self.space.seed} {self.space.dimensions!r}".encode())
         for path in sorted(Path(__file__).parent.glob("*.py")):
             digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 
 
-def search(task: SearchTask, dataset: str, budget: Search, url: str, track: Track) -> list[Trial]:
+def search(
+    task: SearchTask, dataset: str, count: int, epochs: int, url: str, track: Track
+) -> list[Trial]:
     """Run the trials that the storage does not have yet, and return all, sorted by index.
 
     Several processes may share the storage. Each takes the next free index, and waits while only
@@ -144,8 +106,8 @@ def search(task: SearchTask, dataset: str, budget: Search, url: str, track: Trac
     Args:
         task: What is searched.
         dataset: Name of the data set.
-        budget: Number of trials, epochs per trial, and the minutes after which none is started once
-            a trial has an accuracy.
+        count: Number of trials.
+        epochs: Epochs per trial.
         url: SQLAlchemy URL of the storage.
         track: Starts the run that is logged for each trial.
 
@@ -155,29 +117,25 @@ def search(task: SearchTask, dataset: str, budget: Search, url: str, track: Trac
     Raises:
         FerError: If the storage cannot be used, or every trial diverged.
     """
-    deadline = time.monotonic() + 60 * budget.minutes
     with (
         _storage_errors(url),
-        tqdm(total=budget.trials, unit="trial", disable=None) as bar,
+        tqdm(total=count, unit="trial", disable=None) as bar,
     ):
-        study, storage = _open(f"{dataset}-{task.key(budget.epochs)}", url)
-        trials = _finished(study, budget.trials)
+        study, storage = _open(f"{dataset}-{task.key(epochs)}", url)
+        trials = _finished(study, count)
         if trials:
             _print_line(f"going on after {len(trials)} finished trials")
-        while len(trials) < budget.trials:
+        while len(trials) < count:
             bar.update(len(trials) - bar.n)
-            if time.monotonic() > deadline and any(t.accuracy is not None for t in trials):
-                _print_line(f"stopped after {budget.minutes:g} minutes and {len(trials)} trials")
-                break
             fail_stale_trials(study)
-            _enqueue_generation(study, storage, task.space, trials, budget.trials)
-            index = _run_waiting_trial(study, storage, task, budget.epochs, track)
+            _enqueue_generation(study, storage, task.space, trials, count)
+            index = _run_waiting_trial(study, storage, task, epochs, track)
             if index is None:
                 time.sleep(1)
-            trials = _finished(study, budget.trials)
+            trials = _finished(study, count)
             for trial in trials:
                 if trial.index == index:
-                    _print_line(_format_trial(trials, trial, budget.trials))
+                    _print_line(_format_trial(trials, trial, count))
     if all(trial.accuracy is None for trial in trials):
         raise FerError("tune.space: every trial diverged; try lower learning rates")
     return trials
@@ -278,7 +236,8 @@ def _run_waiting_trial(
             raise StorageInternalError(f"trial {trial.number} is damaged")
         with get_heartbeat_thread(trial._trial_id, storage):
             config = task.config.with_values(trial.params)
-            _, history = task.run(f"trial-{index}", config, epochs, track, quiet=True)
+            run = task.training(config, epochs)
+            _, history = workflow.train(track, f"trial-{index}", run, quiet=True)
         accuracy, state = best_epoch(history)["val_accuracy"], TrialState.COMPLETE
     except DivergedError:
         state = TrialState.PRUNED

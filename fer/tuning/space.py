@@ -18,7 +18,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from fer.params import Dimension, TrainingConfig, Tune, Value
+from fer.core.params import Dimension, TrainingConfig, Tune, Value
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # no line per study and trial
 

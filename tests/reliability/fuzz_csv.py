@@ -15,8 +15,8 @@ import atheris
 with atheris.instrument_imports(include=["fer.data"]):
     from fer.data.formats import pixels
     from fer.data.raw import RawFolder
-from fer import faces, params
-from fer.errors import FerError
+from fer.core import faces, params
+from fer.core.errors import FerError
 
 SIZE = 2
 PREPARE = params.load(Path(__file__).parents[2] / "params.yaml").prepare

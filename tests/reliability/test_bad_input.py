@@ -19,13 +19,13 @@ import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
-from fer import errors, params
-from fer.data.formats.pixels import CLASSES
+from fer.cli import main
+from fer.core import errors, params
+from fer.core.faces import Faces
+from fer.core.files import append_checksum
+from fer.data.fer2013 import CLASSES
 from fer.deploy import export
-from fer.faces import Faces
-from fer.files import append_checksum
-from fer.predict import cli
-from fer.training import checkpoint
+from fer.training import model_file
 from fer.training.networks import build
 
 pytestmark = pytest.mark.slow
@@ -48,10 +48,10 @@ def made(tmp_path_factory):
             folder / "data/mine" / split
         )
     models, network = folder / "models/mine", build(TINY, 7).eval()
-    scores = {"val_accuracy": 0.5, "val_unique_accuracy": 0.5}
+    scores = {"val_accuracy": 0.5, "val_unseen_accuracy": 0.5}
     for name in ("baseline", "tuned"):
         about = {"classes": CLASSES, "dataset": "mine", "scores": scores, "history": []}
-        checkpoint.save(models / f"{name}.pt", network, TINY, **about)
+        model_file.save(models / f"{name}.pt", network, TINY, **about)
     export.export(models / "fer.onnx", network)
     export.write_metadata(models / "fer.onnx", {"warning": None}, CLASSES)
     shutil.copy(models / "fer.onnx", models / "fer.int8.onnx")
@@ -322,7 +322,7 @@ VALUES = [
     ("settings.device", "gpu"),
     ("settings.device", "cuda:x"),
     ("settings.wandb", "sometimes"),
-    ("prepare.on_bad_row", "ignore"),
+    ("prepare.on_error", "ignore"),
     ("prepare.balance", "smote"),
     ("prepare.cap.Happy", 0),
     ("prepare.cap.Happy", 99999999999),
@@ -521,7 +521,7 @@ def test_damaged_file(project, path, reader, how):
 )
 def test_model_of_another_kind(project, key, value):
     path = project / "models/mine/baseline.pt"
-    checkpoint.write(path, checkpoint.read(path) | {key: value})
+    model_file.write(path, model_file.read(path) | {key: value})
     line = refusal(stage("evaluate"))
     assert "models/mine/baseline.pt" in line
 
@@ -594,7 +594,7 @@ PICTURES = {
 def refusal_of_fer(monkeypatch, capsys, *arguments):
     monkeypatch.setattr(sys, "argv", ["fer", "predict", *arguments])
     with pytest.raises(SystemExit) as stop:
-        cli.main()
+        main()
     if isinstance(stop.value.code, str):
         return stop.value.code
     assert stop.value.code == 1

@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_bad_input import GOOD, ROOT, TINY, tar
 
-from fer import faces, params
+from fer.core import faces, params
+from fer.core.errors import FerError
+from fer.core.faces import Faces
 from fer.data import formats
-from fer.data.formats.pixels import CLASSES
+from fer.data.fer2013 import CLASSES
 from fer.deploy import export
-from fer.errors import FerError
-from fer.faces import Faces
 from fer.predict.recognizer import Recognizer
-from fer.training import checkpoint
+from fer.training import model_file
 from fer.training.networks import build
 
 pytestmark = pytest.mark.slow
@@ -47,11 +47,11 @@ def read_faces(path):
 def write_model(path):
     torch.manual_seed(0)
     about = {"classes": CLASSES, "dataset": "sample", "scores": {}, "history": []}
-    checkpoint.save(path, build(TINY, 7), TINY, **about)
+    model_file.save(path, build(TINY, 7), TINY, **about)
 
 
 def read_model(path):
-    network, about = checkpoint.load(path)
+    network, about = model_file.load(path)
     return about, [(k, v.numpy().tobytes()) for k, v in network.state_dict().items()]
 
 

@@ -7,12 +7,12 @@ function `read(raw, prepare)` that returns a `DataSet`.
 from pathlib import Path
 from typing import Protocol
 
+from fer.core.errors import FerError
+from fer.core.params import Prepare
 from fer.data.dataset import DataSet, check, warn, warn_of_contradictions
 from fer.data.formats import ferplus, folders, pixels, rafdb, table
 from fer.data.raw import RawFolder
 from fer.data.splitting import add_missing_splits
-from fer.errors import FerError
-from fer.params import Prepare
 
 _COMPETITION = (
     "https://www.kaggle.com/c/"

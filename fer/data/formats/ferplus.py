@@ -8,12 +8,13 @@ import csv
 
 import numpy as np
 
+from fer.core.errors import FerError
+from fer.core.faces import FACE_SIZE, Faces
+from fer.core.params import Prepare
 from fer.data.dataset import DataSet, Dropped
+from fer.data.fer2013 import USAGES
 from fer.data.formats import pixels
 from fer.data.raw import RawFolder
-from fer.errors import FerError
-from fer.faces import FACE_SIZE, Faces
-from fer.params import Prepare
 
 NAME = "FER+"
 
@@ -76,7 +77,7 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     face_sets, sources, dropped = {}, {}, []
     images = np.concatenate([block for block, *_ in blocks]).reshape(-1, FACE_SIZE, FACE_SIZE)
     del blocks
-    for code, split in enumerate(pixels.USAGES.values()):
+    for code, split in enumerate(USAGES.values()):
         is_soft = prepare.votes == "soft" and split == "train"
         targets = soft if is_soft else hard
         kept = (splits == code) & (targets.argmax(1) < len(CLASSES))
@@ -215,7 +216,7 @@ def _check_rows(
             "all rows of FER2013, in its order"
         )
     for row, (usage, split) in enumerate(zip(usages, splits, strict=True)):
-        codes = list(pixels.USAGES)
+        codes = list(USAGES)
         if split >= len(codes) or usage != codes[split]:
             shown = codes[split] if split < len(codes) else "none"
             raise FerError(

@@ -4,12 +4,12 @@ import unicodedata
 from collections import defaultdict
 from pathlib import PurePosixPath
 
+from fer.core.errors import FerError
+from fer.core.params import Prepare
 from fer.data.dataset import DataSet, warn
 from fer.data.formats.listing import Picture, read_pictures
 from fer.data.labels import class_names
 from fer.data.raw import RawFolder
-from fer.errors import FerError
-from fer.params import Prepare
 
 NAME = "folders of pictures"
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fer.core.faces import Faces
+from fer.core.params import Prepare
 from fer.data import pictures
 from fer.data.dataset import UNSPLIT, DataSet, Dropped, check_classes
 from fer.data.raw import RawFolder
-from fer.faces import Faces
-from fer.params import Prepare
 
 
 @dataclass(frozen=True)

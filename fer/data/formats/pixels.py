@@ -9,20 +9,15 @@ from pathlib import PurePosixPath
 import numpy as np
 from tqdm import tqdm
 
+from fer.core.errors import FerError
+from fer.core.faces import FACE_SIZE, MAX_CLASSES, Faces
+from fer.core.params import Prepare
 from fer.data.dataset import UNSPLIT, DataSet, Dropped, check_classes, warn
+from fer.data.fer2013 import CLASSES, USAGES
 from fer.data.labels import FILE, read_names
 from fer.data.raw import RawFolder
-from fer.errors import FerError
-from fer.faces import FACE_SIZE, MAX_CLASSES, Faces
-from fer.params import Prepare
 
 NAME = "a CSV of pixels"
-
-CLASSES = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
-"""FER2013's classes, in the order of its labels 0 to 6."""
-
-USAGES = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
-"""Kaggle's names of the splits, and the names here."""
 
 COLUMNS = ("emotion", "pixels", "Usage")
 
@@ -90,7 +85,7 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     labels, tables = Labels(), {}
     for stem, name in files.items():
         print(f"reading {raw.path / name}", flush=True)
-        tables[stem] = read_table(raw, name, prepare.on_bad_row, labels, is_pair)
+        tables[stem] = read_table(raw, name, prepare.on_error, labels, is_pair)
     present = {
         int(code) for blocks, _ in tables.values() for _, codes, *_ in blocks for code in set(codes)
     }
@@ -250,14 +245,14 @@ uint8 [M], numbers of the lines int64 [M]."""
 
 
 def read_table(
-    raw: RawFolder, name: str, on_bad_row: str, labels: Labels, is_split: bool = False
+    raw: RawFolder, name: str, on_error: str, labels: Labels, is_split: bool = False
 ) -> tuple[list[Block], list[Dropped]]:
     """Read the rows of a CSV.
 
     Args:
         raw: The files of the data set.
         name: Name of the CSV.
-        on_bad_row: "fail" raises at the first bad row, "skip" leaves such rows out.
+        on_error: "fail" raises at the first bad row, "skip" leaves such rows out.
         labels: Collects the labels of the rows.
         is_split: Whether the whole file is one split, so that Usage is not read.
 
@@ -270,8 +265,8 @@ def read_table(
     path, dropped = raw.path / name, []
 
     def on_bad(line: int, reason: BadRowError) -> None:
-        if on_bad_row == "fail" or not reason.may_skip:
-            hint = ", or skip bad rows with prepare.on_bad_row" if reason.may_skip else ""
+        if on_error == "fail" or not reason.may_skip:
+            hint = ", or skip bad rows with prepare.on_error" if reason.may_skip else ""
             raise FerError(f"{path}: line {line}: {reason}; mend it{hint}")
         dropped.append(Dropped(f"{name}:{line}", "bad row", str(reason)))
 

@@ -7,11 +7,11 @@ Recognition in the Wild, CVPR:2584-2593.
 import re
 from pathlib import PurePosixPath
 
+from fer.core.errors import FerError
+from fer.core.params import Prepare
 from fer.data.dataset import DataSet
 from fer.data.formats.listing import Picture, read_pictures
 from fer.data.raw import RawFolder
-from fer.errors import FerError
-from fer.params import Prepare
 
 NAME = "RAF-DB"
 

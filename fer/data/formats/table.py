@@ -3,13 +3,13 @@
 import csv
 from collections.abc import Iterator
 
+from fer.core.errors import FerError
+from fer.core.params import Prepare
 from fer.data.dataset import DataSet
 from fer.data.formats.folders import SPLITS
 from fer.data.formats.listing import Picture, read_pictures
 from fer.data.labels import class_names
 from fer.data.raw import RawFolder
-from fer.errors import FerError
-from fer.params import Prepare
 
 NAME = "a table of files"
 

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from fer.params import Model
+from fer.core.params import Model
 from fer.training.networks.compact import Compact
 from fer.training.networks.deep import Deep
 from fer.training.networks.mini_xception import MiniXception

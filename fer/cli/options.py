@@ -1,0 +1,104 @@
+"""Options and errors that several commands share."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TypeAlias
+
+import onnxruntime as ort
+
+from fer.core.errors import FerError
+from fer.predict.recognizer import Recognizer
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What `ArgumentParser.add_subparsers` returns."""
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `load_recognizer` reads.
+
+    Args:
+        parser: The parser of a command.
+    """
+    parser.add_argument(
+        "--model",
+        default="nano",
+        help="nano (default), small, base or large, from the fastest to the most accurate; or an "
+        "ONNX file from stage quantize",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("int8", "float32"),
+        default="int8",
+        help="of a released model (default: int8; only nano is released in float32)",
+    )
+    parser.add_argument(
+        "--min-face",
+        type=int,
+        default=48,
+        metavar="PIXELS",
+        help="side of the smallest faces to search in large images (default: 48); more is faster",
+    )
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        default=0.6,
+        metavar="SCORE",
+        help="score, 0 to 1, from which a detection counts as a face (default: 0.6)",
+    )
+    parser.add_argument(
+        "--provider",
+        default="cpu",
+        help="the hardware: cpu (the default), or cuda, dml, openvino, coreml, ... with the build "
+        "of ONNX Runtime that has it",
+    )
+
+
+def _provider(name: str) -> str:
+    """Return ONNX Runtime's name of an execution provider, such as CUDAExecutionProvider."""
+    suffix = "ExecutionProvider"
+    names = [provider.removesuffix(suffix) for provider in ort.get_available_providers()]
+    by_name = {available.lower(): available for available in names}
+    if name.lower() not in by_name:
+        raise FerError(
+            f"--provider {name}: this ONNX Runtime has only {', '.join(by_name)}; install the "
+            "build that has it, such as onnxruntime-gpu"
+        )
+    return by_name[name.lower()] + suffix
+
+
+def path_argument(text: str) -> Path:
+    """Return the path in an argument.
+
+    Args:
+        text: The argument; ~ is the home folder.
+
+    Raises:
+        FerError: If it is empty.
+    """
+    if not text:  # pathlib would take it for the current folder
+        raise FerError("a file name is empty; write . for the current folder")
+    return Path(os.path.expanduser(text))  # Windows' shells leave ~ to the program
+
+
+def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
+    """Return the recognizer that the options choose.
+
+    Args:
+        arguments: With the options of `add_model_options`.
+
+    Raises:
+        FerError: If an option is wrong.
+    """
+    return Recognizer(
+        arguments.model,
+        precision=arguments.precision,
+        providers=[_provider(arguments.provider)],
+        min_face=arguments.min_face,
+        min_score=arguments.min_score,
+    )
+
+
+def needs_training(error: ModuleNotFoundError) -> FerError:
+    """Return the error for a missing package of the extra `train`."""
+    return FerError(f"this command needs {error.name}; pip install 'fer-pipeline[train]'")

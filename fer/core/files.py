@@ -1,0 +1,80 @@
+"""Write files atomically, so that nobody reads half a file."""
+
+import csv
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fer.core.errors import FerError
+
+_PREFIX = ".writing-"
+
+_STALE_SECONDS = 3600.0
+"""Age from which a temporary file is of a killed process."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path with the same suffix, which replaces `path` if the block succeeds.
+
+    Raises:
+        FerError: If the file cannot be written, or the block raises an OSError.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(4)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path.parent)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except BrokenPipeError:  # from standard output, if the block prints
+        raise
+    except OSError as error:
+        raise FerError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _remove_stale(folder: Path) -> None:
+    for file in folder.glob(_PREFIX + "*"):
+        with suppress(OSError):  # another process may remove it too
+            if time.time() - file.stat().st_mtime > _STALE_SECONDS:
+                file.unlink()
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write indented JSON with a newline at the end.
+
+    Raises:
+        FerError: If the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write at least one row as a CSV with a header; all rows have the keys of the first.
+
+    Raises:
+        FerError: If the file cannot be written.
+    """
+    columns = list(rows[0])
+    write_table(path, columns, ([row[column] for column in columns] for row in rows))
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a CSV with a header and any number of rows.
+
+    Raises:
+        FerError: If the file cannot be written.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)

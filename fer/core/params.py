@@ -1,0 +1,532 @@
+"""The schema of params.yaml: frozen pydantic models that refuse unknown keys and bad values.
+
+params.yaml has a comment for each parameter. The docstrings here give papers, and what those
+comments leave out.
+"""
+
+import os
+import re
+import reprlib
+from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+from ruamel.yaml import YAML, YAMLError
+
+from fer.core.errors import FerError
+from fer.core.faces import INPUT_SIZE
+from fer.core.files import atomic_path
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+CountOrZero = Annotated[int, Field(ge=0, le=1_000_000)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Value = int | float | str
+
+
+def _count_or_auto(value: object) -> int | str:
+    if value == "auto" or (type(value) is int and 1 <= value <= 1_000_000):
+        return value
+    raise ValueError(f"is {_shorten(value)}: a number from 1 to 1,000,000, or auto")
+
+
+CountOrAuto = Annotated[Any, PlainValidator(_count_or_auto)]
+
+
+def _for_data_set(
+    value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo
+) -> object:
+    """Take the value for this data set from a mapping by data set, and other values as they are."""
+    if not isinstance(value, dict):
+        return validate(value)
+    if "default" not in value:
+        raise ValueError("has no default; add one, for the data sets that it does not name")
+    values = {str(name): validate(one) for name, one in value.items()}
+    return values.get(info.context["dataset"], values["default"])
+
+
+ByDataSet = WrapValidator(_for_data_set)
+"""Marks a parameter that may be a mapping by data set, such as {default: auto, sample: 18}."""
+
+SCRATCH = "models/scratch"
+"""`train.init` for random weights: a file that is always there, as DVC needs one."""
+
+RESERVED = ("raw", "headlines", "speeds", "default", "scratch")
+"""Names that no data set can have, because folders or params.yaml use them."""
+
+
+class Section(BaseModel):
+    """Base class of all sections: frozen, strict types, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Sample(Section):
+    """Size and difficulty of the built-in sample."""
+
+    train: Annotated[Count, Field(ge=7)]
+    val: Annotated[Count, Field(ge=7)]
+    test: Annotated[Count, Field(ge=7)]
+    label_noise: Fraction
+    seed: Seed
+
+
+class SplitShares(Section):
+    """Shares of the faces that go to splits that a data set lacks."""
+
+    val: Annotated[float, Field(gt=0, lt=1)]
+    test: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _leaves_some_to_train(self) -> "SplitShares":
+        if self.val + self.test >= 1:
+            raise ValueError(
+                f"has val {self.val} and test {self.test}: nothing is left for train; lower them"
+            )
+        return self
+
+
+class Prepare(Section):
+    """How a data set becomes arrays of faces."""
+
+    on_error: Literal["fail", "skip"]
+    face: Literal["crop", "detect"]
+    votes: Literal["majority", "soft"]
+    split: SplitShares
+    drop_blank: bool
+    drop_leaks: bool
+    balance: Literal["none", "oversample", "undersample", "cap"]
+    cap: dict[str, Count]
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _cap_has_classes(self) -> "Prepare":
+        if self.balance == "cap" and not self.cap:
+            raise ValueError("has balance: cap, but its cap names no class")
+        return self
+
+
+class Benchmark(Section):
+    """Which data loaders to time, and for how many epochs each."""
+
+    workers: Annotated[list[Annotated[int, Field(ge=0, le=256)]], Field(min_length=1)]
+    batch_size: Count
+    epochs: Annotated[Count, ByDataSet]
+
+    @model_validator(mode="after")
+    def _workers_differ(self) -> "Benchmark":
+        if len(set(self.workers)) < len(self.workers):
+            raise ValueError(f"has workers {self.workers}; list each number once")
+        return self
+
+
+class Settings(Section):
+    """Where and how to run. No stage depends on these; they change results by rounding at most."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")]
+    wandb: Literal["offline", "online", "disabled"]
+    storage: str
+
+
+class Model(Section):
+    """The network: its name in `fer.training.networks`, and a factor on its channels."""
+
+    name: Literal["compact", "deep", "mini-xception", "vgg"]
+    width: Annotated[float, Field(gt=0, le=32)]
+
+
+class Augment(Section):
+    """Strengths of the augmentation, which is drawn anew for each face.
+
+    `erase` is from Zhong et al. 2017, arXiv:1708.04896; `mixup` from Zhang et al. 2017,
+    arXiv:1710.09412.
+    """
+
+    flip: Fraction = 0.0
+    shift: Annotated[int, Field(ge=0, le=24)] = 0
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
+    erase: Fraction = 0.0
+    mixup: Annotated[float, Field(ge=0, le=100)] = 0.0
+
+
+class Distill(Section):
+    """Knowledge distillation from a teacher (Hinton et al. 2015, arXiv:1503.02531)."""
+
+    weight: Fraction = 0.0
+    temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
+    views: Annotated[int, Field(ge=1, le=1000)] = 1
+
+
+class Train(Section):
+    """How a network is trained; params.yaml explains each value.
+
+    `epochs` "auto" depends on the number of faces, see `epochs_for`. `batch_size` counts the faces
+    of all processes. `weight_decay` acts on convolution weights only.
+    """
+
+    epochs: Annotated[CountOrAuto, ByDataSet] = "auto"
+    batch_size: Annotated[Count, Field(ge=2)]
+    optimizer: Literal["sgd", "adamw"]
+    lr: Annotated[float, Field(gt=0, le=1e30)]  # larger values overflow float32
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0, le=10)]
+    schedule: Literal["one-cycle", "cosine", "step"]
+    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    decay_start: Annotated[int, Field(ge=0, le=1_000_000)] = 80
+    decay_every: Count = 5
+    decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.9
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    # With a longer time constant, the random initial weights would count in the end.
+    average: Annotated[float, Field(ge=0, le=0.1)] = 0.0
+    # From 24 pixels on, the smallest maps of the networks have more than one pixel.
+    input_sizes: Annotated[list[Annotated[int, Field(ge=24, le=INPUT_SIZE)]], Field(min_length=1)]
+    augment: Augment
+    distill: Distill = Distill()
+    qat_epochs: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
+    num_workers: Annotated[int, Field(ge=0, le=256)] = 0
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    deterministic: bool = False
+    init: Annotated[str, Field(min_length=1)] = SCRATCH
+
+    @field_validator("input_sizes")
+    @classmethod
+    def _ends_at_full_size(cls, sizes: list[int]) -> list[int]:
+        if sizes[-1] != INPUT_SIZE:
+            raise ValueError(
+                f"ends with {sizes[-1]}; the last size must be {INPUT_SIZE}, as in prediction"
+            )
+        return sizes
+
+    def epochs_for(self, faces: int) -> int:
+        """Return the number of epochs for a number of training faces.
+
+        "auto" is as many as pass 600,000 faces, but 20 to 100.
+        """
+        return min(max(round(600_000 / faces), 20), 100) if self.epochs == "auto" else self.epochs
+
+
+class TrainingConfig(Section):
+    """All that decides the result of a training run: the network and how it is trained."""
+
+    model: Model
+    train: Train
+
+    def get(self, name: str) -> Value:
+        """Return the value of a parameter by its path, such as "train.lr" or "model.width"."""
+        return reduce(getattr, name.split("."), self)
+
+    def with_values(self, values: Mapping[str, Value]) -> "TrainingConfig":
+        """Return a copy with new values by path, such as {"train.augment.flip": 0.0}.
+
+        Raises:
+            pydantic.ValidationError: If a value is not allowed.
+        """
+        data = self.model_dump(include={"model", "train"})
+        for name, value in values.items():
+            *section, last = name.split(".")
+            reduce(getitem, section, data)[last] = value
+        return TrainingConfig.model_validate(data)
+
+    def searchable(self) -> list[str]:
+        """Return the paths of the parameters that a search may vary: those of a single value."""
+        sections = {
+            **{"model": Model, "train": Train},
+            **{"train.augment": Augment, "train.distill": Distill},
+        }
+        paths = [f"{path}.{name}" for path, part in sections.items() for name in part.model_fields]
+        # Trials have no teacher and no quantization-aware fine-tuning. The finals set the seed. The
+        # other parameters change the time, and results by rounding errors at most.
+        excluded = (
+            *("train.distill.", "train.qat_epochs", "train.seed", "train.init", "train.epochs"),
+            *("train.num_workers", "train.deterministic"),
+        )
+        return [n for n in paths if isinstance(self.get(n), Value) and not n.startswith(excluded)]
+
+
+class Teach(TrainingConfig):
+    """The configuration of the teacher; 0 epochs train without a teacher."""
+
+    epochs: Annotated[CountOrZero, ByDataSet]
+
+
+class Dimension(Section):
+    """The values of one parameter that the search may draw: a range, or a list of choices."""
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+    choices: list[Value] | None = None
+
+    @model_validator(mode="after")
+    def _range_or_choices(self) -> "Dimension":
+        if self.choices is not None:
+            if self.low is not None or self.high is not None or self.log:
+                raise ValueError("has choices; remove low, high and log")
+            if not self.choices:
+                raise ValueError("has no choices")
+        elif self.low is None or self.high is None:
+            raise ValueError("needs low and high, or choices")
+        elif self.low > self.high:
+            raise ValueError(f"has low {self.low} above high {self.high}; swap them")
+        elif self.log and self.low <= 0:
+            raise ValueError(f"has low {self.low}; with log, it must be above 0")
+        return self
+
+    def including(self, value: Value) -> "Dimension":
+        """Return a copy that also contains a value: that of the baseline."""
+        if self.choices is None:
+            ends = {"low": min(self.low, value), "high": max(self.high, value)}
+            return self.model_copy(update=ends)
+        choices = {*self.choices, value}
+        numbers = not any(isinstance(choice, str) for choice in choices)
+        return self.model_copy(update={"choices": sorted(choices, key=None if numbers else str)})
+
+
+class Tune(Section):
+    """The hyperparameter search: short trials, then the best one against the baseline."""
+
+    trials: Annotated[Count, ByDataSet]
+    epochs: Annotated[CountOrAuto, ByDataSet]
+    final_epochs: Annotated[CountOrAuto, ByDataSet]
+    folds: Annotated[int, Field(ge=2, le=100), ByDataSet]
+    seed: Seed
+    space: dict[str, Dimension]
+
+    @field_validator("space")
+    @classmethod
+    def _space_has_parameters(cls, space: dict) -> dict:
+        if not space:
+            raise ValueError("is empty: name the parameters to search, such as train.lr")
+        return space
+
+    def epochs_for(self, full_epochs: int) -> tuple[int, int]:
+        """Return the epochs of a trial and of each fold of a final.
+
+        "auto" is a sixth and a fifth of the epochs of the full training.
+        """
+        trial, final = (max(1, full_epochs // share) for share in (6, 5))
+        return (
+            trial if self.epochs == "auto" else self.epochs,
+            final if self.final_epochs == "auto" else self.final_epochs,
+        )
+
+
+class Quantize(Section):
+    """Static quantization to int8, and the timing of the runtimes."""
+
+    calibration_method: Literal["minmax", "percentile"]
+    calibration_faces: Count
+    max_accuracy_drop: Fraction
+    rounds: Annotated[Count, ByDataSet]
+    seed: Seed
+
+
+class Evaluate(Section):
+    """How the test split is evaluated."""
+
+    calibration_bins: Count
+    examples_seed: Seed
+
+
+class Params(Section):
+    """All of params.yaml, for the data set that it names."""
+
+    dataset: str
+    settings: Settings
+    sample: Sample
+    prepare: Prepare
+    benchmark: Benchmark
+    model: Model
+    train: Train
+    teach: Teach
+    tune: Tune
+    quantize: Quantize
+    evaluate: Evaluate
+
+    @field_validator("dataset", mode="before")
+    @classmethod
+    def _dataset_may_be_a_number(cls, dataset: object) -> object:
+        return (
+            str(dataset) if type(dataset) is int else dataset
+        )  # YAML reads a name such as 2024 as a number
+
+    @field_validator("dataset")
+    @classmethod
+    def _dataset_is_a_name(cls, dataset: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", dataset):
+            raise ValueError(
+                f"is {dataset!r}: the name of a folder in data/raw, of A to Z, a to z, 0 to 9, _ "
+                "and -; rename the folder"
+            )
+        if dataset in RESERVED:
+            raise ValueError(f"is {dataset!r}, a reserved name; rename the folder")
+        return dataset
+
+    @model_validator(mode="after")
+    def _teacher_has_no_teacher(self) -> "Params":
+        if self.teach.train.distill != Distill():
+            raise ValueError("teach.train.distill: a teacher has no teacher; remove this section")
+        if self.teach.train.epochs != "auto":
+            raise ValueError("teach.train.epochs: is given by teach.epochs; remove this line")
+        if self.teach.train.init != SCRATCH:
+            raise ValueError(
+                "teach.train.init: the teacher starts from random weights; remove this line"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _starts_from_another_data_set(self) -> "Params":
+        if Path(self.train.init).parts[:2] == ("models", self.dataset):
+            raise ValueError(
+                f"train.init is {self.train.init}, which this data set's training replaces; copy "
+                "the file to another place"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _search_keeps_initial_network(self) -> "Params":
+        varied = [name for name in self.tune.space if name.startswith("model.")]
+        if varied and self.train.init != SCRATCH:
+            raise ValueError(
+                f"tune.space.{varied[0]}: cannot vary, as train.init holds weights of one network"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _space_fits_baseline(self) -> "Params":
+        config = self.config
+        for name, dimension in self.tune.space.items():
+            if name not in config.searchable():
+                names = ", ".join(config.searchable())
+                raise ValueError(f"tune.space.{name}: cannot be searched; choose among {names}")
+            baseline = config.get(name)
+            if dimension.choices is None and isinstance(baseline, str | bool):
+                raise ValueError(f"tune.space.{name}: needs choices, as {name} is no number")
+            if dimension.log and not baseline > 0:
+                raise ValueError(
+                    f"tune.space.{name}: has log, but {name} is {baseline}; set {name} above 0"
+                )
+            for value in dimension.choices or (dimension.low, dimension.high):
+                try:
+                    config.with_values({name: value})
+                except ValidationError as error:
+                    raise ValueError(
+                        f"tune.space.{name}: {_format_error(error.errors()[0])}"
+                    ) from error
+        return self
+
+    @property
+    def config(self) -> TrainingConfig:
+        """The baseline configuration: what stage train trains and the search starts from."""
+        return TrainingConfig(model=self.model, train=self.train)
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        FerError: If the file cannot be read or a value is wrong. The message names each wrong key,
+            its value and what is allowed.
+    """
+    try:
+        # YAML 1.2, as DVC reads it: for PyYAML, 1e-3 would be a string.
+        data = YAML(typ="safe", pure=True).load(Path(path))
+    except (OSError, ValueError, RecursionError, YAMLError) as error:
+        raise FerError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    dataset = str(data.get("dataset")) if isinstance(data, dict) else ""
+    try:
+        return Params.model_validate(data, context={"dataset": dataset})
+    except ValidationError as error:
+        lines = dict.fromkeys(map(_format_error, error.errors()))
+        raise FerError(f"{path}: " + "; ".join(lines)) from error
+
+
+def repository_root() -> Path:
+    """Return the folder of the repository.
+
+    An experiment in a temporary folder gets the repository that it was started from. Files that
+    outlive a run belong there: checkpoints, studies, the runs of W&B.
+    """
+    return Path(os.environ.get("DVC_ROOT", "."))  # set by DVC
+
+
+def update_file(path: Path, values: Mapping[str, Value]) -> list[str]:
+    """Change some values in params.yaml and keep its comments and order.
+
+    Args:
+        path: The file.
+        values: New values by path, such as {"train.augment.flip": 0.0}.
+
+    Returns:
+        A line such as "train.lr: 0.1 -> 0.2" per value that differs from before.
+
+    Raises:
+        FerError: If the file cannot be written.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1000  # long lines stay unbroken
+    data = yaml.load(Path(path))
+    lines = []
+    for name, value in values.items():
+        *folders, last = name.split(".")
+        target = reduce(getitem, folders, data)
+        before = target.get(last, "its default")
+        if before != value:
+            lines.append(f"{name}: {before} -> {value}")
+            target[last] = value
+    with atomic_path(path) as temporary:
+        yaml.dump(data, temporary)
+    return lines
+
+
+def _fields(path: tuple) -> list[str]:
+    """Return the names of the parameters in the section at `path`."""
+    section = Params
+    for part in path:
+        inner = get_args(section)  # the values of a dict are the sections
+        section = inner[1] if inner else section.model_fields[part].annotation
+    return list(section.model_fields)
+
+
+def _path(error: dict) -> str:
+    """Return the path of the parameter that an error is about, such as "train.lr"."""
+    return ".".join(str(part) for part in error["loc"] if part != "[key]")
+
+
+def _format_error(error: dict) -> str:
+    key = _path(error)
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    if error["type"] == "extra_forbidden":
+        section = ".".join(map(str, error["loc"][:-1])) or "the file"
+        fields = ", ".join(_fields(error["loc"][:-1]))
+        return f"{key} is {_shorten(error['input'])}: no such parameter; {section} has {fields}"
+    allowed = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{key} {allowed}" if key else allowed
+    return f"{key or 'the file'} is {_shorten(error['input'])}: {allowed[0].lower()}{allowed[1:]}"
+
+
+def _shorten(value: object) -> str:
+    """Return a short `repr`; YAML anchors can build a value of millions of items."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxother = 1, 60
+    return short.repr(value)

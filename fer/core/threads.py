@@ -1,0 +1,37 @@
+"""Share work among the cores."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def map_in_order(
+    function: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    workers: int,
+    executor: Callable[[int], Executor] = ThreadPoolExecutor,
+) -> Iterator[_Result]:
+    """Map a function over items in several threads or processes, and yield the results in order.
+
+    At most twice as many items as workers, and one more, are in progress. Each call starts its own
+    workers, because threads of an existing pool do not survive a fork.
+
+    Examples:
+        >>> list(map_in_order(abs, [-1, 2, -3], workers=2))
+        [1, 2, 3]
+    """
+    pending: deque[Future[_Result]] = deque()
+    pool = executor(workers)
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

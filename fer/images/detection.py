@@ -1,0 +1,315 @@
+"""Detect the faces in a photo and crop them like those of FER2013."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from PIL import Image
+
+from fer.core.errors import FerError
+from fer.core.faces import FACE_SIZE
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom are exclusive."""
+
+_LONG_SIDE = 448
+"""Long side in pixels to which an image is resized for its large faces, but at most doubled."""
+
+_FACE_SIDE = 48
+"""Side in pixels from which the network finds almost all faces; it finds them up to 400 pixels."""
+
+_MIN_CANDIDATE_SCORE = 0.05
+"""Score of a face of half that side: 98 % have it. Such candidates are looked at more closely."""
+
+_MAX_CANDIDATES = 300
+"""Number of candidates per size of the image that are looked at more closely."""
+
+_WINDOW = 128
+"""Side in pixels of the part of an image that shows a candidate more closely."""
+
+_MIN_FINE_SCORE = 0.7
+"""Least score of a face that only a finer search finds: in a large image many places look a little
+like a face."""
+
+_PYRAMID_STEP = 4
+"""Factor between the sizes at which an image is searched."""
+
+_TILE, _OVERLAP = 1024, 192
+"""Sides in pixels of the parts in which a large image is searched, and of what two of them share;
+the latter holds every face that the next smaller size would miss."""
+
+_MAX_IOU = 0.3
+"""Intersection over union from which two boxes are of the same face."""
+
+_MAX_CONTAINED = 0.7
+"""Share of the smaller of two boxes inside the larger from which both are of the same face: the
+same face may be found in two sizes of an image."""
+
+_STRIDES = (8, 16, 32)
+"""Strides of the network's outputs in pixels: for small, medium and large faces."""
+
+# The position of FER2013's crops relative to detections: the mean side of a box is 0.94 of the
+# crop's, and the center of eyes, nose and mouth is 0.12 of the crop's side below its center. These
+# are medians of 96 faces in photos (docs/detection.md). FER2013 itself cannot be used, because its
+# crops cut off the chin.
+_BOX_TO_CROP = 1 / 0.94
+_CROP_ABOVE_CENTER = 0.12
+
+
+class Detector:
+    """Face detector YuNet (Wu, Peng and Yu 2023, Machine Intelligence Research 20:656-665).
+
+    It finds faces from the front and from the side, up to about 40 degrees from upright. Threads
+    may share it. scripts/yunet.py made its file.
+
+    Args:
+        providers: Execution providers of ONNX Runtime in order of preference.
+        min_face: Side in pixels from which faces are searched for in a large image; a larger value
+            takes less time. Some smaller faces are found too.
+        min_score: Score, 0 to 1, from which a detection counts as a face; small faces in large
+            images need at least 0.7.
+
+    Raises:
+        FerError: If `min_face` is below 24, or `min_score` is not from 0 to 1.
+
+    Examples:
+        >>> Detector()(np.zeros((100, 100), np.uint8))
+        []
+    """
+
+    def __init__(
+        self,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        *,
+        min_face: int = 48,
+        min_score: float = 0.6,
+    ) -> None:
+        if not min_face >= _FACE_SIDE / 2:
+            raise FerError(f"min_face is {min_face}; use {_FACE_SIDE // 2} pixels or more")
+        if not 0 <= min_score <= 1:
+            raise FerError(f"min_score is {min_score}; use a number from 0 to 1")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1  # several images in parallel make better use of the cores
+        options.log_severity_level = 4  # exceptions say the same
+        content = Path(__file__).with_name("yunet.onnx").read_bytes()
+        self.providers, self.min_face, self.min_score = tuple(providers), min_face, min_score
+        self.session = ort.InferenceSession(content, options, list(providers))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if type(self) is not Detector:  # a subclass may take other arguments
+            return type(self), ()
+        load = partial(Detector, min_face=self.min_face, min_score=self.min_score)
+        return load, (self.providers,)
+
+    def __call__(self, pixels: np.ndarray) -> list[Box]:
+        """Return square boxes of the faces, from left to right.
+
+        The boxes have the margin of FER2013's crops, so they may reach beyond the image.
+
+        Args:
+            pixels: Grey image, uint8 [H, W].
+        """
+        return [box for box, _ in self.detect(pixels)]
+
+    def detect(self, pixels: np.ndarray) -> list[tuple[Box, float]]:
+        """Return the boxes of `__call__`, each with the score of its detection, 0 to 1.
+
+        Args:
+            pixels: Grey image, uint8 [H, W].
+        """
+        image = Image.fromarray(pixels)
+        *fine, coarsest = _zooms(max(image.size), self.min_face)
+        fine_score = max(self.min_score, _MIN_FINE_SCORE)
+        found = [self._search(image, zoom, fine_score) for zoom in fine]
+        found.append(self._search(image, coarsest, self.min_score))
+        detections = _non_maximum_suppression(np.concatenate(found))
+        return sorted((_to_crop(row[:6]), float(row[6])) for row in detections)
+
+    def _search(self, image: Image.Image, zoom: float, sure_score: float) -> np.ndarray:
+        """Return the detections in a resized image, float [N, 7] in pixels of the image.
+
+        What has a lower score than `sure_score` needs a closer look, if the image allows one.
+        """
+        closer = min(2 * zoom, _FACE_SIDE / self.min_face)
+        min_score = sure_score
+        if closer > 1.1 * zoom:
+            min_score = min(min_score, _MIN_CANDIDATE_SCORE)
+        size = (max(1, round(image.width * zoom)), max(1, round(image.height * zoom)))
+        pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2))
+        found = [
+            _shift(
+                self._detect(pixels[top : top + _TILE, left : left + _TILE], min_score), left, top
+            )
+            for top in range(0, max(1, size[1] - _OVERLAP), _TILE - _OVERLAP)
+            for left in range(0, max(1, size[0] - _OVERLAP), _TILE - _OVERLAP)
+        ]
+        detections = _non_maximum_suppression(np.concatenate(found))
+        sure = detections[:, 6] >= sure_score
+        small = detections[:, 2] - detections[:, 0] < _FACE_SIDE
+        candidates = detections[small & ~sure][:_MAX_CANDIDATES] / _scale(zoom)
+        looked_at = [self._look(image, candidate, closer) for candidate in candidates]
+        return np.concatenate([detections[sure] / _scale(zoom), *looked_at])
+
+    def _look(self, image: Image.Image, candidate: np.ndarray, zoom: float) -> np.ndarray:
+        """Return what a closer look at a candidate finds there, float [0 or 1, 7]."""
+        side = _WINDOW / zoom
+        center = (candidate[:2] + candidate[2:4]) / 2
+        left, top = np.clip(center - side / 2, 0, np.maximum(np.array(image.size) - side, 0))
+        box = (left, top, min(left + side, image.width), min(top + side, image.height))
+        size = tuple(max(1, round(length * zoom)) for length in (box[2] - left, box[3] - top))
+        window = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box))
+        min_score = max(self.min_score, _MIN_FINE_SCORE)
+        found = _shift(self._detect(window, min_score) / _scale(zoom), left, top)
+        # Other detections are of faces that the window cuts off; they are candidates of their own.
+        offsets = np.abs((found[:, :2] + found[:, 2:4]) / 2 - center).max(1)
+        near = found[offsets < (candidate[2:4] - candidate[:2]).max() / 2]
+        return near[np.argsort(-near[:, 6], kind="stable")][:1]
+
+    def _detect(self, pixels: np.ndarray, min_score: float) -> np.ndarray:
+        """Return the detections of at least a score in uint8 [H, W].
+
+        Returns:
+            float [N, 7]: left, top, right, bottom; center of eyes, nose and mouth (x, y); score.
+        """
+        height, width = pixels.shape
+        padded = np.pad(pixels, ((0, -height % _STRIDES[-1]), (0, -width % _STRIDES[-1])))
+        outputs = self.session.run(None, {"pixels": padded[None, None]})
+        detections = []
+        for level, stride in enumerate(_STRIDES):
+            level_outputs = outputs[3 * level : 3 * level + 3]
+            y, x = np.nonzero(level_outputs[2][0, 0] >= min_score)
+            offsets, landmark_offsets, level_scores = (
+                values[0, :, y, x] for values in level_outputs
+            )
+            cells, sides = np.stack([x, y], 1), np.exp(offsets[:, 2:])
+            centers, landmarks = cells + offsets[:, :2], cells + landmark_offsets
+            corners = [centers - sides / 2, centers + sides / 2]
+            detections.append(np.hstack([stride * np.hstack([*corners, landmarks]), level_scores]))
+        return np.concatenate(detections).astype(float)
+
+
+def iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the intersection over union of a box with others, 0 to 1, float [...].
+
+    Args:
+        box: Left, top, right, bottom, float [4].
+        others: Other boxes, float [..., 4].
+
+    Examples:
+        >>> iou(np.array([0, 0, 2, 2]), np.array([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]]))
+        array([1.        , 0.33333333, 0.        ])
+    """
+    intersection = _intersection(box, others)
+    return intersection / (_areas(box) + _areas(others) - intersection)
+
+
+def center_square(pixels: np.ndarray) -> Box:
+    """Return the largest square in the center of an image.
+
+    Args:
+        pixels: Grey image, uint8 [H, W].
+
+    Examples:
+        >>> center_square(np.zeros((100, 120), np.uint8))
+        (10, 0, 110, 100)
+    """
+    height, width = pixels.shape
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def crop_face(pixels: np.ndarray, box: Box) -> np.ndarray:
+    """Return the face in a box, uint8 [48, 48]; beyond the image, its edge repeats.
+
+    Args:
+        pixels: Grey image, uint8 [H, W].
+        box: Left, top, right, bottom in pixels.
+
+    Examples:
+        >>> crop_face(np.zeros((100, 120), np.uint8), (-20, 0, 80, 100)).shape
+        (48, 48)
+    """
+    height, width = pixels.shape
+    left, top, right, bottom = box
+    if left >= 0 and top >= 0 and right <= width and bottom <= height:
+        face = pixels[top:bottom, left:right]
+    else:
+        rows = np.arange(top, bottom).clip(0, height - 1)
+        columns = np.arange(left, right).clip(0, width - 1)
+        face = pixels[np.ix_(rows, columns)]
+    if face.shape == (FACE_SIZE, FACE_SIZE):
+        return face
+    resized = Image.fromarray(face).resize((FACE_SIZE, FACE_SIZE), Image.Resampling.BICUBIC)
+    return np.asarray(resized)
+
+
+def _shift(detections: np.ndarray, left: float, top: float) -> np.ndarray:
+    """Move detections, float [N, 7]."""
+    return detections + np.array([left, top, left, top, left, top, 0.0])
+
+
+def _scale(zoom: float) -> np.ndarray:
+    """Return the divisor of a detection, float [7], that undoes a zoom."""
+    return np.array([zoom] * 6 + [1.0])
+
+
+def _intersection(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the area that a box, float [4], shares with others, float [..., 4]."""
+    starts, ends = np.maximum(box[:2], others[..., :2]), np.minimum(box[2:], others[..., 2:])
+    return (ends - starts).clip(0).prod(-1)
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+
+
+def _is_same(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Tell which boxes, float [N, 4], are of the same face as a box: they overlap or contain it."""
+    smaller = np.minimum(_areas(box), _areas(others))
+    contained = _intersection(box, others) >= _MAX_CONTAINED * smaller
+    return contained | (iou(box, others) >= _MAX_IOU)
+
+
+def _non_maximum_suppression(detections: np.ndarray) -> np.ndarray:
+    """Keep the highest-scoring box of each overlapping group, sorted by falling score.
+
+    Args:
+        detections: float [N, 7].
+    """
+    rest = detections[np.argsort(-detections[:, 6], kind="stable")]
+    kept = []
+    while len(rest):
+        kept.append(rest[0])
+        rest = rest[1:][~_is_same(rest[0, :4], rest[1:, :4])]
+    return np.array(kept).reshape(-1, 7)
+
+
+def _zooms(long_side: int, min_face: int) -> list[float]:
+    """Return the factors by which an image is resized, so that all its faces are found.
+
+    Args:
+        long_side: Long side of the image in pixels.
+        min_face: Side in pixels of the smallest face.
+
+    Examples:
+        >>> _zooms(224, 48), _zooms(4480, 48)
+        ([2.0], [0.5, 0.125, 0.1])
+    """
+    coarsest = min(_LONG_SIDE / long_side, 2.0)
+    zooms, zoom = [], _FACE_SIDE / min_face / 2  # half the side is enough for a candidate
+    while zoom > 1.2 * coarsest:  # below, the gain would be a few hundredths of the faces
+        zooms.append(zoom)
+        zoom /= _PYRAMID_STEP
+    return [*zooms, coarsest]
+
+
+def _to_crop(detection: np.ndarray) -> Box:
+    """Return the square with FER2013's margin around a detection float [6]."""
+    left, top, right, bottom, x, y = detection.tolist()
+    side = _BOX_TO_CROP * (right - left + bottom - top) / 2
+    left, top = round(x - side / 2), round(y - _CROP_ABOVE_CENTER * side - side / 2)
+    return left, top, left + round(side), top + round(side)

@@ -1,0 +1,147 @@
+"""Write and read model files: the weights of a network, and all that is needed to use them."""
+
+import sys
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from fer.core.errors import FerError
+from fer.core.faces import FACE_SIZE, INPUT_SIZE, MAX_CLASSES
+from fer.core.files import atomic_path
+from fer.core.params import Model
+from fer.training.history import Row, without_seconds
+from fer.training.networks import Network, build
+
+_FORMAT = "fer-pipeline model 2"
+
+_INPUT = {
+    "face_size": FACE_SIZE,
+    "input_size": INPUT_SIZE,
+    "normalisation": {"mean": 0.0, "std": 255.0},  # for pixels from 0 to 255
+}
+"""The input that this version of fer gives a network; a file with another input is refused."""
+
+
+def save(
+    path: Path,
+    network: Network,
+    model: Model,
+    *,
+    classes: Sequence[str],
+    dataset: str,
+    scores: dict[str, float],
+    history: list[Row],
+) -> None:
+    """Write a model file.
+
+    Args:
+        path: The file to write.
+        network: The trained network.
+        model: The name and width that it was built with.
+        classes: Names of the classes, in the order of its outputs.
+        dataset: Name of the data set that it was trained on.
+        scores: Its scores, from `fer.training.evaluation.score_splits`.
+        history: The history of its training, from `fer.training.fit`. The seconds are left out, so
+            that a repeated training gives the same file.
+
+    Raises:
+        FerError: If the file cannot be written.
+    """
+    weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
+    # Pickle writes equal strings again unless they are the same object, as after resuming.
+    rows = [{sys.intern(k): v for k, v in row.items()} for row in without_seconds(history)]
+    metadata = {
+        "format": _FORMAT,
+        "classes": list(classes),
+        **_INPUT,
+        "model": model.model_dump(),
+        "dataset": dataset,
+        "scores": scores,
+        "history": rows,
+    }
+    write(path, metadata | {"weights": weights})
+
+
+def load(path: Path, classes: Sequence[str] | None = None) -> tuple[Network, dict[str, Any]]:
+    """Load the network of a model file in evaluation mode, and the metadata that `save` wrote.
+
+    Args:
+        path: The model file.
+        classes: Class names that the file must have; None accepts any.
+
+    Raises:
+        FerError: If the file is missing, damaged, of another version, or has other classes.
+    """
+    content = read(path)
+    for key, expected in {"format": _FORMAT, **_INPUT}.items():
+        if content.get(key) != expected:
+            raise FerError(
+                f"{path}: is not a model file of this version of fer: its {key} is "
+                f"{content.get(key)!r}, not {expected!r}; train it anew with `dvc repro train`"
+            )
+    names = content.get("classes")
+    if not (
+        isinstance(names, list)
+        and 2 <= len(names) <= MAX_CLASSES
+        and all(isinstance(name, str) for name in names)
+    ):
+        raise FerError(
+            f"{path}: its classes are {names!r}, not a list of names; train it anew with "
+            "`dvc repro train`"
+        )
+    if classes is not None and names != list(classes):
+        raise FerError(
+            f"{path}: was trained on the classes {', '.join(names)}, the data set has "
+            f"{', '.join(classes)}; train it anew with `dvc repro train`"
+        )
+    try:
+        network = build(Model.model_validate(content.get("model")), len(names))
+        network.load_state_dict(content.pop("weights"))
+    except (ValidationError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise FerError(
+            f"{path}: its weights do not fit the network that it names; train it anew with "
+            "`dvc repro train`"
+        ) from error
+    return network.eval(), content
+
+
+def load_teacher(models: Path, classes: Sequence[str]) -> Network:
+    """Load the teacher in a data set's folder of models, as `load` does."""
+    return load(models / "teacher" / "teacher.pt", classes)[0]
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write a dict of tensors and plain values.
+
+    Raises:
+        FerError: If the file cannot be written.
+    """
+    buffer = BytesIO()  # because torch.save raises an error of its own on a full disk
+    torch.save(content, buffer)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a dict of tensors and plain values; code in a pickle is never run.
+
+    Raises:
+        FerError: If the file is missing or damaged.
+    """
+    if not Path(path).exists():
+        raise FerError(f"{path}: no model here; run `dvc repro train`")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise FerError(f"{path}: cannot be read: {error.strerror}") from error
+    except Exception as error:  # torch.load raises errors of many classes for foreign files
+        raise FerError(
+            f"{path}: is not a file of PyTorch, or damaged; delete it and run `dvc repro`"
+        ) from error
+    if not isinstance(content, dict):
+        raise FerError(f"{path}: is not a model file; delete it and run `dvc repro`")
+    return content

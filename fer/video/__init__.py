@@ -1,0 +1,9 @@
+"""Read and write videos, follow faces from frame to frame, sum up their emotions over time.
+
+Needs PyAV, which the extra `video` installs.
+"""
+
+from fer.video.reader import Camera, Video
+from fer.video.tracker import Frame, Tracker, predict_video
+
+__all__ = ["Camera", "Frame", "Tracker", "Video", "predict_video"]

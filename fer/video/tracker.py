@@ -1,0 +1,290 @@
+"""Track faces from frame to frame of a video, and predict their emotions."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from fer.core.errors import FerError
+from fer.core.threads import map_in_order
+from fer.images import reading
+from fer.images.detection import Box, crop_face
+from fer.predict.recognizer import Face, Recognizer
+from fer.video.reader import Camera, Video
+
+_TIME_CONSTANT = 0.05
+"""Seconds in which exponential smoothing of positions forgets 63 % of what was before."""
+
+_EMOTION_TIME_CONSTANT = 0.08
+"""The same for probabilities."""
+
+_FRAME_SECONDS = 0.04
+"""Time between frames whose time is not told."""
+
+# The following five were chosen by ten made clips; docs/detection.md has the table.
+
+_MAX_GAP = 3.0
+"""Seconds for which a face may be away and keep its id."""
+
+_MAX_DISTANCE = 0.8
+"""Distance, in sides of the face, up to which a detection continues a track."""
+
+_MAX_SPEED = 2.0
+"""By how much that distance grows for each second without a detection, if the looks agree."""
+
+_SAME_LOOKS = 0.35
+"""Correlation of two thumbnails from which they surely are of one face; below, the distance grows
+by less."""
+
+_MAX_SIZE_RATIO = 1.7
+"""Largest ratio of the sides of two boxes of the same face."""
+
+_STILL_AFTER = 0.5
+"""Seconds without a detection after which the velocity of a face is no longer known."""
+
+_MAX_WORKERS = 8
+"""Frames in progress take memory: 25 MB each at 3840 x 2160."""
+
+_THUMBNAIL = 16
+"""Side in pixels at which two faces are compared; their edges may be cut off differently."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame of a video, and its faces.
+
+    Attributes:
+        seconds: Time from the start of the video.
+        image: The frame in RGB.
+        faces: Its faces from left to right. A face keeps its `id` from frame to frame.
+    """
+
+    seconds: float
+    image: Image.Image
+    faces: list[Face]
+
+
+def predict_video(
+    recognizer: Recognizer,
+    source: str | os.PathLike[str] | Camera | Video,
+    *,
+    every: int = 1,
+    face: bool = False,
+) -> Iterator[Frame]:
+    """Yield the frames of a video with their faces.
+
+    Faces are tracked: each keeps its `id` from frame to frame, and its probabilities are smoothed
+    over time.
+
+    Args:
+        recognizer: Its detector and model are used.
+        source: The path of a file, the URL of a stream, a camera or an open video.
+        every: 1 for each frame, 2 for each second one, and so on.
+        face: Whether each frame is one face already; then no face is searched for or tracked.
+
+    Raises:
+        FerError: If there is no such video, or `every` is below 1. While iterating: at the end, if
+            a part of the video could not be read.
+
+    Examples:
+        for frame in predict_video(Recognizer(), "in.mp4"):
+            print(frame.seconds, [face.emotion for face in frame.faces])
+    """
+    if every < 1:
+        raise FerError(f"every is {every}; use 1 for each frame, 2 for each second one, ...")
+    video = source if isinstance(source, Video) else Video(source)
+    return _predict_frames(recognizer, video, every, face)
+
+
+def _predict_frames(
+    recognizer: Recognizer, video: Video, every: int, face: bool
+) -> Iterator[Frame]:
+    frames = video.frames(every)
+    # The newest frame of a camera cannot wait for others.
+    workers = min(recognizer.threads, _MAX_WORKERS)
+    run = map if video.is_live else partial(map_in_order, workers=workers)
+    if face:
+        yield from run(partial(_predict_face, recognizer), frames)
+    else:
+        tracker = Tracker(recognizer)
+        for seconds, image, pixels, detections in run(partial(_detect_in, recognizer), frames):
+            yield Frame(seconds, image, tracker.track(pixels, detections, seconds))
+    video.check_damage()
+
+
+def _predict_face(recognizer: Recognizer, frame: tuple[float, Image.Image]) -> Frame:
+    seconds, image = frame
+    return Frame(seconds, image, recognizer.predict(image, face=True))
+
+
+def _detect_in(
+    recognizer: Recognizer, frame: tuple[float, Image.Image]
+) -> tuple[float, Image.Image, np.ndarray, list["_Detection"]]:
+    """Return a frame with its grey pixels, uint8 [H, W], and the faces in it."""
+    pixels = reading.grey(frame[1])
+    return *frame, pixels, _detect(recognizer, pixels)
+
+
+@dataclass(eq=False)
+class _Detection:
+    center: np.ndarray  # float [2]
+    side: float
+    score: float | None
+    appearance: np.ndarray  # float [16, 16], mean 0 and standard deviation 1
+
+
+@dataclass(eq=False)
+class _Track:
+    id: int
+    seconds: float  # of the last detection
+    center: np.ndarray  # float [2], smoothed
+    side: float  # smoothed
+    appearance: np.ndarray  # smoothed
+    velocity: np.ndarray  # float [2], pixels per second
+    gap: float = 0.0  # seconds between the last two detections
+    probabilities: np.ndarray | None = None  # float [C], smoothed
+
+    def cost(self, detection: _Detection, seconds: float) -> float:
+        """Return how little a detection fits; infinity if it is of another face.
+
+        A face is expected where its velocity leads, or where it was last seen.
+        """
+        gap = seconds - self.seconds
+        expected = np.stack([self.center, self.center + gap * self.velocity])
+        sides = sorted([self.side, detection.side])
+        distance = np.linalg.norm(expected - detection.center, axis=1).min() / sides[1]
+        correlation = (self.appearance * detection.appearance).mean()
+        limit = _MAX_DISTANCE + _MAX_SPEED * gap * np.clip(correlation / _SAME_LOOKS, 0, 1)
+        if distance > limit or sides[1] > _MAX_SIZE_RATIO * sides[0]:
+            return np.inf
+        return float(distance / limit + sides[1] / sides[0] / 2 - correlation)
+
+    def update(self, detection: _Detection, seconds: float) -> None:
+        """Move towards a detection: an alpha-beta filter.
+
+        Beta follows from alpha (Benedict and Bordner 1962, IRE Transactions AC-7:27-32).
+        """
+        self.gap = gap = seconds - self.seconds
+        alpha = 1 - np.exp(-gap / _TIME_CONSTANT)
+        if gap > _STILL_AFTER:
+            self.center, self.velocity = detection.center, np.zeros(2)
+        else:
+            predicted = self.center + gap * self.velocity
+            residual = detection.center - predicted
+            self.center = predicted + alpha * residual
+            self.velocity = self.velocity + alpha**2 / (2 - alpha) / gap * residual
+        self.side += alpha * (detection.side - self.side)
+        self.appearance = 0.8 * self.appearance + 0.2 * detection.appearance
+        self.seconds = seconds
+
+    def box(self, shape: tuple[int, ...]) -> Box:
+        """Return the box in whole pixels; it overlaps an image of a shape [H, W]."""
+        side = max(2, round(self.side))
+        left, top = np.rint(self.center.clip(0, shape[::-1]) - side / 2).astype(int).tolist()
+        return left, top, left + side, top + side
+
+    def smooth(self, face: Face) -> Face:
+        """Return a face with the id of the track and smoothed probabilities."""
+        values = np.array(list(face.probabilities.values()))
+        if self.probabilities is not None:
+            weight = np.exp(-self.gap / _EMOTION_TIME_CONSTANT)
+            values = weight * self.probabilities + (1 - weight) * values
+        self.probabilities = values
+        by_class = dict(zip(face.probabilities, values.tolist(), strict=True))
+        emotion = max(by_class, key=lambda name: by_class[name])
+        return replace(face, id=self.id, probabilities=by_class, emotion=emotion)
+
+
+class Tracker:
+    """Predict the emotions in one video, frame by frame.
+
+    Faces are detected in each frame and matched with those of earlier frames by position, size and
+    appearance. Positions and probabilities are smoothed exponentially. A face that is missed,
+    hidden or away for up to three seconds keeps its `id`.
+
+    Args:
+        recognizer: Its detector and model are used.
+    """
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self.recognizer = recognizer
+        self.tracks: list[_Track] = []
+        self.seconds, self.next_id = -_FRAME_SECONDS, 0
+
+    def __call__(self, image: Image.Image, seconds: float | None = None) -> list[Face]:
+        """Return the faces in the next frame, from left to right.
+
+        Args:
+            image: The frame.
+            seconds: Its time, which is later than that of the frame before; by default, frames come
+                at 25 per second.
+
+        Raises:
+            FerError: If the time is not later.
+        """
+        seconds = self.seconds + _FRAME_SECONDS if seconds is None else seconds
+        if seconds <= self.seconds:
+            raise FerError(f"seconds is {seconds}, not after the frame before; pass rising times")
+        pixels = reading.grey(image)
+        return self.track(pixels, _detect(self.recognizer, pixels), seconds)
+
+    def track(
+        self, pixels: np.ndarray, detections: list["_Detection"], seconds: float
+    ) -> list[Face]:
+        """Return the faces in the next frame, from left to right.
+
+        Args:
+            pixels: The frame in grey, uint8 [H, W].
+            detections: What was detected in it.
+            seconds: Its time.
+        """
+        self.seconds = seconds
+        pairs = self._match(detections)
+        pairs.sort(key=lambda pair: pair[0].center[0] - pair[0].side / 2)
+        boxes = [track.box(pixels.shape) for track, _ in pairs]
+        faces = self.recognizer.predict_boxes(pixels, boxes)
+        return [
+            replace(track.smooth(face), score=detection.score)
+            for (track, detection), face in zip(pairs, faces, strict=True)
+        ]
+
+    def _match(self, detections: list[_Detection]) -> list[tuple[_Track, _Detection]]:
+        """Return the track of each detection: that which it fits best, or a new one."""
+        self.tracks = [t for t in self.tracks if self.seconds - t.seconds <= _MAX_GAP]
+        costs = sorted(
+            (track.cost(detection, self.seconds), i, j)
+            for i, track in enumerate(self.tracks)
+            for j, detection in enumerate(detections)
+        )
+        by_detection: dict[int, _Track] = {}
+        for cost, i, j in costs:
+            track = self.tracks[i]
+            if cost < np.inf and j not in by_detection and track not in by_detection.values():
+                track.update(detections[j], self.seconds)
+                by_detection[j] = track
+        for j, new in enumerate(detections):
+            if j not in by_detection:
+                by_detection[j] = _Track(
+                    self.next_id, self.seconds, new.center, new.side, new.appearance, np.zeros(2)
+                )
+                self.tracks.append(by_detection[j])
+                self.next_id += 1
+        return [(by_detection[j], detection) for j, detection in enumerate(detections)]
+
+
+def _detect(recognizer: Recognizer, pixels: np.ndarray) -> list[_Detection]:
+    """Return the faces in grey pixels, uint8 [H, W]."""
+    return [_detection(pixels, *pair) for pair in recognizer.detect(pixels)]
+
+
+def _detection(pixels: np.ndarray, box: Box, score: float | None) -> _Detection:
+    """Return a detection with the appearance of its face in grey pixels, uint8 [H, W]."""
+    left, top, right, bottom = box
+    size = (_THUMBNAIL, _THUMBNAIL)
+    values = np.asarray(Image.fromarray(crop_face(pixels, box)).resize(size), float)
+    appearance = (values - values.mean()) / max(values.std(), 1e-6)
+    center = np.array([left + right, top + bottom]) / 2
+    return _Detection(center, (right - left + bottom - top) / 2, score, appearance)

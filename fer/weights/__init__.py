@@ -1,0 +1,1 @@
+"""The released models; `python -m scripts.family release` fills this folder."""
