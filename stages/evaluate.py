@@ -23,10 +23,8 @@ def main() -> None:
     unique = ~faces.is_in(test, train, val)
     if not unique.any():
         raise FerError(f"{data}: every test face is also in train or val; add other test faces")
-    networks = {
-        name: model_file.load(models / f"{name}.pt", test.classes)[0]
-        for name in ("baseline", "tuned")
-    }
+    paths = {"baseline": models / "baseline.pt"} | dict([model_file.winner(models)])
+    networks = {name: model_file.load(path, test.classes)[0] for name, path in paths.items()}
     if p.teach.epochs:
         networks["teacher"], _ = model_file.load(models / "teacher" / "teacher.pt", test.classes)
     recognizers = {name: Recognizer(models / file, flip=False) for name, file in EXPORTED.items()}

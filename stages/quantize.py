@@ -28,13 +28,9 @@ def main() -> None:
     train, val = faces.load(data / "train"), faces.load(data / "val")
     rounds = p.quantize.rounds
     machine_info = machine()  # before the timing of PyTorch changes the number of threads
-    candidates = {
-        name: model_file.load(models / f"{name}.pt", train.classes)
-        for name in ("baseline", "tuned")
-    }
-    model = max(candidates, key=lambda n: candidates[n][1]["scores"]["val_unseen_accuracy"])
-    network, checkpoint_metadata = candidates[model]
-    print(f"exporting {model}: val {checkpoint_metadata['scores']['val_accuracy']:.2%}", flush=True)
+    model, path = model_file.winner(models)
+    network, model_metadata = model_file.load(path, train.classes)
+    print(f"exporting {model}: val {model_metadata['scores']['val_accuracy']:.2%}", flush=True)
     calibration = quantize.pick_calibration_faces(
         train.images, p.quantize.calibration_faces, p.quantize.seed
     )

@@ -11,7 +11,7 @@ from fer.training import wandb_log
 STAGES = ("prepare", "train", "tune", "quantize", "evaluate")
 TIMED = ("benchmark", "train", "tune", "quantize")
 TABLES = (
-    *("classes", "intensity", "benchmark", "history", "history_tuned", "trials", "parameters"),
+    *("classes", "intensity", "benchmark", "history", "trials", "parameters"),
     *("seconds", "quantize", "runtimes", "per_class", "confusion_float32", "confusion_int8"),
 )
 
@@ -34,7 +34,10 @@ def main() -> None:
     figures.sample_faces(plots / "faces.png", train, name)
     figures.intensity(plots / "intensity.png", tables["intensity"], name)
     figures.benchmark(plots / "benchmark.png", tables["benchmark"], name, cores)
-    figures.history(plots / "history.png", tables["history"], tables["history_tuned"], name)
+    runs, tuned = {"baseline": tables["history"]}, models / "tuned" / "history.csv"
+    if tuned.exists():
+        runs["tuned"] = read_table(tuned)
+    figures.history(plots / "history.png", runs, name)
     figures.seconds(plots / "seconds.png", tables["seconds"], name)
     figures.trials(plots / "trials.png", tables["trials"], tune["importance"], name)
     figures.parallel(plots / "parallel.png", tables["parameters"], scales, log_scales, name)

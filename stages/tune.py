@@ -58,9 +58,16 @@ def main() -> None:
         network, history = workflow.train(track, f"tuned-{p.dataset}", run)
         network, scores = workflow.finetune_and_score(network, config.train, splits)
         resume_from = run.checkpoint
-    path, model = models / "tuned.pt", config.model
-    origin = {"classes": classes, "dataset": p.dataset}
-    model_file.save(path, network, model, **origin, scores=scores, history=history)
+    tuned, origin = models / "tuned", {"classes": classes, "dataset": p.dataset}
+    # If the baseline wins, this file keeps the folder from being empty, of which DVC would warn.
+    files.write_json(tuned / "metadata.json", {"trial": winner.trial.index})
+    if winner is baseline:
+        for name in ("tuned.pt", "history.csv"):
+            (tuned / name).unlink(missing_ok=True)
+    else:
+        path = tuned / "tuned.pt"
+        model_file.save(path, network, config.model, **origin, scores=scores, history=history)
+        files.write_csv(tuned / "history.csv", without_seconds(history))
 
     report = {
         "dataset": p.dataset,
@@ -83,7 +90,6 @@ def main() -> None:
     files.write_json(metrics / "tune.json", report)
     files.write_json(metrics / "timings" / "tune.json", {"machine": machine(device)})
     rows = space.table(trials)
-    files.write_csv(plots / "history_tuned.csv", without_seconds(history))
     files.write_csv(plots / "trials.csv", rows)
     files.write_csv(plots / "parameters.csv", space.positions(trials))
     with track(f"tune-{p.dataset}", report) as run:

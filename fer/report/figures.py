@@ -165,21 +165,17 @@ def benchmark(path: Path, table: pd.DataFrame, dataset: str, cores: int) -> None
     _save(path, figure, f"{dataset}: loading and augmenting the training faces")
 
 
-def history(path: Path, baseline: pd.DataFrame, tuned: pd.DataFrame, dataset: str) -> None:
-    """Draw loss, accuracy and learning rate per epoch of the baseline and the tuned model.
+def history(path: Path, runs: Mapping[str, pd.DataFrame], dataset: str) -> None:
+    """Draw loss, accuracy and learning rate per epoch of each run.
 
     Args:
         path: The file to write.
-        baseline: history.csv.
-        tuned: history_tuned.csv; left out of the figure where it is the baseline's.
+        runs: Histories by name: "baseline" and, if a trial won the search, "tuned".
         dataset: Name of the data set.
     """
     figure = _figure(10, 3.2)
     loss, accuracy, rate = figure.subplots(1, 3)
-    runs = {"baseline": (baseline, BLUE), "tuned": (tuned, GREEN)}
-    if len(tuned) == len(baseline) and (tuned["val_loss"] == baseline["val_loss"]).all():
-        del runs["tuned"]  # the search kept the baseline
-    for name, (rows, color) in runs.items():
+    for (name, rows), color in zip(runs.items(), (BLUE, GREEN), strict=False):
         full = rows[rows["size"] == rows["size"].max()]
         best = full.loc[full["val_accuracy"].idxmax()]
         for axes, key in ((loss, "loss"), (accuracy, "accuracy")):

@@ -68,7 +68,7 @@ def steps(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> l
         ("quantized to int8", "int8", "single_view", "float32"),
         ("int8, averaged with mirror image", "int8", "flip_averaged", "int8"),
     ):
-        if model not in test or (is_kept and model == "tuned"):  # there may be no teacher
+        if model not in test:  # there may be no teacher, and no winner of the search
             continue
         accuracy = test[model][view]["accuracy"]
         in_file = model in ("float32", "int8")

@@ -114,6 +114,15 @@ def load_teacher(models: Path, classes: Sequence[str]) -> Network:
     return load(models / "teacher" / "teacher.pt", classes)[0]
 
 
+def winner(models: Path) -> tuple[str, Path]:
+    """Return the name and file of the model that the search chose: "tuned", or "baseline".
+
+    Stage tune writes tuned/tuned.pt in a data set's folder of models only if a trial won.
+    """
+    tuned = models / "tuned" / "tuned.pt"
+    return ("tuned", tuned) if tuned.exists() else ("baseline", models / "baseline.pt")
+
+
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write a dict of tensors and plain values.
 
