@@ -1,6 +1,3 @@
-import multiprocessing
-import pickle
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -111,15 +108,6 @@ def test_limits_out_of_range(options):
 def test_face_that_fills_the_image(detector):
     actual = detector(np.asarray(portrait(600).crop((185, 125, 365, 305))))
     np.testing.assert_allclose(actual, [(0, 0, 180, 180)], atol=45)
-
-
-def test_detector_can_be_sent_to_another_process(detector):
-    pixels = np.asarray(portrait(600))
-    expected = detector(pixels)
-    copy = pickle.loads(pickle.dumps(Detector(min_face=99, min_score=0.5)))
-    assert (copy.min_face, copy.min_score) == (99, 0.5)
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        assert pool.apply_async(detector, [pixels]).get(timeout=60) == expected
 
 
 def suppress(*boxes):

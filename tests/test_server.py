@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from io import BytesIO
 
@@ -316,16 +317,9 @@ def test_waits_for_a_free_core_but_not_forever(server, ask, monkeypatch):
 
 def test_threads_get_the_same_answers(ask):
     content, answer = PHOTO.read_bytes(), expected("image")
-    results = []
-    threads = [
-        threading.Thread(target=lambda: results.append(ask("POST", "/predict", content)))
-        for _ in range(12)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [(200, answer)] * 12
+    with ThreadPoolExecutor(12) as pool:
+        answers = pool.map(lambda _: ask("POST", "/predict", content), range(12))
+    assert list(answers) == [(200, answer)] * 12
 
 
 def test_port_that_is_taken(server):
