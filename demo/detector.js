@@ -12,6 +12,7 @@ const PYRAMID_STEP = 4;
 const [TILE, OVERLAP] = [1024, 192];
 const MAX_IOU = 0.3;
 const MAX_CONTAINED = 0.7;
+const MAX_AREA_RATIO = 4;
 const STRIDES = [8, 16, 32];
 const BOX_TO_CROP = 1 / 0.94;
 const CROP_ABOVE_CENTER = 0.12;
@@ -138,13 +139,15 @@ function suppress(detections) {
   return kept;
 }
 
+/** Tell whether a box b of a lower score is of the same face as a box a. */
 function isSame(a, b) {
   const width = Math.min(a[2], b[2]) - Math.max(a[0], b[0]);
   const height = Math.min(a[3], b[3]) - Math.max(a[1], b[1]);
   const shared = Math.max(width, 0) * Math.max(height, 0);
   const [areaA, areaB] = [a, b].map(([left, top, right, bottom]) => (right - left) * (bottom - top));
   const iou = shared / (areaA + areaB - shared);
-  return shared >= MAX_CONTAINED * Math.min(areaA, areaB) || iou >= MAX_IOU;
+  const contains = shared >= MAX_CONTAINED * Math.min(areaA, areaB);
+  return iou >= MAX_IOU || (contains && areaB <= MAX_AREA_RATIO * areaA);
 }
 
 /** Return the square with FER2013's margin around a detection. */

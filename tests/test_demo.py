@@ -35,11 +35,11 @@ pytestmark = [
 def built(tmp_path_factory):
     """A copy of demo/, built."""
     source = tmp_path_factory.mktemp("page")
-    for name in ("demo", "fer/predict", "models/fer2013"):
+    for name in ("demo", "fer/images", "fer/weights"):
         shutil.copytree(
             ROOT / name,
             source / name,
-            ignore=shutil.ignore_patterns("node_modules", "dist", "*.pt"),
+            ignore=shutil.ignore_patterns("node_modules", "dist"),
         )
     install = ["npm", "ci", "--silent", "--no-fund", "--no-audit"]
     done = subprocess.run(install, cwd=source / "demo", capture_output=True, text=True)
@@ -143,7 +143,7 @@ def page(built, pictures, video, damaged, tmp_path_factory):
 
 @pytest.mark.parametrize("model", ["int8", "float32"])
 def test_page_finds_what_the_recognizer_finds(page, pictures, model):
-    recognizer = Recognizer(model)
+    recognizer = Recognizer("nano", precision=model)
     count = 0
     for path in pictures:
         expected = recognizer.predict(path)
@@ -187,10 +187,10 @@ def test_no_camera_stays_on_that_was_stopped_or_replaced(page):
 def test_build_takes_the_names_of_released_models(built):
     subprocess.run(["node", "build.mjs", "base"], cwd=built, check=True)
     assert (built / "dist/models/int8.onnx").read_bytes() == (
-        built.parent / "models/fer2013/base.int8.onnx"
+        built.parent / "fer/weights/base.int8.onnx"
     ).read_bytes()
     assert json.loads((built / "dist/models/index.json").read_text()) == ["int8"]
-    subprocess.run(["node", "build.mjs", "../models/fer2013/fer.onnx"], cwd=built, check=True)
+    subprocess.run(["node", "build.mjs", "../fer/weights/nano.float32.onnx"], cwd=built, check=True)
     assert json.loads((built / "dist/models/index.json").read_text()) == ["float32"]
 
 

@@ -1,13 +1,10 @@
-import multiprocessing
-import pickle
-
 import numpy as np
 import pytest
 from PIL import Image
 from test_recognizer import PHOTO
 
 from fer.core.errors import FerError
-from fer.images.detection import Detector, iou
+from fer.images.detection import Detector, non_maximum_suppression
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +41,18 @@ def test_smaller_face_beside_a_large_one(detector, height):
     np.testing.assert_allclose(actual, expected, atol=20)
 
 
-def test_small_faces(detector):
+@pytest.mark.parametrize(("height", "columns", "rows"), [(160, 8, 5), (300, 4, 3)])
+def test_groups(detector, height, columns, rows):
     """Faces of a twentieth of the long side are found."""
     page = Image.new("L", (1280, 1000), 128)
-    for number in range(40):
-        page.paste(portrait(160), (150 * (number % 8), 180 * (number // 8)))
+    for number in range(columns * rows):
+        page.paste(
+            portrait(height),
+            (1200 // columns * (number % columns), 900 // rows * (number // columns)),
+        )
     boxes = detector(np.asarray(page))
-    assert len(boxes) == 40
-    assert max(right - left for left, _, right, _ in boxes) < 75
+    assert len(boxes) == columns * rows
+    assert max(right - left for left, _, right, _ in boxes) < 0.47 * height
 
 
 @pytest.mark.parametrize("size", [(4000, 3000), (1080, 10_000), (8660, 5770)])
@@ -78,22 +79,17 @@ def test_larger_min_face_searches_large_pictures_for_large_faces_only():
     np.testing.assert_allclose(centers(boxes), [(2000 + 687, 500 + 532)], atol=50)
 
 
-def test_score_and_its_limit(detector):
-    pixels = np.asarray(portrait(600))
+@pytest.mark.parametrize(("size", "height"), [((512, 600), 600), ((4000, 3000), 300)])
+def test_score_and_its_limit(detector, size, height):
+    """Small faces in large pictures too."""
+    page = Image.new("L", size, 128)
+    page.paste(portrait(height), (0, 0))
+    pixels = np.asarray(page)
     ((box, score),) = detector.detect(pixels)
     assert 0.6 <= score <= 1
     assert detector(pixels) == [box]
     assert Detector(min_score=score + 0.01)(pixels) == []
     assert Detector(min_score=score - 0.01)(pixels) == [box]
-
-
-def test_high_min_score_holds_for_small_faces_in_large_pictures():
-    page = Image.new("L", (4000, 3000), 128)
-    page.paste(portrait(300), (1000, 1000))
-    pixels = np.asarray(page)
-    ((_, score),) = Detector().detect(pixels)
-    assert len(Detector(min_score=score - 0.01)(pixels)) == 1
-    assert Detector(min_score=score + 0.01)(pixels) == []
 
 
 @pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (1, 1), (3, 900)])
@@ -114,27 +110,29 @@ def test_face_that_fills_the_image(detector):
     np.testing.assert_allclose(actual, [(0, 0, 180, 180)], atol=45)
 
 
-def test_detector_can_be_sent_to_another_process(detector):
-    pixels = np.asarray(portrait(600))
-    expected = detector(pixels)
-    copy = pickle.loads(pickle.dumps(Detector(min_face=99, min_score=0.5)))
-    assert (copy.min_face, copy.min_score) == (99, 0.5)
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        assert pool.apply_async(detector, [pixels]).get(timeout=60) == expected
+def suppress(*boxes):
+    """Suppress square boxes: left, top, side and score."""
+    detections = [(x, y, x + side, y + side, 0, 0, score) for x, y, side, score in boxes]
+    kept = non_maximum_suppression(np.array(detections, float))
+    return [(int(row[0]), int(row[1]), int(row[2] - row[0]), row[6]) for row in kept]
 
 
-def test_iou():
-    other_boxes = np.array([[0, 0, 10, 5], [20, 0, 30, 5], [5, 5, 15, 15]])
-    np.testing.assert_allclose(iou(np.array([0, 0, 10, 10]), other_boxes), [1 / 2, 0, 1 / 7])
+def test_overlapping_boxes_are_one_face():
+    best, half, third, other = (0, 0, 9, 0.9), (0, 3, 9, 0.8), (0, 5, 9, 0.7), (50, 0, 9, 0.5)
+    assert suppress(other, half, best) == [best, other]  # intersection over union 1/2
+    assert suppress(best, third) == [best, third]  # 2/7
+    assert non_maximum_suppression(np.zeros((0, 7))).shape == (0, 7)
 
 
-def test_many_small_faces(detector):
-    page = Image.new("L", (1280, 1000), 128)
-    for number in range(12):
-        page.paste(portrait(300), (300 * (number % 4), 330 * (number // 4)))
-    assert len(detector(np.asarray(page))) == 12
-
-
-def test_no_face_is_found_twice(detector):
-    boxes = detector(np.asarray(portrait(1000)))
-    assert len(boxes) == 1
+@pytest.mark.parametrize(
+    ("small_side", "small_score", "large_score", "expected"),
+    [
+        (80, 0.95, 0.90, ["small", "large"]),  # a small face before a large one
+        (80, 0.90, 0.95, ["large"]),  # a part of a face
+        (220, 0.95, 0.90, ["small"]),  # of comparable size, found in two sizes of the image
+        (220, 0.90, 0.95, ["large"]),
+    ],
+)
+def test_box_inside_another(small_side, small_score, large_score, expected):
+    boxes = {"large": (0, 0, 400, large_score), "small": (90, 90, small_side, small_score)}
+    assert suppress(*boxes.values()) == [boxes[name] for name in expected]

@@ -7,18 +7,17 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from http import HTTPStatus
 from io import BytesIO
 
-import numpy as np
 import pytest
 from PIL import Image
 from test_recognizer import PHOTO
 
 from fer import Recognizer
-from fer.cli.printing import to_json
 from fer.core.errors import FerError
+from fer.predict.table import to_json
 from fer.serve import server as serving
 from fer.serve.server import Server
 
@@ -47,13 +46,19 @@ def ask(server):
     return ask
 
 
+FORM = {"Content_Type": "multipart/form-data; boundary=x"}
+JSON = {"Content_Type": "application/json"}
+
+
+def part(head, content=b"x"):
+    return b"--x\r\nContent-Disposition: form-data; " + head + b"\r\n\r\n" + content + b"\r\n"
+
+
 def form(*files):
-    parts = [
-        f'--x\r\nContent-Disposition: form-data; name="a"; filename="{name}"\r\n\r\n'.encode()
-        + content
-        for name, content in files
-    ]
-    return b"\r\n".join([*parts, b"--x--\r\n"])
+    """A form of files: pairs of name and content."""
+    heads = [f'name="a"; filename="{name}"'.encode() for name, _ in files]
+    parts = [part(head, content) for head, (_, content) in zip(heads, files, strict=True)]
+    return b"".join(parts) + b"--x--\r\n"
 
 
 def expected(name):
@@ -67,68 +72,42 @@ def test_picture_as_the_body(ask):
 
 def test_form_of_several_pictures(ask):
     body = form(("a.jpg", PHOTO.read_bytes()), ("b.txt", b"text"), ("c.jpg", PHOTO.read_bytes()))
-    status, results = ask("POST", "/predict", body, Content_Type="multipart/form-data; boundary=x")
+    status, results = ask("POST", "/predict", body, **FORM)
     assert status == 200
     assert results[0] == expected("a.jpg")
     assert results[1]["error"] == "b.txt: is not an image, or of a kind that cannot be read"
     assert results[2] == expected("c.jpg")
 
 
-def test_names_of_files_in_a_form(ask):
-    body = form(("ä b\u4e2d.jpg", PHOTO.read_bytes()))
-    _, results = ask("POST", "/predict", body, Content_Type="Multipart/Form-Data; boundary=x")
-    assert results[0] == expected("ä b\u4e2d.jpg")
-
-
-def test_parts_of_a_form(ask):
-    head = b'--x\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
-    mail = (
-        b'--x\r\nContent-Disposition: form-data; name="m"; filename=a.eml\r\n'
-        b"Content-Type: message/rfc822\r\n\r\nFrom: me\r\n"
-    )
-    body = head + mail + form(("a.jpg", PHOTO.read_bytes()))
-    _, results = ask("POST", "/predict", body, Content_Type="multipart/form-data; boundary=x")
-    assert [result["file"] for result in results] == ["a.eml", "a.jpg"]  # no field, no part lost
-    assert results[1] == expected("a.jpg")
-    other = form(("b.jpg", PHOTO.read_bytes())).replace(b'"b.jpg"', b"")
-    other = other.replace(b"filename=", b"filename*=UTF-8''%C3%A4%20b.jpg")
-    _, results = ask("POST", "/predict", other, Content_Type='multipart/form-data; boundary="x"')
-    assert results[0]["file"] == "ä b.jpg"
-    image = (
-        b'--x\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: image/png\r\n\r\nx\r\n'
-    )
-    spaced = form(("b.jpg", b"x")).replace(b"filename=", b"filename = ")
-    latin = form(("", b"x")).replace(b'filename=""', b"filename*=ISO-8859-1''%E4.jpg")
-    body = image + spaced.removesuffix(b"--x--\r\n") + latin
-    _, results = ask("POST", "/predict", body, Content_Type="multipart/form-data; boundary=x")
-    assert [result["file"] for result in results] == ["image 0", "b.jpg", "ä.jpg"]
-    quoted = form(('say \\"hi\\".jpg', b"x"), ("C:\\a.jpg", b"x")).replace(b"filename", b"FileName")
-    _, results = ask("POST", "/predict", quoted, Content_Type="multipart/form-data; boundary=x")
-    assert [result["file"] for result in results] == ['say "hi".jpg', "C:\\a.jpg"]
-
-
-def test_long_name_of_a_file_takes_no_time(ask):
-    body = form(("a " * 1_000_000, b"x"))
-    start = time.monotonic()
-    status, _ = ask("POST", "/predict", body, Content_Type="multipart/form-data; boundary=x")
-    assert status == 400
-    assert time.monotonic() - start < 3
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        ('name="a"; filename="ä b中.jpg"', "ä b中.jpg"),
+        ("name=\"a\"; filename*=UTF-8''%C3%A4%20b.jpg", "ä b.jpg"),
+        ("name=\"a\"; filename*=ISO-8859-1''%E4.jpg", "ä.jpg"),
+        ('name="a"; filename = "b.jpg"', "b.jpg"),
+        ('name="a"; FileName="say \\"hi\\".jpg"', 'say "hi".jpg'),
+        ('name="a"; filename="C:\\a.jpg"', "C:\\a.jpg"),
+        ('name="m"; filename=a.eml\r\nContent-Type: message/rfc822', "a.eml"),
+        ('name="a"\r\nContent-Type: image/png', "image 1"),
+    ],
+)
+def test_names_of_files_in_a_form(ask, head, name):
+    body = part(b'name="note"', b"hello") + part(head.encode()) + form(("last.jpg", b"x"))
+    kind = 'Multipart/Form-Data; boundary="x"'
+    status, results = ask("POST", "/predict", body, Content_Type=kind)
+    assert status == 200
+    assert [result["file"] for result in results] == [name, "last.jpg"]  # no field, no part lost
 
 
 def test_base64_in_json(ask):
     text = base64.b64encode(PHOTO.read_bytes()).decode()
     lines = base64.encodebytes(PHOTO.read_bytes()).decode()
-    assert ask(
-        "POST", "/predict", json.dumps({"images": [lines]}), Content_Type="application/json"
-    ) == (200, [expected("image 0")])
-    body = json.dumps({"images": [text, f"data:image/jpeg;base64,{text}"]})
-    status, results = ask("POST", "/predict", body, Content_Type="application/json")
-    assert status == 200
-    assert results == [expected("image 0"), expected("image 1")]
     in_url = text.translate(str.maketrans("+/", "-_")).rstrip("=")
-    body = json.dumps({"images": [in_url]})
-    _, results = ask("POST", "/predict", body, Content_Type="application/json")
-    assert results == [expected("image 0")]
+    body = json.dumps({"images": [text, f"data:image/jpeg;base64,{text}", lines, in_url]})
+    status, results = ask("POST", "/predict", body, **JSON)
+    assert status == 200
+    assert results == [expected(f"image {number}") for number in range(4)]
 
 
 def test_page_health_and_metrics(ask):
@@ -157,87 +136,53 @@ def png(width, height):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "headers", "status", "message"),
+    ("body", "headers", "status", "message"),
     [
-        ("POST", "/predict", b"", {}, 422, "image: is not an image"),
-        ("POST", "/predict", b"no picture", {}, 422, "image: is not an image"),
-        ("POST", "/predict", PHOTO.read_bytes()[:5000], {}, 422, "image: cannot be read"),
-        ("POST", "/predict", png(9000, 9000), {}, 422, "image: has more than 50 megapixels"),
-        ("POST", "/none", b"x", {}, 404, "no such page"),
-        ("GET", "/none", None, {}, 404, "no such page"),
-        ("GET", "/predict", None, {}, 404, "no such page"),
-        ("PUT", "/predict", b"x", {}, 501, "Unsupported method"),
-        ("POST", "/predict", b"{", {"Content_Type": "application/json"}, 400, "the JSON is not"),
-        ("POST", "/predict", b"[]", {"Content_Type": "application/json"}, 400, "the JSON is not"),
-        (
-            *("POST", "/predict", b'{"images": ["%%%"]}', {"Content_Type": "application/json"}),
-            *(400, "image 0 is not base64"),
-        ),
-        (
-            *("POST", "/predict", b"[" * 100_000, {"Content_Type": "application/json"}),
-            *(400, "the JSON is not"),
-        ),
-        (
-            *("POST", "/predict", b'{"images": []}', {"Content_Type": "application/json"}),
-            *(400, "the request has 0 images; send 1 to 64"),
-        ),
-        (
-            *("POST", "/predict", b"no form", {"Content_Type": "multipart/form-data; boundary=x"}),
-            *(400, "the request has 0 images"),
-        ),
-        (
-            *("POST", "/predict", form(*[("a.jpg", b"x")] * 65)),
-            *({"Content_Type": "multipart/form-data; boundary=x"}, 400, "has 65 images; send 1 to"),
-        ),
-        (
-            *("POST", "/predict", form(*[("a.jpg", b"x")] * 129)),
-            *({"Content_Type": "multipart/form-data; boundary=x"}, 400, "has too many parts"),
-        ),
-        (
-            *(
-                "POST",
-                "/predict",
-                form(("", b"")).replace(b"--x--", b'--x\r\nA: name="b"\r\n\r\nc\r\n--x--'),
-            ),
-            *({"Content_Type": "multipart/form-data; boundary=x"}, 400, "has 0 images"),
-        ),
-        (
-            *("POST", "/predict", form(("a.jpg", b"x"), ("b.jpg", b"x"))[: -len(b"--x--\r\n")]),
-            *({"Content_Type": "multipart/form-data; boundary=x"}, 400, "without its closing mark"),
-        ),
-        (
-            *("POST", "/predict", form(*[("a.jpg", b"x")] * 65)),
-            *({"Content_Type": "multipart/form-data; boundary=x (c)"}, 400, "has 0 images"),
-        ),
-        (
-            *("POST", "/predict", b"--x\r\nno head\r\n--x--\r\n"),
-            *(
-                {"Content_Type": "multipart/form-data; boundary=x"},
-                400,
-                "part 0 of the form has no",
-            ),
-        ),
-        (
-            *("POST", "/predict", b'{"images": {"YWJj": 1}}'),
-            *({"Content_Type": "application/json"}, 400, "the JSON is not"),
-        ),
-        (
-            *("POST", "/predict", b'{"images": [' + b"[]," * 100_000 + b"[]]}"),
-            *({"Content_Type": "application/json"}, 400, "the JSON is not"),
-        ),
-        ("POST", "/predict", dds(), {}, 422, "image: is not an image"),
-        ("POST", "/predict", b"x", {"Content_Length": "-1"}, 411, "send a number"),
-        ("POST", "/predict", b"x", {"Content_Length": "1e3"}, 411, "send a number"),
-        ("POST", "/predict", b"x", {"Content_Length": "9" * 5000}, 411, "send a number"),
-        ("POST", "/predict", b"x", {"Content_Length": "99999999999"}, 413, "send at most"),
+        (b"", {}, 422, "image: is not an image"),
+        (b"no picture", {}, 422, "image: is not an image"),
+        (PHOTO.read_bytes()[:5000], {}, 422, "image: cannot be read"),
+        (png(9000, 9000), {}, 422, "image: has more than 50 megapixels"),
+        (dds(), {}, 422, "image: is not an image"),
+        (b"x", {"Content_Length": "-1"}, 411, "send a number"),
+        (b"x", {"Content_Length": "9" * 5000}, 411, "send a number"),
+        (b"x", {"Content_Length": "99999999999"}, 413, "send at most"),
+        (b"{", JSON, 400, "the JSON is not"),
+        (b"[]", JSON, 400, "the JSON is not"),
+        (b"[" * 100_000, JSON, 400, "the JSON is not"),
+        (b'{"images": {"YWJj": 1}}', JSON, 400, "the JSON is not"),
+        (b'{"images": [' + b"[]," * 100_000 + b"[]]}", JSON, 400, "the JSON is not"),
+        (b'{"images": ["%%%"]}', JSON, 400, "image 0 is not base64"),
+        (b'{"images": []}', JSON, 400, "the request has 0 images; send 1 to 64"),
+        (b"no form", FORM, 400, "the request has 0 images"),
+        (form(("", b"")), FORM, 400, "has 0 images"),
+        (form(*[("a.jpg", b"x")] * 65), FORM, 400, "has 65 images; send 1 to"),
+        (form(*[("a.jpg", b"x")] * 129), FORM, 400, "has too many parts"),
+        (form(("a.jpg", b"x"))[: -len(b"--x--\r\n")], FORM, 400, "without its closing mark"),
+        (b"--x\r\nno head\r\n--x--\r\n", FORM, 400, "part 0 of the form has no"),
+        (form(("a " * 1_000_000, b"x")), FORM, 400, "part 0 of the form has no"),
     ],
 )
-def test_bad_requests_get_one_clear_error(ask, method, path, body, headers, status, message):
-    result, answer = ask(method, path, body, **headers)
+def test_bad_requests_get_one_clear_error(ask, body, headers, status, message):
+    result, answer = ask("POST", "/predict", body, **headers)
     assert result == status
     assert list(answer) == ["error"]
     assert message in answer["error"]
     assert ask("GET", "/health")[0] == 200  # it goes on
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("POST", "/none", 404, "no such page"),
+        ("GET", "/none", 404, "no such page"),
+        ("GET", "/predict", 404, "no such page"),
+        ("PUT", "/predict", 501, "Unsupported method"),
+    ],
+)
+def test_other_pages_and_methods(ask, method, path, status, message):
+    result, answer = ask(method, path, b"x" if method in ("POST", "PUT") else None)
+    assert result == status
+    assert message in answer["error"]
 
 
 def raw(server, content):
@@ -251,8 +196,9 @@ def raw(server, content):
     ("headers", "status"),
     [
         (b"Content-Length: 0\r\nContent-Length: 23", b" 200 "),
-        (b"nonsense\r\nContent-Length: 23", b" 400 "),
-        (b"Content-Length : 23", b" 400 "),
+        (b"Content-Length: 26", b" 200 "),
+        (b"nonsense\r\nContent-Length: 26", b" 400 "),
+        (b"Content-Length : 26", b" 400 "),
     ],
 )
 def test_body_is_not_taken_for_a_request(server, headers, status):
@@ -286,38 +232,23 @@ def test_body_is_asked_for_only_if_it_is_wanted(server):
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 422 ")
 
 
-def test_body_that_does_not_come_ends_in_time(server, monkeypatch):
+def test_body_that_does_not_come_ends_the_connection(server, monkeypatch):
     monkeypatch.setattr(serving._Handler, "timeout", 0.3)
-    start = time.monotonic()
-    raw(server, b"POST /predict HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc")
-    assert time.monotonic() - start < 5
+    raw(server, b"POST /predict HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc")  # not forever
 
 
-def send_quietly(connection, content):
-    with suppress(OSError):  # it is closed
-        connection.sendall(content)
-
-
-def test_slow_headers_end_in_time(server, monkeypatch):
-    monkeypatch.setattr(serving, "TIMEOUT", 1.0)
+def test_slow_headers_end_the_connection(server, monkeypatch):
+    monkeypatch.setattr(serving, "TIMEOUT", 0.5)
     with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nA: ")
-        connection.settimeout(8)
-        for number in range(1, 30):
-            threading.Timer(number / 5, send_quietly, (connection, b"x")).start()
-        start = time.monotonic()
+        connection.settimeout(0.2)
+        is_open = True
         with suppress(ConnectionError):
-            while connection.recv(1 << 16):  # until it is closed
-                connection.sendall(b"x")
-    assert time.monotonic() - start < 5
-
-
-def test_get_with_a_body_is_one_request(server):
-    inner = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
-    head = b"GET /health HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(inner)
-    assert raw(server, head + inner).count(b"HTTP/1.1 ") == 1
-    chunks = b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n"
-    assert b" 411 " in raw(server, chunks + inner)
+            while is_open:
+                try:
+                    is_open = connection.recv(1 << 16) != b""
+                except TimeoutError:
+                    connection.sendall(b"x")
 
 
 def test_head_has_no_body(server):
@@ -355,16 +286,15 @@ def test_bodies_share_the_memory(ask, server, monkeypatch):
 
 def test_stop_does_not_wait_for_slow_clients(monkeypatch):
     monkeypatch.setattr(serving, "GRACE", 0.5)
+    monkeypatch.setattr(serving._Handler, "timeout", None)
     started = Server(("127.0.0.1", 0), Recognizer(threads=1))
     threading.Thread(target=started.serve_forever, daemon=True).start()
     address = ("127.0.0.1", started.server_port)
     with socket.create_connection(address) as headers, socket.create_connection(address) as body:
         headers.sendall(b"GET /health HTTP/1.1\r\nA: ")
         body.sendall(b"POST /predict HTTP/1.1\r\nContent-Length: 1000\r\n\r\nabc")
-        time.sleep(0.3)
-        start = time.monotonic()
-        started.stop()
-        assert time.monotonic() - start < 5
+        time.sleep(0.3)  # until both are accepted
+        started.stop()  # not forever
 
 
 def test_too_many_connections(server, ask, monkeypatch):
@@ -387,16 +317,9 @@ def test_waits_for_a_free_core_but_not_forever(server, ask, monkeypatch):
 
 def test_threads_get_the_same_answers(ask):
     content, answer = PHOTO.read_bytes(), expected("image")
-    results = []
-    threads = [
-        threading.Thread(target=lambda: results.append(ask("POST", "/predict", content)))
-        for _ in range(12)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [(200, answer)] * 12
+    with ThreadPoolExecutor(12) as pool:
+        answers = pool.map(lambda _: ask("POST", "/predict", content), range(12))
+    assert list(answers) == [(200, answer)] * 12
 
 
 def test_port_that_is_taken(server):
@@ -416,18 +339,17 @@ def test_stop_answers_what_has_begun(number):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     port = int(process.stdout.readline().split()[0].rpartition(":")[2])
-    idle = socket.create_connection(("127.0.0.1", port))
-    large = BytesIO()
-    noise = np.random.default_rng(0).integers(0, 256, (2000, 3000), np.uint8)
-    Image.fromarray(noise).save(large, "png")
-    with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
-        connection.request("POST", "/predict", large.getvalue())
-        time.sleep(0.3)  # it has begun
+    content = PHOTO.read_bytes()
+    head = b"POST /predict HTTP/1.1\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n"
+    address = ("127.0.0.1", port)
+    with socket.create_connection(address), socket.create_connection(address) as connection:
+        connection.sendall(head % len(content))
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")  # it has begun
         process.send_signal(number)
-        response = connection.getresponse()
-        assert response.status == HTTPStatus.OK
-        assert json.loads(response.read())["faces"] == []
-    out, err = process.communicate(timeout=10)  # although a connection was left open
-    idle.close()
+        connection.sendall(content)
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+        out, err = process.communicate(timeout=60)  # although a connection is open
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["faces"]) == 1
     assert (process.returncode, err) == (0, "")
     assert out == "stopped after 1 requests and 1 images\n"

@@ -1,7 +1,6 @@
 """Detect the faces in a photo and crop them like those of FER2013."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +44,12 @@ _MAX_IOU = 0.3
 """Intersection over union from which two boxes are of the same face."""
 
 _MAX_CONTAINED = 0.7
-"""Share of the smaller of two boxes inside the larger from which both are of the same face: the
-same face may be found in two sizes of an image."""
+"""Fraction of the smaller of two boxes inside the larger from which both are of the same face: a
+part of a face may be detected in another size of the image."""
+
+_MAX_AREA_RATIO = 4
+"""Ratio of areas up to which the box with the lower score may contain the other one. A larger one
+is a face of its own, and the other one is a small face before it."""
 
 _STRIDES = (8, 16, 32)
 """Strides of the network's outputs in pixels: for small, medium and large faces."""
@@ -73,7 +76,8 @@ class Detector:
             images need at least 0.7.
 
     Raises:
-        FerError: If `min_face` is below 24, or `min_score` is not from 0 to 1.
+        FerError: If `min_face` is below 24, `min_score` is not from 0 to 1, or ONNX Runtime lacks
+            a provider.
 
     Examples:
         >>> Detector()(np.zeros((100, 100), np.uint8))
@@ -91,18 +95,19 @@ class Detector:
             raise FerError(f"min_face is {min_face}; use {_FACE_SIDE // 2} pixels or more")
         if not 0 <= min_score <= 1:
             raise FerError(f"min_score is {min_score}; use a number from 0 to 1")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1  # several images in parallel make better use of the cores
-        options.log_severity_level = 4  # exceptions say the same
-        content = Path(__file__).with_name("yunet.onnx").read_bytes()
         self.providers, self.min_face, self.min_score = tuple(providers), min_face, min_score
-        self.session = ort.InferenceSession(content, options, list(providers))
+        self.session = self._open()
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        if type(self) is not Detector:  # a subclass may take other arguments
-            return type(self), ()
-        load = partial(Detector, min_face=self.min_face, min_score=self.min_score)
-        return load, (self.providers,)
+    def _open(self) -> ort.InferenceSession:
+        return open_session(Path(__file__).with_name("yunet.onnx").read_bytes(), self.providers)
+
+    # Sessions of ONNX Runtime cannot be pickled.
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.session = self._open()
 
     def __call__(self, pixels: np.ndarray) -> list[Box]:
         """Return square boxes of the faces, from left to right.
@@ -125,7 +130,7 @@ class Detector:
         fine_score = max(self.min_score, _MIN_FINE_SCORE)
         found = [self._search(image, zoom, fine_score) for zoom in fine]
         found.append(self._search(image, coarsest, self.min_score))
-        detections = _non_maximum_suppression(np.concatenate(found))
+        detections = non_maximum_suppression(np.concatenate(found))
         return sorted((_to_crop(row[:6]), float(row[6])) for row in detections)
 
     def _search(self, image: Image.Image, zoom: float, sure_score: float) -> np.ndarray:
@@ -146,7 +151,7 @@ class Detector:
             for top in range(0, max(1, size[1] - _OVERLAP), _TILE - _OVERLAP)
             for left in range(0, max(1, size[0] - _OVERLAP), _TILE - _OVERLAP)
         ]
-        detections = _non_maximum_suppression(np.concatenate(found))
+        detections = non_maximum_suppression(np.concatenate(found))
         sure = detections[:, 6] >= sure_score
         small = detections[:, 2] - detections[:, 0] < _FACE_SIDE
         candidates = detections[small & ~sure][:_MAX_CANDIDATES] / _scale(zoom)
@@ -191,19 +196,57 @@ class Detector:
         return np.concatenate(detections).astype(float)
 
 
-def iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the intersection over union of a box with others, 0 to 1, float [...].
+def open_session(content: bytes, providers: Sequence[str]) -> ort.InferenceSession:
+    """Return a session of ONNX Runtime that uses one thread.
 
     Args:
-        box: Left, top, right, bottom, float [4].
-        others: Other boxes, float [..., 4].
+        content: The content of an ONNX file.
+        providers: Execution providers in order of preference.
 
-    Examples:
-        >>> iou(np.array([0, 0, 2, 2]), np.array([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]]))
-        array([1.        , 0.33333333, 0.        ])
+    Raises:
+        FerError: If ONNX Runtime lacks a provider.
     """
-    intersection = _intersection(box, others)
-    return intersection / (_areas(box) + _areas(others) - intersection)
+    available = ort.get_available_providers()
+    if missing := [provider for provider in providers if provider not in available]:
+        raise FerError(
+            f"providers: this ONNX Runtime has no {missing[0]}; use {', '.join(available)}"
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # several images in parallel make better use of the cores
+    options.log_severity_level = 4  # exceptions say the same
+    session = ort.InferenceSession(content, options, list(providers))
+    if list(providers[:1]) != session.get_providers()[:1]:  # ONNX Runtime falls back
+        raise FerError(
+            f"providers: {providers[0]} cannot be loaded here; install what it needs, or use "
+            "CPUExecutionProvider"
+        )
+    return session
+
+
+def non_maximum_suppression(detections: np.ndarray) -> np.ndarray:
+    """Keep the highest-scoring box of each overlapping group, sorted by falling score.
+
+    Args:
+        detections: float [N, 7]: left, top, right, bottom, two more values, score.
+    """
+    ordered = detections[np.argsort(-detections[:, 6], kind="stable")]
+    left, top, right, bottom = np.ascontiguousarray(ordered[:, :4].T)
+    areas = (right - left) * (bottom - top)
+    is_kept = np.ones(len(ordered), bool)
+    for i in range(len(ordered)):
+        if not is_kept[i]:
+            continue
+        touches = (left < right[i]) & (right > left[i]) & (top < bottom[i]) & (bottom > top[i])
+        touches[: i + 1] = False  # those of higher scores
+        others = np.flatnonzero(touches)
+        widths = np.minimum(right[i], right[others]) - np.maximum(left[i], left[others])
+        heights = np.minimum(bottom[i], bottom[others]) - np.maximum(top[i], top[others])
+        shared = widths * heights
+        overlaps = shared >= _MAX_IOU * (areas[i] + areas[others] - shared)
+        contains = shared >= _MAX_CONTAINED * np.minimum(areas[i], areas[others])
+        is_comparable = areas[others] <= _MAX_AREA_RATIO * areas[i]
+        is_kept[others[overlaps | (contains & is_comparable)]] = False
+    return ordered[is_kept]
 
 
 def center_square(pixels: np.ndarray) -> Box:
@@ -233,18 +276,10 @@ def crop_face(pixels: np.ndarray, box: Box) -> np.ndarray:
         >>> crop_face(np.zeros((100, 120), np.uint8), (-20, 0, 80, 100)).shape
         (48, 48)
     """
-    height, width = pixels.shape
     left, top, right, bottom = box
-    if left >= 0 and top >= 0 and right <= width and bottom <= height:
-        face = pixels[top:bottom, left:right]
-    else:
-        rows = np.arange(top, bottom).clip(0, height - 1)
-        columns = np.arange(left, right).clip(0, width - 1)
-        face = pixels[np.ix_(rows, columns)]
-    if face.shape == (FACE_SIZE, FACE_SIZE):
-        return face
-    resized = Image.fromarray(face).resize((FACE_SIZE, FACE_SIZE), Image.Resampling.BICUBIC)
-    return np.asarray(resized)
+    rows = pixels.take(np.arange(top, bottom), axis=0, mode="clip")
+    face = Image.fromarray(rows.take(np.arange(left, right), axis=1, mode="clip"))
+    return np.asarray(face.resize((FACE_SIZE, FACE_SIZE), Image.Resampling.BICUBIC))
 
 
 def _shift(detections: np.ndarray, left: float, top: float) -> np.ndarray:
@@ -257,43 +292,8 @@ def _scale(zoom: float) -> np.ndarray:
     return np.array([zoom] * 6 + [1.0])
 
 
-def _intersection(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the area that a box, float [4], shares with others, float [..., 4]."""
-    starts, ends = np.maximum(box[:2], others[..., :2]), np.minimum(box[2:], others[..., 2:])
-    return (ends - starts).clip(0).prod(-1)
-
-
-def _areas(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[..., 2:] - boxes[..., :2]).prod(-1)
-
-
-def _is_same(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Tell which boxes, float [N, 4], are of the same face as a box: they overlap or contain it."""
-    smaller = np.minimum(_areas(box), _areas(others))
-    contained = _intersection(box, others) >= _MAX_CONTAINED * smaller
-    return contained | (iou(box, others) >= _MAX_IOU)
-
-
-def _non_maximum_suppression(detections: np.ndarray) -> np.ndarray:
-    """Keep the highest-scoring box of each overlapping group, sorted by falling score.
-
-    Args:
-        detections: float [N, 7].
-    """
-    rest = detections[np.argsort(-detections[:, 6], kind="stable")]
-    kept = []
-    while len(rest):
-        kept.append(rest[0])
-        rest = rest[1:][~_is_same(rest[0, :4], rest[1:, :4])]
-    return np.array(kept).reshape(-1, 7)
-
-
 def _zooms(long_side: int, min_face: int) -> list[float]:
     """Return the factors by which an image is resized, so that all its faces are found.
-
-    Args:
-        long_side: Long side of the image in pixels.
-        min_face: Side in pixels of the smallest face.
 
     Examples:
         >>> _zooms(224, 48), _zooms(4480, 48)

@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import stat
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -28,6 +26,9 @@ HEIF = {".heic", ".heif"}
 SUFFIXES = WRITABLE | HEIF
 """Suffixes of the images in a folder."""
 
+_BITS_PER_SAMPLE = 258
+"""Tag of TIFF."""
+
 with contextlib.suppress(ImportError):  # an option: most users have no such photos
     import pillow_heif
 
@@ -43,6 +44,7 @@ def load(image: Any) -> Image.Image | np.ndarray:
     Raises:
         FerError: If the image cannot be read, or is none of these.
     """
+    image = as_array(image)
     if isinstance(image, np.ndarray):
         return image
     if isinstance(image, str | os.PathLike):
@@ -55,26 +57,14 @@ def load(image: Any) -> Image.Image | np.ndarray:
         return read(BytesIO(image), "bytes")
     if hasattr(image, "read"):
         return read(image, getattr(image, "name", "file"))
-    if is_like_array(image):
-        return to_array(image)
     raise FerError(
         f"the image is of type {type(image).__name__}; pass a path, bytes, an open file, a PIL "
         "image or an array"
     )
 
 
-def is_like_array(image: Any) -> bool:
-    """Tell whether NumPy makes an array of an object, such as a tensor or a Series of pandas.
-
-    Args:
-        image: Any object.
-    """
-    others = np.ndarray | Image.Image | str | bytes | os.PathLike
-    return not isinstance(image, others) and hasattr(image, "__array__")
-
-
-def to_array(image: Any) -> np.ndarray:
-    """Return the array that NumPy makes of an object.
+def as_array(image: Any) -> Any:
+    """Return the array that NumPy makes of an object; a path, bytes or a PIL image as it is.
 
     Args:
         image: A tensor or a Series of pandas, for example.
@@ -82,6 +72,9 @@ def to_array(image: Any) -> np.ndarray:
     Raises:
         FerError: If NumPy cannot read it, such as a tensor on a GPU.
     """
+    others = Image.Image | str | bytes | os.PathLike
+    if isinstance(image, others) or not hasattr(image, "__array__"):
+        return image
     try:
         return np.asarray(image)
     except (TypeError, RuntimeError, ValueError) as error:
@@ -102,13 +95,13 @@ def read(
     Raises:
         FerError: If the file cannot be read or is not an image.
     """
-    name = name or str(path)
-    if isinstance(path, Path) and _is_special(path):
-        raise FerError(f"{name}: is no regular file; pass - to read from a pipe")
-    kinds = [kind for kind in _formats() if formats is None or kind in formats]
-    with _as_fer_error(name), Image.open(path, formats=kinds) as image:
-        image.load()
-        return _upright(image)
+    with _as_fer_error(name or str(path)):
+        if isinstance(path, Path) and path.exists() and not (path.is_file() or path.is_dir()):
+            raise FerError("is no regular file; pass - to read from a pipe")
+        kinds = [kind for kind in _formats() if formats is None or kind in formats]
+        with Image.open(path, formats=kinds) as image:
+            image.load()
+            return _upright(image)
 
 
 @cache
@@ -129,22 +122,17 @@ _TURNS = {
 }
 """How to turn an image upright, by its orientation in EXIF."""
 
-_BROKEN_IMAGE_ERRORS = (
-    *(SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, struct.error),
-    *(RuntimeError, AssertionError, AttributeError),
-)
-"""What Pillow raises for broken files, and for broken EXIF in them."""
-
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Return an image turned by its EXIF; if its orientation cannot be read, as it is.
+    """Return an image turned by its EXIF, if that can be read; integers are converted to 8 bits.
 
     `ImageOps.exif_transpose` would write the EXIF anew, which fails if another entry is broken.
     """
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except (OSError, *_BROKEN_IMAGE_ERRORS):
-        return image
+    except Exception:  # Pillow's errors for broken EXIF have no common class
+        turn = None
+    image = _from_integers(image)  # a turned image has lost the tags of its file
     if turn is None:
         return image
     turned = image.transpose(turn)
@@ -158,6 +146,8 @@ def _as_fer_error(name: str) -> Iterator[None]:
     """Turn Pillow's errors into a FerError of one line."""
     try:
         yield
+    except FerError as error:
+        raise FerError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
         if Path(name).suffix.lower() in HEIF:
             raise FerError(f"{name}: is a HEIC photo; pip install pillow-heif") from error
@@ -167,7 +157,7 @@ def _as_fer_error(name: str) -> Iterator[None]:
         raise FerError(f"{name}: has more than {limit} megapixels; shrink it first") from error
     except OSError as error:
         raise FerError(f"{name}: cannot be read: {error.strerror or error}") from error
-    except _BROKEN_IMAGE_ERRORS as error:
+    except Exception as error:  # Pillow's errors for broken files have no common class
         raise FerError(f"{name}: is a broken image: {error}") from error
 
 
@@ -176,8 +166,8 @@ def grey(image: Image.Image | np.ndarray) -> np.ndarray:
 
     Args:
         image: A PIL image of any mode; transparent parts become white. Or an array [H, W],
-            [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA): integers of 8, 10, 12, 14 or 16 bits, as
-            many as the largest value needs, or floats from 0 to 1 or from 0 to 255.
+            [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA): uint8 from 0 to 255, uint16 from 0 to
+            65535, other integers from 0 to 255, or floats from 0 to 1 or from 0 to 255.
 
     Raises:
         FerError: If the array has another shape, type or range.
@@ -206,10 +196,9 @@ def _convert(image: Image.Image | np.ndarray, mode: str) -> Image.Image:
         image = _from_array(image)
     elif not (image.width and image.height):
         raise FerError(f"the image has {image.width} x {image.height} pixels; pass another one")
-    elif image.mode.startswith("I"):  # more than 8 bits, which Pillow would clip at 255
-        image = _from_integers(image)
     elif image.mode == "F":
-        image = Image.fromarray(_from_float(np.asarray(image)))
+        image = Image.fromarray(_float_to_8_bits(np.asarray(image)))
+    image = _from_integers(image)
     try:
         if image.has_transparency_data:
             image = image.convert("RGBA")
@@ -218,14 +207,6 @@ def _convert(image: Image.Image | np.ndarray, mode: str) -> Image.Image:
         return image.convert(mode)
     except (ValueError, AssertionError) as error:  # modes such as LAB, and P without a palette
         raise FerError(f"the image has mode {image.mode}; convert it to RGB or grey") from error
-
-
-def _is_special(path: Path) -> bool:
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):  # opening the file gives a better error
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -237,33 +218,47 @@ def _from_array(array: np.ndarray) -> Image.Image:
             f"the image has shape {list(array.shape)}; pass [H, W], [H, W, 3] or [H, W, 4]"
         )
     if array.dtype.kind == "f":
-        array = _from_float(array)
-    elif array.dtype.kind not in "iu":
+        array = _float_to_8_bits(array)
+    elif array.dtype.kind in "iu":
+        array = _integers_to_8_bits(array)
+    else:
         raise FerError(f"the image is of type {array.dtype}; convert it to integers or floats")
-    elif array.dtype != np.uint8:
-        if array.min() < 0 or array.max() >= 1 << 16:
-            raise FerError("the image has integers outside 0 to 65535; scale them")
-        array = _to_8_bits(array)
     return Image.fromarray(np.ascontiguousarray(array))
 
 
 def _from_integers(image: Image.Image) -> Image.Image:
-    """Convert an image with more than 8 bits to 8 bits; transparent pixels become white."""
-    values = np.asarray(image)
-    pixels = _to_8_bits(values)
+    """Convert an image of integers of 16 or 32 bits to 8 bits; transparent pixels become white.
+
+    JPEG 2000 and PGM of fewer bits are scaled to 16 bits by Pillow, and PNG by who writes it. TIFF
+    is not. Its tags of the largest sample are not used: that may be the value of one pixel.
+    """
+    if not image.mode.startswith("I"):
+        return image
+    values, largest = np.asarray(image), 65535
+    if image.format == "PPM":
+        values = values.astype(np.uint16)  # from int32
+    elif image.format == "TIFF":
+        (bits,) = image.tag_v2[_BITS_PER_SAMPLE]  # type: ignore[attr-defined]
+        largest = 2**bits - 1
+    pixels = _integers_to_8_bits(values, largest)
     if "transparency" in image.info:
         pixels[values == image.info["transparency"]] = 255
     return Image.fromarray(pixels)
 
 
-def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Scale integers to uint8; the largest value decides whether they have 8, 10, 12, ... bits."""
-    values = values.astype(np.int64).clip(0)
-    bits = max(8, int(values.max()).bit_length())
-    return (values * 255 // (2 ** (bits + bits % 2) - 1)).astype(np.uint8)
+def _integers_to_8_bits(values: np.ndarray, largest: int = 65535) -> np.ndarray:
+    """Scale uint16 from 0 to `largest` to uint8; other types must be from 0 to 255."""
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
+        values = values.astype(np.uint32) * 255 // largest
+    elif values.min() < 0 or values.max() > 255:
+        raise FerError(
+            f"the image has {values.dtype} outside 0 to 255; scale them, or convert them to uint16 "
+            "if white is 65535"
+        )
+    return values.astype(np.uint8)
 
 
-def _from_float(array: np.ndarray) -> np.ndarray:
+def _float_to_8_bits(array: np.ndarray) -> np.ndarray:
     top = array.max()
     # A largest value between 1 and 2 may be an overshoot of either range.
     if not (np.isfinite(array).all() and array.min() >= 0 and (top <= 1 or 2 <= top <= 255)):

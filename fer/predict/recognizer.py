@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast, overload
+from typing import Any, BinaryIO, Literal, overload
 
 import numpy as np
 import onnxruntime as ort
@@ -18,7 +18,7 @@ from fer.core.faces import FACE_SIZE
 from fer.core.machine import cores
 from fer.core.threads import map_in_order
 from fer.images import reading
-from fer.images.detection import Box, Detector, center_square, crop_face
+from fer.images.detection import Box, Detector, center_square, crop_face, open_session
 
 RELEASED = ("nano", "small", "base", "large")
 """Names of the released models, from the fastest to the most accurate."""
@@ -34,8 +34,8 @@ _MAX_BOX_SIDE = 30_000
 SMALL_FACE = 24
 """Side of a face in pixels below which the prediction is a guess; docs/detection.md measures it."""
 
-AnyImage = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
-"""A path, the content of a file, an open file, a PIL image or an array of pixels."""
+_OneImage = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
+_Images = list[Any] | tuple[Any, ...] | Iterator[Any]
 
 _Crop = tuple[Box, float | None, np.ndarray]
 """Box of a face, score of its detection, and its pixels, uint8 [48, 48]."""
@@ -115,99 +115,34 @@ class Recognizer:
     ) -> None:
         if threads is not None and threads < 1:
             raise FerError(f"threads is {threads}: use at least 1, or None for one per core")
-        if not isinstance(model, str | os.PathLike):
-            raise FerError(f"model is of type {type(model).__name__}; pass a name or a path")
-        if precision not in ("int8", "float32"):
-            raise FerError(f"precision is {precision!r}; use 'int8' or 'float32'")
-        is_released = model in RELEASED
-        self.path = _WEIGHTS / f"{model}.{precision}.onnx" if is_released else Path(model)
-        if not os.path.isfile(self.path):
-            names = ", ".join(RELEASED)
-            raise FerError(
-                f"{self.path}: no model here; use {names} (only nano in float32) or an ONNX file "
-                "of fer"
-            )
-        available = ort.get_available_providers()
-        for provider in providers:
-            if provider not in available:
-                raise FerError(
-                    f"providers: this ONNX Runtime has no {provider}; use {', '.join(available)}"
-                )
-        try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise FerError(f"{self.path}: cannot be read: {error.strerror}") from error
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1  # parallel calls make better use of the cores
-        options.log_severity_level = 4  # exceptions say the same
-        try:
-            self.session = ort.InferenceSession(content, options, list(providers))
-        except Exception as error:  # ONNX Runtime's errors have no common class
-            raise FerError(
-                f"{self.path}: is not a model that ONNX Runtime can read; use an ONNX file of fer"
-            ) from error
-        if list(providers)[:1] != self.session.get_providers()[:1]:  # ONNX Runtime falls back
-            raise FerError(
-                f"providers: {providers[0]} cannot be loaded here; install what it needs, or use "
-                "CPUExecutionProvider"
-            )
-        try:
-            entries = self.session.get_modelmeta().custom_metadata_map
-            metadata = {key: json.loads(value) for key, value in entries.items()}
-        except ValueError as error:
-            raise FerError(
-                f"{self.path}: has metadata of another program; use an ONNX file of fer"
-            ) from error
-        inputs = [(i.name, i.type, i.shape[1:]) for i in self.session.get_inputs()]
-        outputs = {output.name for output in self.session.get_outputs()}
-        if (
-            inputs != [("faces", "tensor(uint8)", [FACE_SIZE] * 2)]
-            or not {"probabilities", "maps"} <= outputs
-            or "classes" not in metadata
-        ):
-            raise FerError(
-                f"{self.path}: its inputs, outputs or metadata are not those of fer; use an ONNX "
-                "file of fer"
-            )
-        self.flip, self.threads = flip, threads or cores()
-        self.metadata: dict[str, Any] = metadata
-        self.classes: list[str] = metadata["classes"]
-        self.providers, self._custom_detector = tuple(providers), detector
+        released = _WEIGHTS / f"{model}.{precision}.onnx"
+        self.path = released if model in RELEASED else Path(model)
+        self.flip, self.threads, self.providers = flip, threads or cores(), tuple(providers)
+        self.session, self.metadata = _open_model(self.path, self.providers)
+        self.classes: list[str] = self.metadata["classes"]
         self.detector = detector or Detector(self.providers, min_face=min_face, min_score=min_score)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # ONNX Runtime's sessions cannot be pickled, so a copy loads the file again.
-        options: dict[str, Any] = {"detector": self._custom_detector}
-        if isinstance(self.detector, Detector):
-            options |= {"min_face": self.detector.min_face, "min_score": self.detector.min_score}
-        load = partial(Recognizer, self.path, flip=self.flip, providers=self.providers, **options)
-        return load, (self.threads,)
+    # Sessions of ONNX Runtime cannot be pickled.
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.session, _ = _open_model(self.path, self.providers)
 
     @overload
     def predict(
-        self,
-        image: str | os.PathLike[str] | bytes | BinaryIO | Image.Image,
-        *,
-        face: bool = False,
-        boxes: Sequence[Box] | None = None,
+        self, image: _OneImage, *, face: bool = False, boxes: Sequence[Box] | None = None
     ) -> list[Face]: ...
 
     @overload
     def predict(
-        self,
-        image: list[Any] | tuple[Any, ...] | Iterator[Any],
-        *,
-        face: bool = False,
-        errors: Literal["raise"] = "raise",
+        self, image: _Images, *, face: bool = False, errors: Literal["raise"] = "raise"
     ) -> list[list[Face]]: ...
 
     @overload
     def predict(
-        self,
-        image: list[Any] | tuple[Any, ...] | Iterator[Any],
-        *,
-        face: bool = False,
-        errors: Literal["skip"],
+        self, image: _Images, *, face: bool = False, errors: Literal["skip"]
     ) -> list[list[Face] | None]: ...
 
     @overload
@@ -222,7 +157,7 @@ class Recognizer:
 
     def predict(
         self,
-        image: AnyImage | Iterable[AnyImage],
+        image: Any,
         *,
         face: bool = False,
         boxes: Sequence[Box] | None = None,
@@ -231,15 +166,15 @@ class Recognizer:
         """Return the faces in an image from left to right; for several images, a list of lists.
 
         Args:
-            image: A path, the bytes of a file, an open file, a PIL image, or an array as for
-                `fer.images.reading.grey`. Several images are a list, an iterator or a pandas Series
-                of these, or an array [N, H, W] or [N, H, W, 3]. Pass three grey images as a list,
-                because [3, H, W] could be one image with its colors first.
+            image: A path, the bytes of a file, an open file, a PIL image, or an array [H, W],
+                [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA) as for `fer.images.reading.grey`.
+                Several images are a list, a tuple, an iterator or a pandas Series of these, or an
+                array [N, H, W] (grey) or [N, H, W, C]. An array of three dimensions is one image
+                if the last is 1, 3 or 4. Colors are never the first dimension of an image.
             face: Whether each image is one face already, with the margin of FER2013's. Its central
                 square is used, and no face is searched for.
             boxes: Boxes of the faces in one image (left, top, right, bottom in pixels). No face is
                 searched for; the result has one face per box, in this order.
-
             errors: For several images, what to do with one that cannot be read: "raise", or "skip",
                 which gives a warning and None in place of its faces.
 
@@ -261,19 +196,26 @@ class Recognizer:
             >>> len(recognizer.predict([black, black]))
             2
         """
-        if reading.is_like_array(image):
-            image = reading.to_array(image)
+        image = reading.as_array(image)
         if errors not in ("raise", "skip"):
             raise FerError(f"errors is {errors!r}; use 'raise' or 'skip'")
         if boxes is not None:
             if face or _is_batch(image):
                 raise FerError("boxes need a single image and face=False; remove one of them")
-            return self.predict_boxes(reading.grey(reading.load(cast(AnyImage, image))), boxes)
+            return self.predict_boxes(reading.grey(reading.load(image)), boxes)
         if not _is_batch(image):
-            return self._predict_crops([self._crop(cast(AnyImage, image), face)])[0]
-        batch = cast(Iterable[AnyImage], image)
-        crop = self._crop if errors == "raise" else self._crop_or_none
-        crops = list(map_in_order(lambda item: crop(item, face), batch, self.threads))
+            return self._predict_crops([self._crop(image, face)])[0]
+
+        def crop(item: Any) -> list[_Crop] | None:
+            try:
+                return self._crop(item, face)
+            except FerError as error:
+                if errors == "raise":
+                    raise
+                warnings.warn(str(error), stacklevel=2)
+                return None
+
+        crops = list(map_in_order(crop, image, self.threads))
         faces = iter(self._predict_crops([found for found in crops if found is not None]))
         return [None if found is None else next(faces) for found in crops]
 
@@ -287,11 +229,11 @@ class Recognizer:
             Boxes and scores, 0 to 1; a detector of one's own gives None in place of scores.
 
         Raises:
-            FerError: If a box of one's own detector is empty or huge.
+            FerError: If a box of one's own detector is empty, huge or outside the image.
         """
         if type(self.detector) is Detector:  # a subclass may override `__call__`
             return list(self.detector.detect(pixels))
-        return [(_check_box(box), None) for box in self.detector(pixels)]
+        return [(_check_box(box, pixels.shape), None) for box in self.detector(pixels)]
 
     def predict_boxes(self, pixels: np.ndarray, boxes: Iterable[Box]) -> list[Face]:
         """Return one face per box, in the order of the boxes.
@@ -303,17 +245,8 @@ class Recognizer:
         Raises:
             FerError: If a box is empty, huge or outside the image.
         """
-        crops: list[_Crop] = []
-        for box in map(_check_box, boxes):
-            left, top, right, bottom = box
-            height, width = pixels.shape
-            if right <= 0 or bottom <= 0 or left >= width or top >= height:
-                raise FerError(
-                    f"the box {left}, {top}, {right}, {bottom} is outside the image of {width} x "
-                    f"{height} pixels; pass one that overlaps it"
-                )
-            crops.append((box, None, crop_face(pixels, box)))
-        return self._predict_crops([crops])[0]
+        checked = [_check_box(box, pixels.shape) for box in boxes]
+        return self._predict_crops([[(box, None, crop_face(pixels, box)) for box in checked]])[0]
 
     def classify(self, faces: np.ndarray) -> np.ndarray:
         """Return the probabilities of faces, float32 [N, C].
@@ -360,55 +293,66 @@ class Recognizer:
         if not pixels:
             return [[] for _ in crops]
         results = zip(*self._run(["probabilities", "maps"], np.stack(pixels)), strict=True)
-        return [[self._face(*crop, *next(results)) for crop in image] for image in crops]
+        return [[self._face(crop, *next(results)) for crop in image] for image in crops]
 
-    def _crop(self, image: AnyImage, face: bool) -> list[_Crop]:
+    def _crop(self, image: Any, face: bool) -> list[_Crop]:
         """Return the faces in an image: box, score of the detection, pixels uint8 [48, 48]."""
         pixels = reading.grey(reading.load(image))
         boxes = [(center_square(pixels), None)] if face else self.detect(pixels)
         return [(box, score, crop_face(pixels, box)) for box, score in boxes]
 
-    def _crop_or_none(self, image: AnyImage, face: bool) -> list[_Crop] | None:
-        """Return what `_crop` returns; None after a warning if the image cannot be read."""
-        try:
-            return self._crop(image, face)
-        except FerError as error:
-            warnings.warn(str(error), stacklevel=2)
-            return None
-
-    def _face(
-        self,
-        box: Box,
-        score: float | None,
-        pixels: np.ndarray,
-        probabilities: np.ndarray,
-        maps: np.ndarray,
-    ) -> Face:
+    def _face(self, crop: _Crop, probabilities: np.ndarray, maps: np.ndarray) -> Face:
+        box, score, pixels = crop
         emotion = self.classes[int(probabilities.argmax())]
         by_class = dict(zip(self.classes, probabilities.tolist(), strict=True))
         return Face(box, emotion, by_class, pixels, maps, score=score)
 
 
-def _is_batch(image: AnyImage | Iterable[AnyImage]) -> bool:
+def _open_model(
+    path: Path, providers: Sequence[str]
+) -> tuple[ort.InferenceSession, dict[str, Any]]:
+    """Return a session of ONNX Runtime and the metadata of a model."""
+    advice = f"use {', '.join(RELEASED)} (only nano in float32) or an ONNX file of fer"
+    try:
+        session = open_session(path.read_bytes(), providers)
+        entries = session.get_modelmeta().custom_metadata_map
+        metadata = {key: json.loads(value) for key, value in entries.items()}
+    except FerError:
+        raise
+    except OSError as error:
+        raise FerError(f"{path}: no model here: {error.strerror}; {advice}") from error
+    except Exception as error:  # ONNX Runtime's errors have no common class
+        raise FerError(f"{path}: is not a model that ONNX Runtime can read; {advice}") from error
+    inputs = [(i.name, i.type, i.shape[1:]) for i in session.get_inputs()]
+    outputs = {output.name for output in session.get_outputs()}
+    is_ours = inputs == [("faces", "tensor(uint8)", [FACE_SIZE] * 2)] and "classes" in metadata
+    if not (is_ours and {"probabilities", "maps"} <= outputs):
+        raise FerError(f"{path}: its inputs, outputs or metadata are not those of fer; {advice}")
+    return session, metadata
+
+
+def _is_batch(image: Any) -> bool:
     if isinstance(image, np.ndarray):
         if image.dtype.kind in "OU" and image.ndim:  # paths, for example
             return True
-        return image.ndim == 4 or (image.ndim == 3 and image.shape[2] > 4 and image.shape[0] != 3)
+        return image.ndim == 4 or (image.ndim == 3 and image.shape[2] not in (1, 3, 4))
     return isinstance(image, list | tuple | Iterator) and not hasattr(image, "read")
 
 
-def _check_box(box: Sequence[int]) -> Box:
+def _check_box(box: Sequence[int], shape: tuple[int, ...]) -> Box:
+    """Return a box in whole pixels, which overlaps an image of a shape [H, W]."""
     try:
         left, top, right, bottom = map(int, box)
     except (TypeError, ValueError, OverflowError) as error:
         raise FerError(
-            f"the box {box} is not left, top, right, bottom in pixels; pass four numbers"
+            f"the box {box} is not left, top, right, bottom in pixels; pass these"
         ) from error
-    shown = f"the box {left}, {top}, {right}, {bottom}"
-    if left >= right or top >= bottom:
-        raise FerError(f"{shown} is empty; the order is left, top, right, bottom")
-    if max(right - left, bottom - top) > _MAX_BOX_SIDE:
+    height, width = shape
+    sides = right - left, bottom - top
+    overlaps = right > 0 and bottom > 0 and left < width and top < height
+    if min(sides) <= 0 or max(sides) > _MAX_BOX_SIDE or not overlaps:
         raise FerError(
-            f"{shown} has a side of more than {_MAX_BOX_SIDE} pixels; pass a smaller one"
+            f"the box {left}, {top}, {right}, {bottom} is empty, larger than {_MAX_BOX_SIDE} "
+            f"pixels or outside the image of {width} x {height}; pass left, top, right, bottom"
         )
     return left, top, right, bottom

@@ -60,11 +60,7 @@ _PAGE = Path(__file__).with_name("page.html")
 
 
 class Server(ThreadingHTTPServer):
-    """A server of one recognizer, with a thread per connection.
-
-    Args:
-        address: Host and port; port 0 takes a free one.
-        recognizer: The recognizer.
+    """A server of one recognizer, with a thread per connection; port 0 takes a free one.
 
     Raises:
         FerError: If the address cannot be used.
@@ -95,21 +91,12 @@ class Server(ThreadingHTTPServer):
             raise FerError(f"--host {host} --port {port}: {reason}; use another one") from error
 
     def count(self, **changes: float) -> None:
-        """Add to the numbers that /metrics shows.
-
-        Args:
-            **changes: By how much each number grows.
-        """
+        """Add to the numbers that /metrics shows."""
         with self._lock:
             self.counts.update(changes)  # type: ignore[arg-type]  # seconds are floats
 
     def set_waiting(self, connection: socket.socket, is_waiting: bool) -> None:
-        """Note whether a connection waits for a request and its headers.
-
-        Args:
-            connection: The connection.
-            is_waiting: Whether it waits.
-        """
+        """Note whether a connection waits for a request and its headers."""
         with self._lock:
             self._waiting[connection] = time.monotonic() if is_waiting else None
             if is_waiting and self.is_stopping:
@@ -120,11 +107,7 @@ class Server(ThreadingHTTPServer):
         self._end_waiting(time.monotonic() - TIMEOUT)
 
     def reserve(self, size: int) -> bool:
-        """Reserve memory for the body of a request, and tell whether there is enough.
-
-        Args:
-            size: Its bytes; negative after it was answered.
-        """
+        """Reserve bytes for the body of a request if there are enough; negative ones free them."""
         with self._lock:
             if self._body_bytes + size > MAX_BODIES:
                 return False
@@ -249,10 +232,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         try:
             if self.path.partition("?")[0] != "/predict":
-                raise RequestError(HTTPStatus.NOT_FOUND, "no such page; post to /predict")
+                raise RequestError("no such page; post to /predict", HTTPStatus.NOT_FOUND)
             length = self._body_length()
             if not self.server.reserve(length):
-                raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "too busy; try again later")
+                raise RequestError("too busy; try again later", HTTPStatus.SERVICE_UNAVAILABLE)
             try:
                 results = self._predict_all(self._read_body(length))
             finally:
@@ -276,13 +259,13 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             result = self._predict("image", body)
             if "error" in result:
-                raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, result["error"])
+                raise RequestError(result["error"], HTTPStatus.UNPROCESSABLE_ENTITY)
             return result
         return [self._predict(name, content) for name, content in pictures]
 
     def _predict(self, name: str, content: bytes) -> dict[str, Any]:
         if not self.server.free_cores.acquire(timeout=TIMEOUT):
-            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "too busy; try again later")
+            raise RequestError("too busy; try again later", HTTPStatus.SERVICE_UNAVAILABLE)
         try:
             image = reading.read(io.BytesIO(content), name, FORMATS)
             faces = self.server.recognizer.predict(image)
@@ -298,13 +281,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Return the bytes of the body, from its only Content-Length."""
         texts = self.headers.get_all("Content-Length", [])
         if len(texts) != 1 or "Transfer-Encoding" in self.headers:
-            raise RequestError(HTTPStatus.LENGTH_REQUIRED, "send one Content-Length, not in chunks")
+            raise RequestError("send one Content-Length, not in chunks", HTTPStatus.LENGTH_REQUIRED)
         if not re.fullmatch("[0-9]{1,18}", texts[0].strip()):
-            raise RequestError(HTTPStatus.LENGTH_REQUIRED, "send a number as Content-Length")
+            raise RequestError("send a number as Content-Length", HTTPStatus.LENGTH_REQUIRED)
         if int(texts[0]) > MAX_BODY:
             raise RequestError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"the request has {texts[0]} bytes; send at most {MAX_BODY}",
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             )
         return int(texts[0])
 
@@ -317,7 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
         while left:
             part = self.rfile.read1(min(left, 1 << 16))  # type: ignore[attr-defined]
             if not part or time.monotonic() > deadline:
-                raise RequestError(HTTPStatus.REQUEST_TIMEOUT, "the request is not complete")
+                raise RequestError("the request is not complete", HTTPStatus.REQUEST_TIMEOUT)
             parts.append(part)
             left -= len(part)
         return b"".join(parts)
@@ -377,9 +360,6 @@ def linger(connection: socket.socket) -> None:
     """Tell a client that no more comes, and read what it still sends.
 
     A connection that is closed with unread data would take the answer from the client.
-
-    Args:
-        connection: The connection.
     """
     deadline = time.monotonic() + _LINGER
     with suppress(OSError):
@@ -391,11 +371,6 @@ def linger(connection: socket.socket) -> None:
 
 def serve(recognizer: Recognizer, host: str, port: int) -> None:
     """Serve until Ctrl-C or SIGTERM; requests that have begun are answered.
-
-    Args:
-        recognizer: The recognizer.
-        host: The address to listen at.
-        port: The port.
 
     Raises:
         FerError: If the address cannot be used.

@@ -40,14 +40,9 @@ Upload = tuple[str, bytes]
 
 
 class RequestError(Exception):
-    """A request that cannot be answered.
+    """A request that cannot be answered; the message says what is wrong and what to do."""
 
-    Args:
-        status: Status of HTTP.
-        message: What is wrong and what to do.
-    """
-
-    def __init__(self, status: HTTPStatus, message: str) -> None:
+    def __init__(self, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
         super().__init__(message)
         self.status = status
 
@@ -55,14 +50,10 @@ class RequestError(Exception):
 def from_json(body: bytes) -> list[Upload]:
     """Return the pictures in `{"images": ["<base64>", ...]}`; data URLs are taken too.
 
-    Args:
-        body: The body of the request.
-
     Raises:
         RequestError: If the body is something else, or has no picture or too many.
     """
     wrong = RequestError(
-        HTTPStatus.BAD_REQUEST,
         f'the JSON is not {{"images": ["<base64>", ...]}} with 1 to {MAX_IMAGES} images; send that',
     )
     # Millions of them would take gigabytes of memory.
@@ -84,10 +75,6 @@ def from_form(boundary: str | None, body: bytes) -> list[Upload]:
     A form without files may have pictures in its fields. A file without name and content comes from
     a field in which no file was chosen, and is left out.
 
-    Args:
-        boundary: What separates the parts, from the type of the content.
-        body: The body of the request.
-
     Raises:
         RequestError: If the form has no file or too many parts, if a part has no readable headers,
             or if the mark of its end is missing.
@@ -96,20 +83,14 @@ def from_form(boundary: str | None, body: bytes) -> list[Upload]:
     # One more part is before the first mark, and one after the last.
     parts = (b"\r\n" + body).split(mark, _MAX_PARTS + 2) if boundary else []
     if len(parts) > _MAX_PARTS + 2:
-        raise RequestError(
-            HTTPStatus.BAD_REQUEST, f"the form has too many parts; send up to {MAX_IMAGES} files"
-        )
+        raise RequestError(f"the form has too many parts; send up to {MAX_IMAGES} files")
     if len(parts) > 1 and not parts[-1].startswith(b"--"):
-        raise RequestError(
-            HTTPStatus.BAD_REQUEST, "the form ends without its closing mark; send it whole"
-        )
+        raise RequestError("the form ends without its closing mark; send it whole")
     files, fields, has_files = [], [], False
     for number, part in enumerate(parts[1:-1]):
         end = part.find(b"\r\n\r\n", 0, _MAX_HEAD)
         if end < 0:
-            raise RequestError(
-                HTTPStatus.BAD_REQUEST, f"part {number} of the form has no headers; send files"
-            )
+            raise RequestError(f"part {number} of the form has no headers; send files")
         head, content = part[:end], part[end + 4 :]
         if not _IS_FILE.search(head):
             fields.append((f"image {number}", content))
@@ -124,7 +105,6 @@ def from_form(boundary: str | None, body: bytes) -> list[Upload]:
 def _checked(uploads: list[Upload]) -> list[Upload]:
     if not 1 <= len(uploads) <= MAX_IMAGES:
         raise RequestError(
-            HTTPStatus.BAD_REQUEST,
             f"the request has {len(uploads)} images; send 1 to {MAX_IMAGES}",
         )
     return uploads
@@ -136,9 +116,7 @@ def _decode(name: str, text: str) -> bytes:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError as error:
-        raise RequestError(
-            HTTPStatus.BAD_REQUEST, f"{name} is not base64 ({error}); encode its bytes so"
-        ) from error
+        raise RequestError(f"{name} is not base64 ({error}); encode its bytes so") from error
 
 
 def _filename(head: bytes) -> str:
