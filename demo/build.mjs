@@ -19,7 +19,7 @@ const files = {
   ...Object.fromEntries(
     [
       ...["index.html", "style.css", "app.js", "client.js", "worker.js", "pillow.js"],
-      ...["detector.js", "recognizer.js", "tracker.js", "webp.js", "examples"],
+      ...["detector.js", "classifier.js", "tracker.js", "webp.js", "examples"],
     ].map((name) => [name, join(here, name)]),
   ),
   // The build for the processor alone, which is half as large as those for GPUs.

@@ -5,7 +5,7 @@
 import * as ort from "./ort/ort.wasm.min.mjs";
 import { Detector } from "./detector.js";
 import { grey } from "./pillow.js";
-import { Recognizer } from "./recognizer.js";
+import { Recognizer } from "./classifier.js";
 import { boxOf, smooth, Tracker } from "./tracker.js";
 
 ort.env.wasm.numThreads = 1; // more need headers that many static hosts cannot send
