@@ -313,7 +313,7 @@ def test_export_keeps_what_predicts_the_same(run, tmp_path, model, kind, name):
 def test_exported_onnx_is_a_model_of_the_recognizer(run, tmp_path):
     run("export", MODELS / "baseline.pt", "--format", "onnx", "--out", tmp_path / "m.onnx")
     faces = np.random.default_rng(0).integers(0, 256, (4, 48, 48), np.uint8)
-    difference = Recognizer(tmp_path / "m.onnx").classify(faces) - Recognizer("float32").classify(
+    difference = Recognizer(tmp_path / "m.onnx").classify(faces) - Recognizer(precision="float32").classify(
         faces
     )
     assert np.abs(difference).max() < 1e-4
