@@ -303,17 +303,6 @@ def test_small_faces_give_a_warning(run, tmp_path):
     assert err == "warning: 1 faces are under 24 pixels; their emotions are guesses\n"
 
 
-def test_drawing_scales_to_8_bits_and_fills_transparency_with_white(run, tmp_path):
-    values = np.full((40, 40), 0.5)
-    Image.fromarray(np.uint16(values * 65535)).save(tmp_path / "a.png")
-    Image.fromarray(np.float32(values)).save(tmp_path / "b.tif")
-    Image.new("RGBA", (40, 40), (255, 0, 0, 0)).save(tmp_path / "c.png")
-    assert run("predict", tmp_path, "--draw", tmp_path / "drawn")[::2] == (0, "")
-    for name, value in (("a.png", 127), ("b.tif", 127), ("c.png", 255)):
-        drawn = np.asarray(Image.open(tmp_path / "drawn" / name), float)
-        assert np.abs(drawn - value).max() <= 1
-
-
 def test_files_beside_the_inputs_are_never_overwritten(run, tmp_path):
     """Cameras reuse file names: `top/a.jpg` is another photo than `top/more/a.jpg`."""
     top = tmp_path / "top"

@@ -99,6 +99,9 @@ def test_val_scores_a_folder(run, pictures, tmp_path):
     assert [row["class"] for row in rows] == actual
     assert rows[0]["picture"] == "happy/0.png"
     assert Image.open(tmp_path / "out/confusion.png").width > 300
+    (pictures / "happy").rename(pictures / "sad")
+    assert run("val", pictures, "--out", tmp_path / "out")[0] == 0
+    assert Image.open(tmp_path / "out/mistakes.png").width > 500
 
 
 def test_val_scores_the_test_split_of_a_csv(run, tmp_path):
@@ -107,13 +110,7 @@ def test_val_scores_the_test_split_of_a_csv(run, tmp_path):
     assert "faces.csv, test: nano.int8.onnx: 2 faces" in run("val", path)[1]
     assert ": 7 faces" in run("val", path, "--split", "train")[1]
     status, _, _ = run("val", path, "--split", "none")
-    assert "has no split none, only train, val, test; name another" in str(status)
-
-
-def test_mistakes_are_a_sheet(run, pictures, tmp_path):
-    (pictures / "happy").rename(pictures / "sad")
-    assert run("val", pictures, "--out", tmp_path / "out")[0] == 0
-    assert Image.open(tmp_path / "out/mistakes.png").width > 500
+    assert "has no split none, only train, val, test; leave out --split" in str(status)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +125,11 @@ def test_mistakes_are_a_sheet(run, pictures, tmp_path):
         (lambda p: [f.unlink() for f in p.rglob("*.png")], (), "holds no data"),
         (lambda p: None, ("--model", "none.onnx"), "none.onnx: no model here"),
         (lambda p: None, ("--out", "pictures/out"), "is the folder with the pictures"),
-        (lambda p: None, ("--split", "test"), "pictures: has no splits; leave out --split"),
+        (
+            lambda p: None,
+            ("--split", "test"),
+            "pictures: has no split test, only unsplit; leave out",
+        ),
         (
             lambda p: [d.rename(p / str(n)) for n, d in enumerate(sorted(p.iterdir()))],
             (),
@@ -169,12 +170,16 @@ def test_val_never_replaces_its_input(run, pictures, tmp_path):
 
 
 def test_val_scores_what_could_not_be_trained_on(run, pictures, tmp_path):
-    """One class, no train, and a class that train lacks."""
+    """One class, no train, a class that train lacks, and some numbers among the classes."""
     shutil.copytree(pictures / "happy", tmp_path / "set/test/ Happy ")
     assert "set, test: " in run("val", tmp_path / "set")[1]
     shutil.copytree(pictures / "happy", tmp_path / "set/train/sad")
     assert "set, test: " in run("val", tmp_path / "set")[1]
     assert "accuracy" in run("val", tmp_path / "set/test")[1]
+    (tmp_path / "classes.txt").write_text("\n".join(Recognizer().classes))
+    for labels in ((3, 3), (0, 1, 2), (0,)):
+        path = write_pixels(tmp_path / "faces.csv", labels)
+        assert f"{len(labels)} faces" in run("val", path)[1]
 
 
 def test_val_writes_beside_the_folder(run, pictures):
@@ -183,13 +188,6 @@ def test_val_writes_beside_the_folder(run, pictures):
     assert (pictures.parent / "predictions.csv").exists()
     assert "is the folder with the pictures" in str(run("val", table, "--out", pictures)[0])
     assert not (pictures / "predictions.csv").exists()
-
-
-@pytest.mark.parametrize("labels", [(3, 3), (0, 1, 2), (0,)])
-def test_val_scores_some_numbered_classes_of_the_model(run, tmp_path, labels):
-    path = write_pixels(tmp_path / "faces.csv", labels)
-    (tmp_path / "classes.txt").write_text("\n".join(Recognizer().classes))
-    assert f"{len(labels)} faces" in run("val", path)[1]
 
 
 @pytest.fixture

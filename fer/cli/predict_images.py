@@ -35,7 +35,12 @@ def run_on_images(recognizer: Recognizer, show: Printer, arguments: argparse.Nam
     sources = [path for pattern in arguments.images for path in _expand(pattern)]
     paths, has_failed = _list_images(sources, arguments.recursive)
     targets = _targets(sources, paths, draw) if draw else {}
-    _check_outputs(targets, arguments, paths, sources)
+    explanations = [explain] if explain else []
+    inputs = [path for path in paths if path != _STDIN]
+    folders = [path for path in sources if arguments.recursive and os.path.isdir(path)]
+    protect_inputs(explanations, inputs)
+    protect_inputs(targets.values(), [*inputs, *folders], draw)
+    _check_names([*targets.values(), *explanations])
     # Read in the main thread, because Ctrl-C would wait for a reading worker.
     stdin = sys.stdin.buffer.read() if _STDIN in paths else b""
     predict = partial(_predict_file, recognizer, arguments.face, stdin, targets)
@@ -153,19 +158,8 @@ def _targets(sources: list[Path], paths: list[Path], draw: Path) -> dict[Path, P
     return targets
 
 
-def _check_outputs(
-    drawings: Mapping[Path, Path],
-    arguments: argparse.Namespace,
-    paths: list[Path],
-    sources: list[Path],
-) -> None:
-    """Refuse outputs that are inputs, are no image names, or belong to two images."""
-    inputs = [path for path in paths if path != _STDIN]
-    folders = [path for path in sources if arguments.recursive and os.path.isdir(path)]
-    explain = [arguments.explain] if arguments.explain else []
-    protect_inputs(explain, inputs)
-    protect_inputs(drawings.values(), [*inputs, *folders], arguments.draw)
-    outputs = [*drawings.values(), *explain]
+def _check_names(outputs: list[Path]) -> None:
+    """Refuse outputs that are no image names, or belong to two images."""
     counts = Counter(map(os.path.realpath, outputs))
     for output in outputs:
         if output.suffix.lower() not in reading.WRITABLE:

@@ -90,18 +90,16 @@ def _read(
     data = formats.read_labelled(path, prepare)
     if data.dropped:
         print(f"left out: {data.reasons()}", flush=True)
-    has_splits = UNSPLIT not in data.splits
     if split and split not in data.splits:
-        if not has_splits:
-            raise FerError(f"{path}: has no splits; leave out --split")
-        raise FerError(f"{path}: has no split {split}, only {', '.join(data.splits)}; name another")
+        names = ", ".join(data.splits)
+        raise FerError(f"{path}: has no split {split}, only {names}; leave out --split")
     splits = [split or "test"] if split or "test" in data.splits else list(data.splits)
     images = np.concatenate([data.splits[name].images for name in splits])
     labels = np.concatenate([data.splits[name].labels for name in splits])
     if not len(images):
         raise FerError(f"{path}: no face is left; name another folder")
     faces = Faces(images, _indices(data.classes, classes, path)[labels], tuple(classes))
-    name = f"{path.name}, {' and '.join(splits)}" if has_splits else path.name
+    name = path.name if splits == [UNSPLIT] else f"{path.name}, {' and '.join(splits)}"
     return name, faces, [source for name in splits for source in data.sources[name]]
 
 

@@ -90,7 +90,8 @@ class Video:
         self.end = 0.0
         self._is_avi = self._container.format.name == "avi"
         self._announced = self._announced_length()
-        self._origin = None if start is None else start / av.time_base
+        # The times of decoding in AVI are late by the frames that the decoder holds back.
+        self._origin = None if start is None or self._is_avi else start / av.time_base
         self._is_used = False
         self._stopped = threading.Event()
         self._read_until = 0.0  # the end of the packets so far, in seconds
