@@ -60,6 +60,11 @@ def add_to(commands: Commands) -> None:
     predict.add_argument("--recursive", action="store_true", help="read folders in folders too")
     predict.add_argument("--face", action="store_true", help="each image is one face already")
     add_model_options(predict)
+    _add_outputs(predict)
+    predict.set_defaults(run=_predict)
+
+
+def _add_outputs(predict: argparse.ArgumentParser) -> None:
     output = predict.add_mutually_exclusive_group()
     output.add_argument(
         "--json",
@@ -80,7 +85,6 @@ def add_to(commands: Commands) -> None:
         type=path_argument,
         help="write an image with the class activation map of each face",
     )
-    predict.set_defaults(run=_predict)
 
 
 def _predict(arguments: argparse.Namespace) -> None:
