@@ -2,26 +2,31 @@
 
 import argparse
 import io
+import signal
 import sys
 import warnings
 
 from fer.cli import export, predict, printing, serve, train, val
 from fer.core import __version__
-from fer.core.errors import exit_on_error
+from fer.core.errors import FerError, exit_on_error
 
 
 def main() -> None:
-    """Run the command line; end in one line after a mistake, Ctrl-C or a closed pipe."""
+    """Run the command line; end in one line after a mistake, and silently when it is stopped.
+
+    The exit status is 1 after a mistake, 130 after Ctrl-C and 143 after SIGTERM.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal cannot show
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of broken EXIF and large images
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         exit_on_error(_run)
     except BrokenPipeError:  # as in `fer predict ... | head`
         printing.discard_output()
         sys.exit(1)
     except KeyboardInterrupt:
-        sys.exit(130)  # the status that shells use for Ctrl-C
+        sys.exit(128 + signal.SIGINT)
 
 
 def _run() -> None:
@@ -31,7 +36,15 @@ def _run() -> None:
     for command in (predict, serve, val, train, export):
         command.add_to(commands)
     arguments = parser.parse_args()
-    if arguments.command:
-        arguments.run(arguments)
-    else:
+    if not arguments.command:
         parser.print_help()
+        return
+    try:
+        arguments.run(arguments)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("fer."):
+            raise
+        extra = "video" if arguments.command == "predict" else "train"
+        raise FerError(
+            f"this command needs {error.name}; pip install 'fer-pipeline[{extra}]'"
+        ) from error

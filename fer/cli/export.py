@@ -2,7 +2,7 @@
 
 import argparse
 
-from fer.cli.options import Commands, needs_training, path_argument
+from fer.cli.options import Commands, path_argument
 
 
 def add_to(commands: Commands) -> None:
@@ -22,9 +22,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    try:
-        from fer.deploy.convert import convert
-    except ModuleNotFoundError as error:
-        raise needs_training(error) from error
+    from fer.deploy.convert import convert  # which needs the extra `train`
+
     difference = convert(arguments.model, arguments.format, arguments.out)
     print(f"{arguments.out}: probabilities differ by at most {difference:.5f} from the original")

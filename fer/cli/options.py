@@ -1,4 +1,4 @@
-"""Options and errors that several commands share."""
+"""Options that several commands share."""
 
 import argparse
 import os
@@ -15,11 +15,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that `load_recognizer` reads.
-
-    Args:
-        parser: The parser of a command.
-    """
+    """Add the options that `load_recognizer` reads."""
     parser.add_argument(
         "--model",
         default="nano",
@@ -54,38 +50,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _provider(name: str) -> str:
-    """Return ONNX Runtime's name of an execution provider, such as CUDAExecutionProvider."""
-    suffix = "ExecutionProvider"
-    names = [provider.removesuffix(suffix) for provider in ort.get_available_providers()]
-    by_name = {available.lower(): available for available in names}
-    if name.lower() not in by_name:
-        raise FerError(
-            f"--provider {name}: this ONNX Runtime has only {', '.join(by_name)}; install the "
-            "build that has it, such as onnxruntime-gpu"
-        )
-    return by_name[name.lower()] + suffix
-
-
-def path_argument(text: str) -> Path:
-    """Return the path in an argument.
-
-    Args:
-        text: The argument; ~ is the home folder.
-
-    Raises:
-        FerError: If it is empty.
-    """
-    if not text:  # pathlib would take it for the current folder
-        raise FerError("a file name is empty; write . for the current folder")
-    return Path(os.path.expanduser(text))  # Windows' shells leave ~ to the program
-
-
 def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
     """Return the recognizer that the options choose.
-
-    Args:
-        arguments: With the options of `add_model_options`.
 
     Raises:
         FerError: If an option is wrong.
@@ -99,6 +65,24 @@ def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
     )
 
 
-def needs_training(error: ModuleNotFoundError) -> FerError:
-    """Return the error for a missing package of the extra `train`."""
-    return FerError(f"this command needs {error.name}; pip install 'fer-pipeline[train]'")
+def _provider(name: str) -> str:
+    """Return ONNX Runtime's name of an execution provider, such as CUDAExecutionProvider."""
+    available = ort.get_available_providers()
+    by_name = {full.removesuffix("ExecutionProvider").lower(): full for full in available}
+    if name.lower() not in by_name:
+        raise FerError(
+            f"--provider {name}: this ONNX Runtime has only {', '.join(by_name)}; install the "
+            "build that has it, such as onnxruntime-gpu"
+        )
+    return by_name[name.lower()]
+
+
+def path_argument(text: str) -> Path:
+    """Return the path in an argument; ~ is the home folder.
+
+    Raises:
+        FerError: If it is empty.
+    """
+    if not text:  # pathlib would take it for the current folder
+        raise FerError("a file name is empty; write . for the current folder")
+    return Path(os.path.expanduser(text))  # Windows' shells leave ~ to the program

@@ -18,9 +18,6 @@ Printer = Callable[[Predictions], None]
 def print_line(line: str) -> None:
     """Print a line at once.
 
-    Args:
-        line: The line.
-
     Raises:
         FerError: If standard output cannot be written.
     """
@@ -38,12 +35,18 @@ def discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def print_text(predictions: Predictions) -> None:
-    """Print a line per face.
+def print_error(error: FerError) -> None:
+    """Print an error after which the command goes on."""
+    print(f"error: {error}", file=sys.stderr)
 
-    Args:
-        predictions: The faces of an image or of a frame.
-    """
+
+def warn(text: str) -> None:
+    """Print a warning."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def print_text(predictions: Predictions) -> None:
+    """Print a line per face."""
     file, seconds, faces = predictions
     name = file if seconds is None else f"{file}, {seconds:.2f} s"
     if not faces:
@@ -57,30 +60,21 @@ def print_text(predictions: Predictions) -> None:
 
 
 def print_json(predictions: Predictions) -> None:
-    """Print a JSON object.
-
-    Args:
-        predictions: The faces of an image or of a frame.
-    """
+    """Print a JSON object."""
     print_line(json.dumps(table.to_json(predictions)))
 
 
 def csv_printer(classes: list[str]) -> Printer:
-    """Print the header of a CSV file, and return a function that prints a row per face.
+    """Print the header of a CSV file, and return a function that prints a row per face."""
 
-    Args:
-        classes: Names of the classes, in the order of the probabilities.
-    """
-    print_line(_csv_line(table.columns(classes)))
+    def print_row(row: Sequence[str | float | None]) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow(row)
+        print_line(line.getvalue())
 
-    def show(predictions: Predictions) -> None:
+    def print_rows(predictions: Predictions) -> None:
         for row in table.rows(predictions, classes):
-            print_line(_csv_line(row))
+            print_row(row)
 
-    return show
-
-
-def _csv_line(row: Sequence[str | float | None]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(row)
-    return line.getvalue()
+    print_row(table.columns(classes))
+    return print_rows

@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
-from fer.cli.options import Commands, needs_training, path_argument
+from fer.cli.options import Commands, path_argument
 from fer.core.errors import FerError
 
 
@@ -27,13 +27,12 @@ def add_to(commands: Commands) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    try:
-        from ruamel.yaml import YAML
+    # These need the extra `train`.
+    from ruamel.yaml import YAML
 
-        from fer.core.params import RESERVED, repository_root
-        from fer.data import raw
-    except ModuleNotFoundError as error:
-        raise needs_training(error) from error
+    from fer.core.params import RESERVED, repository_root
+    from fer.data import raw
+
     folder, changes = arguments.folder, arguments.set_param
     if not folder.is_dir():
         raise FerError(f"{folder}: no such folder; check the name")

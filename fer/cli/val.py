@@ -1,20 +1,25 @@
 """The command `fer val`: score a model on labelled pictures."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
-from fer.cli.options import (
-    Commands,
-    add_model_options,
-    load_recognizer,
-    needs_training,
-    path_argument,
-)
-from fer.core.errors import FerError
+import numpy as np
 
-OUTPUTS = ("confusion.png", "mistakes.png", "predictions.csv")
-"""Files that `fer val --out` writes."""
+from fer.cli.options import Commands, add_model_options, load_recognizer, path_argument
+from fer.cli.outputs import protect_inputs
+from fer.core.errors import FerError
+from fer.core.faces import Faces
+from fer.core.files import write_table
+
+# Modules that need the extra `train` are imported in functions, because predicting does not.
+
+_OUTPUTS = ("confusion.png", "mistakes.png", "predictions.csv")
+
+_MISTAKES = 35
+"""Number of mistakes on the sheet."""
+
+_BINS = 15
+"""Number of bins of the calibration error."""
 
 
 def add_to(commands: Commands) -> None:
@@ -40,32 +45,135 @@ def add_to(commands: Commands) -> None:
 
 
 def _val(arguments: argparse.Namespace) -> None:
-    try:  # imported here, because predicting does not need them
-        from fer.cli.validation import validate
-    except ModuleNotFoundError as error:
-        raise needs_training(error) from error
     out, pictures = arguments.out, arguments.pictures
-    if out:
-        _refuse_folder_of_pictures(out, pictures)
-    recognizer = load_recognizer(arguments)
-    validation = validate(recognizer, pictures, arguments.split, arguments.detect)
-    if out:
-        folder = pictures if pictures.is_dir() else pictures.parent
-        _refuse_inputs(out, [pictures, *(folder / source for source in validation.sources)])
-        validation.write(out)
-    for line in validation.summary():
-        print(line)
-
-
-def _refuse_folder_of_pictures(out: Path, pictures: Path) -> None:
-    """Refuse to write where the pictures are, before the time of a prediction is spent."""
-    is_inside = out.resolve().is_relative_to(pictures.resolve())
-    if is_inside or (pictures.is_file() and out.resolve() == pictures.resolve().parent):
+    folder = pictures if pictures.is_dir() else pictures.parent
+    is_inside = out and pictures.is_dir() and out.resolve().is_relative_to(folder.resolve())
+    if is_inside or (out and out.resolve() == folder.resolve()):
         raise FerError(f"--out {out}: is the folder with the pictures; name another place")
+    recognizer = load_recognizer(arguments)
+    name, faces, sources = _read(pictures, arguments.split, arguments.detect, recognizer.classes)
+    title = f"{name}: {recognizer.path.name}"
+    probabilities = recognizer.classify(faces.images)
+    if out:
+        inputs = [pictures, *(folder / source for source in sources)]
+        protect_inputs([out / output for output in _OUTPUTS], inputs)
+        _write(out, title, faces, sources, probabilities)
+    _print_scores(title, faces, probabilities)
 
 
-def _refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
-    """Refuse to replace a file that was read, also by a link or another case of its name."""
-    for target in (out / name for name in OUTPUTS):
-        if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
-            raise FerError(f"{target}: is an input, and is not overwritten; name another place")
+def _read(
+    path: Path, split: str | None, detect: bool, classes: list[str]
+) -> tuple[str, Faces, list[str]]:
+    """Return what was read, for titles; the faces, with a model's classes; and their sources.
+
+    Raises:
+        FerError: If the path holds no labelled faces, has no such split, or has a class that the
+            model does not know.
+    """
+    from fer.core.params import Prepare, SplitShares
+    from fer.data import formats
+    from fer.data.dataset import UNSPLIT
+
+    if not path.exists():
+        raise FerError(f"{path}: no such file or folder; check the name")
+    prepare = Prepare(
+        on_error="skip",
+        face="detect" if detect else "crop",
+        votes="majority",
+        split=SplitShares(val=0.1, test=0.1),
+        drop_blank=False,
+        drop_leaks=False,
+        balance="none",
+        cap={},
+        seed=0,
+    )
+    data = formats.read_labelled(path, prepare)
+    if data.dropped:
+        print(f"left out: {data.reasons()}", flush=True)
+    if split and split not in data.splits:
+        names = ", ".join(data.splits)
+        raise FerError(f"{path}: has no split {split}, only {names}; leave out --split")
+    splits = [split or "test"] if split or "test" in data.splits else list(data.splits)
+    images = np.concatenate([data.splits[name].images for name in splits])
+    labels = np.concatenate([data.splits[name].labels for name in splits])
+    if not len(images):
+        raise FerError(f"{path}: no face is left; name another folder")
+    faces = Faces(images, _indices(data.classes, classes, path)[labels], tuple(classes))
+    name = path.name if splits == [UNSPLIT] else f"{path.name}, {' and '.join(splits)}"
+    return name, faces, [source for name in splits for source in data.sources[name]]
+
+
+def _indices(names: tuple[str, ...], classes: list[str], path: Path) -> np.ndarray:
+    """Return the index among the model's classes of each class, uint8.
+
+    Case and blanks do not count.
+    """
+    from fer.data.dataset import class_key
+    from fer.data.labels import FILE
+
+    index_by_key = {class_key(name): index for index, name in enumerate(classes)}
+    unknown = [name for name in names if class_key(name) not in index_by_key]
+    if all(name.isdigit() for name in unknown) and len(unknown) == len(names):
+        raise FerError(
+            f"{path}: the classes are numbers; name them in a file {FILE} there, as "
+            f"docs/datasets.md says, among {', '.join(classes)}"
+        )
+    if unknown:
+        raise FerError(
+            f"{path}: the model knows no {', '.join(unknown[:5])}, only {', '.join(classes)}; "
+            "rename the classes, or give another --model"
+        )
+    return np.array([index_by_key[class_key(name)] for name in names], np.uint8)
+
+
+def _print_scores(title: str, faces: Faces, probabilities: np.ndarray) -> None:
+    """Print all scores of probabilities, float32 [N, C], and those per class."""
+    import pandas as pd
+
+    from fer.report import scores
+
+    labels = faces.labels
+    results = scores.scores(probabilities, labels, np.ones(len(labels), bool), _BINS)
+    error = np.sqrt(results["accuracy"] * (1 - results["accuracy"]) / len(labels))
+    print(f"{title}: {len(labels)} faces")
+    print(f"accuracy {results['accuracy']:.2%}, standard error {error:.2%}")
+    print(
+        f"balanced accuracy {results['balanced_accuracy']:.2%}, macro F1 "
+        f"{results['macro_f1']:.3f}, calibration error {results['calibration_error']:.3f}"
+    )
+    table = pd.DataFrame(scores.per_class(probabilities.argmax(1), labels, faces.classes))
+    table[["precision", "recall"]] *= 100
+    columns = {"precision": "precision (%)", "recall": "recall (%)", "support": "faces"}
+    print(table.rename(columns=columns).to_string(index=False, float_format="{:.2f}".format))
+
+
+def _write(
+    folder: Path, title: str, faces: Faces, sources: list[str], probabilities: np.ndarray
+) -> None:
+    """Write confusion.png, mistakes.png (the surest ones) and predictions.csv.
+
+    Raises:
+        FerError: If a file cannot be written.
+    """
+    import pandas as pd
+
+    from fer.report import figures, scores
+
+    classes, labels = faces.classes, faces.labels
+    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
+    pairs = scores.confusions(predicted, labels, classes)
+    figures.confusion(folder / "confusion.png", pd.DataFrame(pairs), classes, title)
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
+    (folder / "mistakes.png").unlink(missing_ok=True)
+    if len(worst):
+        captions = [
+            f"{classes[predicted[i]]} {confidence[i]:.0%}\nnot {classes[labels[i]]}" for i in worst
+        ]
+        heading = f"{title}: the surest of {len(wrong)} mistakes"
+        figures.mistakes(folder / "mistakes.png", faces.images[worst], captions, heading)
+    rows = (
+        (source, pair["actual"], pair["predicted"], *(round(float(v), 4) for v in values))
+        for source, pair, values in zip(sources, pairs, probabilities, strict=True)
+    )
+    write_table(folder / "predictions.csv", ("picture", "class", "prediction", *classes), rows)

@@ -5,6 +5,7 @@ import re
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -39,17 +40,6 @@ _JOIN = 1.0
 _NUDGE = 0.0005
 """Seconds between two frames to which a file gives the same time."""
 
-_TURNS = {
-    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
-    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
-    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
-    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
-    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
-    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
-    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
-}
-"""How to turn a frame upright, by the signs of its display matrix."""
-
 
 @dataclass(frozen=True)
 class Camera:
@@ -83,28 +73,29 @@ class Video:
     def __init__(self, source: "str | os.PathLike[str] | Camera") -> None:
         self.path: Path | None = None
         if isinstance(source, Camera):
-            self.name, self.container = "webcam", _open_camera(source.name)
+            self.name, self._container = "webcam", _open_camera(source.name)
         elif is_url(source):
-            self.name, self.container = str(source), _open_stream(str(source))
+            self.name, self._container = str(source), _open_stream(str(source))
         else:
             self.path = Path(source)
             self.name = str(self.path)
-            self.container = _open_file(self.path)
-        self.stream = _video_stream(self.container, self.name)
-        self.stream.thread_type = "AUTO"
-        length = self.container.duration
+            self._container = _open_file(self.path)
+        self._stream = _video_stream(self._container, self.name)
+        self._stream.thread_type = "AUTO"
+        length, start = self._container.duration, self._container.start_time
         self.duration = None if length is None else length / av.time_base
-        self.rate = _rate(self.stream)
-        self.is_live = self.path is None and self.duration is None and self.container.size <= 0
+        rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(0)
+        self.rate = float(rate) if 0.01 <= rate <= 1000 else _DEFAULT_RATE
+        self.is_live = self.path is None and length is None and self._container.size <= 0
         self.end = 0.0
-        self._announced = _announced_length(self.container, self.stream)
-        start = self.container.start_time
-        self._origin = None if start is None else start / av.time_base
-        self._first_damage: float | None = None
-        self._has_frames = False
+        self._is_avi = self._container.format.name == "avi"
+        self._announced = self._announced_length()
+        # The times of decoding in AVI are late by the frames that the decoder holds back.
+        self._origin = None if start is None or self._is_avi else start / av.time_base
         self._is_used = False
         self._stopped = threading.Event()
         self._read_until = 0.0  # the end of the packets so far, in seconds
+        self._first_damage = np.inf  # the same before the first damage
 
     def frames(self, every: int = 1) -> Iterator[tuple[float, Image.Image]]:
         """Yield the frames in RGB, upright, each with its time in seconds from the start.
@@ -121,7 +112,7 @@ class Video:
         if self._is_used:
             raise FerError(f"{self.name}: was read already; open it again")
         self._is_used = True
-        aspect = self.stream.sample_aspect_ratio
+        aspect = self._stream.sample_aspect_ratio
         frames = self._timed_frames()
         newest = _newest(frames, self._stopped) if self.is_live else frames
         for number, (seconds, frame) in enumerate(newest):
@@ -132,68 +123,6 @@ class Video:
         """End after the next frame."""
         self._stopped.set()
 
-    def _timed_frames(self) -> Iterator[tuple[float, av.VideoFrame]]:
-        """Yield the frames with rising times in seconds; close the video at the end."""
-        period, last, clock = 1 / self.rate, None, _Clock()
-        try:
-            for frame in self._decode():
-                time_in_file = clock.time(frame)
-                if time_in_file is None:
-                    seconds = 0.0 if last is None else last + period
-                else:
-                    self._origin = time_in_file if self._origin is None else self._origin
-                    seconds = time_in_file - self._origin
-                    if last is not None and seconds <= last:
-                        seconds = last + _NUDGE
-                last, self.end, self._has_frames = seconds, seconds + period, True
-                yield seconds, frame
-                if self._stopped.is_set():
-                    return
-        finally:
-            self.container.close()
-
-    def _decode(self) -> Iterator[av.VideoFrame]:
-        """Yield the frames that can be decoded, and note where others cannot."""
-        failures, waiting_since, joins = 0, time.monotonic(), Joins()
-        while failures < _MAX_FAILURES:
-            try:
-                for packet in self.container.demux():
-                    failures, waiting_since = 0, time.monotonic()
-                    joins.shift(packet)
-                    yield from self._decode_packet(packet)
-                return
-            except av.FFmpegError as error:  # of the container, not of a decoder
-                if self.path:  # its next packets may be good
-                    failures += 1
-                    self._note_damage()
-                elif isinstance(error, BlockingIOError):  # a camera has no new frame yet
-                    if time.monotonic() - waiting_since > _TIMEOUT:
-                        raise _failed(self.name, error) from error
-                    time.sleep(0.005)
-                else:
-                    raise _failed(self.name, error) from error
-
-    def _decode_packet(self, packet: av.Packet) -> list[av.VideoFrame]:
-        if packet.pts is not None and packet.stream.type != "subtitle":
-            ticks = packet.pts + (packet.duration or 0)
-            self._read_until = max(self._read_until, float(ticks * packet.time_base))
-        if packet.is_corrupt:
-            self._note_damage()
-        if packet.stream is not self.stream:
-            return []
-        try:
-            frames = packet.decode()
-        except av.FFmpegError:
-            self._note_damage()
-            return []
-        if any(frame.is_corrupt for frame in frames):
-            self._note_damage()
-        return frames
-
-    def _note_damage(self) -> None:
-        if self._first_damage is None:
-            self._first_damage = max(0.0, self._read_until - (self._origin or 0))
-
     def check_damage(self) -> None:
         """Check that the frames read so far are all that the file has.
 
@@ -201,22 +130,85 @@ class Video:
             FerError: If no frame was read, the decoder failed somewhere, or the end of the file is
                 missing.
         """
-        if not self._has_frames:
+        if not self.end:
             raise FerError(f"{self.name}: no frame of it can be read; convert it to MP4")
         if self.is_live or self._stopped.is_set():  # it may start and end anywhere
             return
-        if self._first_damage is not None:
-            raise FerError(
-                f"{self.name}: is damaged near {self._first_damage:.2f} s; the frames that can be "
-                "read were used; get it again"
-            )
-        announced = self._announced
-        read = self._read_until
-        if announced and announced - read > 0.05 * announced + 0.1:  # some containers round
-            raise FerError(
-                f"{self.name}: is damaged: it ends after {read:.2f} of {announced:.2f} s; the "
-                "frames that can be read were used; get it again"
-            )
+        missing = self._announced - self._read_until
+        if self._first_damage < np.inf:
+            damage = f"damaged near {max(0.0, self._first_damage - (self._origin or 0)):.2f} s"
+        elif missing > 0.05 * self._announced + 0.1:  # some containers round
+            damage = f"damaged: it ends after {self._read_until:.2f} of {self._announced:.2f} s"
+        else:
+            return
+        raise FerError(
+            f"{self.name}: is {damage}; the frames that can be read were used; get it again"
+        )
+
+    def _announced_length(self) -> float:
+        """Return the length of a file in seconds, if only that shows whether its end is missing."""
+        if self._is_avi:  # its `duration` is of the bytes that are there
+            return self._stream.frames / self.rate
+        is_silent = self._container.format.name in _SILENT_FORMATS
+        return self.duration or 0.0 if is_silent else 0.0
+
+    def _timed_frames(self) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Yield the frames with rising times in seconds; close the video at the end."""
+        last = -np.inf
+        try:
+            for frame in self._decode():
+                # AVI has times of decoding only; those of presentation are guesses of FFmpeg.
+                ticks = frame.dts if self._is_avi or frame.pts is None else frame.pts
+                if ticks is None or not frame.time_base:
+                    seconds = self.end
+                else:
+                    time_in_file = float(ticks * frame.time_base)
+                    self._origin = time_in_file if self._origin is None else self._origin
+                    seconds = time_in_file - self._origin
+                last = seconds if seconds > last else last + _NUDGE
+                self.end = last + 1 / self.rate
+                yield last, frame
+                if self._stopped.is_set():
+                    return
+        finally:
+            self._container.close()
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        """Yield the frames that can be decoded, and note where others cannot."""
+        failures, joins = 0, Joins()
+        while failures < _MAX_FAILURES:
+            try:
+                for packet in self._container.demux():
+                    failures = 0
+                    joins.shift(packet)
+                    yield from self._decode_packet(packet)
+                return
+            except av.FFmpegError as error:  # of the container, not of a decoder
+                failures += 1
+                if self.path:  # its next packets may be good
+                    self._note_damage()
+                elif isinstance(error, BlockingIOError) and failures < _MAX_FAILURES:
+                    time.sleep(_TIMEOUT / _MAX_FAILURES)  # a camera has no new frame yet
+                else:
+                    raise _failed(self.name, error) from error
+
+    def _decode_packet(self, packet: av.Packet) -> list[av.VideoFrame]:
+        if packet.pts is not None:
+            ticks = packet.pts + (packet.duration or 0)
+            self._read_until = max(self._read_until, float(ticks * packet.time_base))
+        frames: list[av.VideoFrame] = []
+        is_damaged = packet.is_corrupt
+        if packet.stream is self._stream:
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                is_damaged = True
+        if is_damaged or any(frame.is_corrupt for frame in frames):
+            self._note_damage()
+        return frames
+
+    def _note_damage(self) -> None:
+        self._first_damage = min(self._first_damage, self._read_until)
 
 
 class Joins:
@@ -227,12 +219,9 @@ class Joins:
         self._ends: dict[int, Fraction] = {}
 
     def shift(self, packet: av.Packet) -> None:
-        """Change the times of the next packet of a file, of any stream.
+        """Change the times of the next packet of a file.
 
         All streams get the same shift, so that sound and picture stay together.
-
-        Args:
-            packet: The packet.
         """
         if packet.dts is None or packet.stream.type not in ("video", "audio"):
             return
@@ -248,34 +237,8 @@ class Joins:
         self._ends[packet.stream_index] = start + (packet.duration or 0) * packet.time_base
 
 
-class _Clock:
-    """Choose the times of frames: those of decoding if those of presentation step back more often.
-
-    AVI has no times of presentation, so those that FFmpeg guesses may be wrong (the same choice as
-    guess_correct_pts of FFmpeg).
-    """
-
-    def __init__(self) -> None:
-        self._last: dict[str, int | None] = {"pts": None, "dts": None}
-        self._faults = {"pts": 0, "dts": 0}
-
-    def time(self, frame: av.VideoFrame) -> float | None:
-        """Return the time of the next frame in seconds; None if the file has none."""
-        values = {"pts": frame.pts, "dts": frame.dts}
-        for name, value in values.items():
-            last = self._last[name]
-            self._faults[name] += value is not None and last is not None and value <= last
-            self._last[name] = last if value is None else value
-        is_pts_better = self._faults["pts"] <= self._faults["dts"] or frame.dts is None
-        value = frame.pts if is_pts_better and frame.pts is not None else frame.dts
-        return None if value is None or not frame.time_base else float(value * frame.time_base)
-
-
 def is_url(source: object) -> bool:
     """Tell whether a source is the URL of a stream.
-
-    Args:
-        source: A path or a URL.
 
     Examples:
         >>> is_url("rtsp://192.168.0.2/live"), is_url("videos/in.mp4")
@@ -285,29 +248,8 @@ def is_url(source: object) -> bool:
 
 
 def ffmpeg_path(path: Path) -> str:
-    """Return a path as FFmpeg takes it: a colon in it would mean a protocol.
-
-    Args:
-        path: The path of a file.
-    """
+    """Return a path as FFmpeg takes it: a colon in it would mean a protocol."""
     return f"file:{path}"
-
-
-def codec_name(container: av.container.InputContainer, stream: av.stream.Stream) -> str:
-    """Return the name of a codec that FFmpeg cannot decode, such as "evc (evc1)".
-
-    PyAV tells it in the description of the container only.
-
-    Args:
-        container: The file.
-        stream: A stream in it, without a codec context.
-    """
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)
-    description = container.dumps_format()  # type: ignore[attr-defined]  # not in PyAV's stubs
-    av.logging.set_level(level)
-    name = re.search(rf"Stream #0:{stream.index}\b.*?: (?:Video|Audio): ([^,]+)", description)
-    return re.sub(r" / 0x\w+", "", name[1]) if name else "unknown"
 
 
 def _open_file(path: Path) -> av.container.InputContainer:
@@ -315,13 +257,13 @@ def _open_file(path: Path) -> av.container.InputContainer:
         raise FerError(f"{path}: no such file; check the name")
     try:
         container = av.open(ffmpeg_path(path))
+        if container.format.name != "tty":  # FFmpeg plays any text file
+            return container
     except PermissionError as error:
         raise FerError(f"{path}: cannot be read: {error.strerror}") from error
-    except av.FFmpegError as error:
-        raise _no_video(str(path)) from error
-    if container.format.name == "tty":  # FFmpeg plays any text file
-        raise _no_video(str(path))
-    return container
+    except av.FFmpegError:
+        pass
+    raise FerError(f"{path}: is not a video that can be read; convert it to MP4")
 
 
 def _open_stream(url: str) -> av.container.InputContainer:
@@ -343,16 +285,16 @@ def _open_camera(name: str) -> av.container.InputContainer:
     file = names.get(name.lower(), name)
     if name.isdigit() and kind == "v4l2":
         file = f"/dev/video{name}"
-    elif name.isdigit() and kind == "dshow":
-        file = cameras[int(name)].name if int(name) < len(cameras) else name
+    elif name.isdigit() and kind == "dshow" and int(name) < len(cameras):
+        file = cameras[int(name)].name
     # avfoundation's own default is a rate that most cameras lack.
     options = {"framerate": "30"} if kind == "avfoundation" else {}
     try:
         return av.open(f"video={file}" if kind == "dshow" else file, format=kind, options=options)
     except (av.FFmpegError, ValueError) as error:
-        there = ", ".join(f"{d.name} ({d.description})" for d in cameras) or "none"
+        connected = ", ".join(f"{d.name} ({d.description})" for d in cameras) or "none"
         raise FerError(
-            f"--webcam {name}: cannot be opened: {_reason(error)}; connected cameras: {there}"
+            f"--webcam {name}: cannot be opened: {_reason(error)}; connected cameras: {connected}"
         ) from error
 
 
@@ -367,46 +309,14 @@ def _video_stream(container: av.container.InputContainer, name: str) -> av.Video
     if not isinstance(stream, av.VideoStream) or is_cover:
         raise FerError(f"{name}: has no video, only sound or text; name another file")
     if stream.codec_context is None:
-        codec = codec_name(container, stream)
-        raise FerError(f"{name}: its codec {codec} cannot be decoded; convert it to H.264")
+        raise FerError(f"{name}: its codec cannot be decoded; convert it to H.264")
     return stream
-
-
-def _rate(stream: av.VideoStream) -> float:
-    """Return a stream's frames per second; the default if what it tells cannot be."""
-    rate = stream.average_rate or stream.guessed_rate or Fraction(0)
-    return float(rate) if 0.01 <= rate <= 1000 else _DEFAULT_RATE
-
-
-def _announced_length(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> float | None:
-    """Return the length of a file in seconds, if only that shows whether its end is missing."""
-    name = container.format.name
-    if name == "avi":  # its `duration` is of the bytes that are there
-        return stream.frames / _rate(stream)
-    if name not in _SILENT_FORMATS or not container.duration:
-        return None
-    if not container.streams.subtitles:  # which may last longer than what is to be seen
-        return container.duration / av.time_base
-    tags = [
-        s.metadata.get("DURATION") for s in (*container.streams.video, *container.streams.audio)
-    ]
-    return max((_parse_duration(tag) for tag in tags if tag), default=None)
-
-
-def _parse_duration(text: str) -> float:
-    """Return the seconds of Matroska's tag DURATION, such as 00:01:30.040000000."""
-    hours, minutes, seconds = text.split(":")
-    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 
 
 def _to_image(frame: av.VideoFrame, aspect: Fraction | None) -> Image.Image:
     """Return a frame in RGB, upright, with square pixels.
 
-    Args:
-        frame: The frame.
-        aspect: Width of a pixel divided by its height.
+    `aspect` is the width of a pixel divided by its height.
     """
     image = frame.to_image()
     if aspect and aspect != 1:
@@ -418,13 +328,14 @@ def _to_image(frame: av.VideoFrame, aspect: Fraction | None) -> Image.Image:
     matrix = side_data.get(SideDataType.DISPLAYMATRIX)
     if matrix is None:
         return image
+    # The matrix takes a column x and a row y to a * x + c * y and b * x + d * y.
     a, b, _, c, d, *_ = np.sign(np.frombuffer(bytes(matrix), np.int32)).tolist()
-    turn = _TURNS.get((a, b, c, d))
-    return image.transpose(turn) if turn is not None else image
-
-
-def _no_video(name: str) -> FerError:
-    return FerError(f"{name}: is not a video that can be read; convert it to MP4")
+    pixels = np.asarray(image)
+    if a and d and not (b or c):
+        return Image.fromarray(pixels[::d, ::a])
+    if b and c and not (a or d):
+        return Image.fromarray(pixels.swapaxes(0, 1)[::b, ::c])
+    return image
 
 
 def _failed(name: str, error: Exception) -> FerError:
@@ -446,40 +357,32 @@ def _newest(
     Raises:
         FerError: If no frame comes for a while, even if the driver of a camera blocks.
     """
-    newest: list[tuple[float, av.VideoFrame]] = []
-    ends: list[Exception | None] = []
-    changed = threading.Condition()
+    newest: deque[tuple[float, av.VideoFrame]] = deque(maxlen=1)
+    errors: list[Exception] = []
 
     def read() -> None:
-        end: Exception | None = None
         try:
-            for item in frames:
-                with changed:
-                    newest[:] = [item]
-                    changed.notify()
+            for frame in frames:
+                newest.append(frame)
         except Exception as error:  # raised again in the other thread
-            end = error
-        with changed:
-            ends.append(end)
-            changed.notify()
+            errors.append(error)
 
-    threading.Thread(target=read, daemon=True).start()
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
     waiting_since = time.monotonic()
     try:
         while not stopped.is_set():
-            with changed:
-                # In steps, because Ctrl-C does not end a long wait on Windows.
-                changed.wait_for(lambda: newest or ends, timeout=0.2)
-                items, has_ended = newest.copy(), bool(ends)
-                newest.clear()
-            yield from items
-            if items:
+            has_ended = not reader.is_alive()  # before the look at its last frame
+            if newest:
+                yield newest.pop()
                 waiting_since = time.monotonic()
             elif has_ended:
-                if ends[0]:
-                    raise ends[0]
+                if errors:
+                    raise errors[0]
                 return
             elif time.monotonic() - waiting_since > 2 * _TIMEOUT:
                 raise FerError(f"no frame came for {2 * _TIMEOUT:.0f} s; check the camera")
+            else:
+                time.sleep(0.005)
     finally:
         stopped.set()

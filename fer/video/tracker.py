@@ -102,30 +102,26 @@ def predict_video(
 def _predict_frames(
     recognizer: Recognizer, video: Video, every: int, face: bool
 ) -> Iterator[Frame]:
+    def predict_face(frame: tuple[float, Image.Image]) -> Frame:
+        return Frame(*frame, recognizer.predict(frame[1], face=True))
+
+    def detect(
+        frame: tuple[float, Image.Image],
+    ) -> tuple[float, Image.Image, np.ndarray, list[_Detection]]:
+        pixels = reading.grey(frame[1])
+        return *frame, pixels, _detect(recognizer, pixels)
+
     frames = video.frames(every)
     # The newest frame of a camera cannot wait for others.
     workers = min(recognizer.threads, _MAX_WORKERS)
     run = map if video.is_live else partial(map_in_order, workers=workers)
     if face:
-        yield from run(partial(_predict_face, recognizer), frames)
+        yield from run(predict_face, frames)
     else:
         tracker = Tracker(recognizer)
-        for seconds, image, pixels, detections in run(partial(_detect_in, recognizer), frames):
+        for seconds, image, pixels, detections in run(detect, frames):
             yield Frame(seconds, image, tracker.track(pixels, detections, seconds))
     video.check_damage()
-
-
-def _predict_face(recognizer: Recognizer, frame: tuple[float, Image.Image]) -> Frame:
-    seconds, image = frame
-    return Frame(seconds, image, recognizer.predict(image, face=True))
-
-
-def _detect_in(
-    recognizer: Recognizer, frame: tuple[float, Image.Image]
-) -> tuple[float, Image.Image, np.ndarray, list["_Detection"]]:
-    """Return a frame with its grey pixels, uint8 [H, W], and the faces in it."""
-    pixels = reading.grey(frame[1])
-    return *frame, pixels, _detect(recognizer, pixels)
 
 
 @dataclass(eq=False)
@@ -231,16 +227,8 @@ class Tracker:
         pixels = reading.grey(image)
         return self.track(pixels, _detect(self.recognizer, pixels), seconds)
 
-    def track(
-        self, pixels: np.ndarray, detections: list["_Detection"], seconds: float
-    ) -> list[Face]:
-        """Return the faces in the next frame, from left to right.
-
-        Args:
-            pixels: The frame in grey, uint8 [H, W].
-            detections: What was detected in it.
-            seconds: Its time.
-        """
+    def track(self, pixels: np.ndarray, detections: list[_Detection], seconds: float) -> list[Face]:
+        """Return the faces from left to right in the next frame, with grey pixels uint8 [H, W]."""
         self.seconds = seconds
         pairs = self._match(detections)
         pairs.sort(key=lambda pair: pair[0].center[0] - pair[0].side / 2)
@@ -277,14 +265,13 @@ class Tracker:
 
 def _detect(recognizer: Recognizer, pixels: np.ndarray) -> list[_Detection]:
     """Return the faces in grey pixels, uint8 [H, W]."""
-    return [_detection(pixels, *pair) for pair in recognizer.detect(pixels)]
-
-
-def _detection(pixels: np.ndarray, box: Box, score: float | None) -> _Detection:
-    """Return a detection with the appearance of its face in grey pixels, uint8 [H, W]."""
-    left, top, right, bottom = box
-    size = (_THUMBNAIL, _THUMBNAIL)
-    values = np.asarray(Image.fromarray(crop_face(pixels, box)).resize(size), float)
-    appearance = (values - values.mean()) / max(values.std(), 1e-6)
-    center = np.array([left + right, top + bottom]) / 2
-    return _Detection(center, (right - left + bottom - top) / 2, score, appearance)
+    detections = []
+    for box, score in recognizer.detect(pixels):
+        left, top, right, bottom = box
+        thumbnail = Image.fromarray(crop_face(pixels, box)).resize((_THUMBNAIL, _THUMBNAIL))
+        values = np.asarray(thumbnail, float)
+        appearance = (values - values.mean()) / max(values.std(), 1e-6)
+        center = np.array([left + right, top + bottom]) / 2
+        side = (right - left + bottom - top) / 2
+        detections.append(_Detection(center, side, score, appearance))
+    return detections

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from fer.core.errors import FerError
 from fer.core.files import atomic_path
-from fer.video.reader import Joins, codec_name, ffmpeg_path
+from fer.video.reader import Joins, ffmpeg_path
 
 _TIME_BASE = Fraction(1, 90_000)
 """Unit of the times in seconds; that of MPEG, a multiple of the usual frame rates."""
@@ -48,11 +48,17 @@ def open_writer(path: Path, rate: float, sound: Path | None = None) -> Iterator[
         raise FerError(f"{path}: is no name for a video; use the suffix .mp4")
     if os.path.isdir(path):
         raise FerError(f"{path}: is a folder; name a file")
-    with atomic_path(path) as temporary, ExitStack() as stack:
+    with atomic_path(path) as temporary:
         try:
-            writer = VideoWriter(temporary, rate, sound, stack)
-            yield writer
-            writer.finish()
+            # The index comes first, so that browsers start before they have the whole file.
+            options = {"movflags": "+faststart"}
+            with (
+                av.open(ffmpeg_path(temporary), "w", format="mp4", options=options) as container,
+                av.open(ffmpeg_path(sound)) if sound else nullcontext() as source,
+            ):
+                writer = VideoWriter(path, container, rate, source)
+                yield writer
+                writer.finish()
         except av.FFmpegError as error:
             raise FerError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -60,39 +66,28 @@ def open_writer(path: Path, rate: float, sound: Path | None = None) -> Iterator[
 class VideoWriter:
     """Write frames with their times, and copy sound; `open_writer` makes one.
 
-    Args:
-        path: The file.
-        rate: Frames per second of the source.
-        sound: A video whose sound is copied.
-        stack: Closes the files.
-
     Attributes:
-        lost_sound: Codec of the sound, if it cannot be decoded; otherwise None.
-
-    Raises:
-        FerError: If this build of PyAV cannot write H.264.
+        has_lost_sound: Whether the source has sound that cannot be decoded.
     """
 
-    def __init__(self, path: Path, rate: float, sound: Path | None, stack: ExitStack) -> None:
-        self.path = path
-        self.lost_sound: str | None = None
+    def __init__(
+        self,
+        path: Path,
+        container: av.container.OutputContainer,
+        rate: float,
+        source: av.container.InputContainer | None,
+    ) -> None:
+        self._path, self._container, self._frame_seconds = path, container, 1 / rate
         self._size: tuple[int, int] | None = None
-        self._frame_seconds = 1 / rate
         self._last: tuple[av.VideoFrame, float] | None = None
-        # The index comes first, so that browsers start before they have the whole file.
-        options = {"movflags": "+faststart"}
-        self._container = stack.enter_context(
-            av.open(ffmpeg_path(path), "w", format="mp4", options=options)
+        self._stream = container.add_stream(
+            "h264", rate=Fraction(rate).limit_denominator(100_000), options=_ENCODER_OPTIONS
         )
-        try:
-            self._stream = self._container.add_stream(
-                "h264", rate=Fraction(rate).limit_denominator(100_000), options=_ENCODER_OPTIONS
-            )
-        except ValueError as error:
-            raise FerError("this PyAV cannot write H.264; install that of PyPI") from error
+        sound = next(iter(source.streams.audio), None) if source else None
+        self.has_lost_sound = sound is not None and sound.codec_context is None
         self._sound: _Sound | None = None
-        if sound:
-            self._open_sound(stack.enter_context(av.open(ffmpeg_path(sound))))
+        if source and sound and sound.codec_context:
+            self._sound = _Sound(source, sound, container)
 
     def write(self, image: Image.Image, seconds: float) -> None:
         """Add a frame.
@@ -118,13 +113,33 @@ class VideoWriter:
         self._encode(frame, seconds)
 
     def extend(self, seconds: float) -> None:
-        """Show the last frame until a time, in seconds.
+        """Show the last frame until a time.
 
         Args:
             seconds: The end of the video.
         """
         if self._last and seconds - self._last[1] > 1.5 * self._frame_seconds:
             self._encode(self._last[0], seconds - self._frame_seconds)
+
+    def finish(self) -> None:
+        """Write what is left.
+
+        Raises:
+            FerError: If no frame was written.
+        """
+        if self._size is None:
+            raise FerError(f"{self._path}: the video has no frames; check the input")
+        if self._sound:
+            self._sound.copy_until(float("inf"))
+        self._container.mux(self._stream.encode(None))
+
+    def _set_format(self, width: int, height: int) -> None:
+        self._stream.width, self._stream.height = width + width % 2, height + height % 2
+        self._stream.pix_fmt = "yuv420p"
+        context = self._stream.codec_context
+        context.time_base = _TIME_BASE
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED_RANGE
 
     def _encode(self, frame: av.VideoFrame, seconds: float) -> None:
         self._last = frame, seconds
@@ -135,40 +150,10 @@ class VideoWriter:
             packets = self._stream.encode(frame)
         except av.FFmpegError as error:
             raise FerError(
-                f"{self.path.name}: frames of {frame.width} x {frame.height} cannot be written as "
+                f"{self._path}: frames of {frame.width} x {frame.height} cannot be written as "
                 "H.264; scale the video down"
             ) from error
         self._container.mux(packets)
-
-    def finish(self) -> None:
-        """Write what is left.
-
-        Raises:
-            FerError: If no frame was written.
-        """
-        if self._size is None:
-            raise FerError(f"{self.path.name}: the video has no frames; check the input")
-        if self._sound:
-            self._sound.copy_until(float("inf"))
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
-
-    def _set_format(self, width: int, height: int) -> None:
-        self._stream.width, self._stream.height = width + width % 2, height + height % 2
-        self._stream.pix_fmt = "yuv420p"
-        context = self._stream.codec_context
-        context.time_base = _TIME_BASE
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED_RANGE
-
-    def _open_sound(self, source: av.container.InputContainer) -> None:
-        stream = next(iter(source.streams.audio), None)
-        if stream is None:
-            return
-        if stream.codec_context is None:
-            self.lost_sound = codec_name(source, stream)
-        else:
-            self._sound = _Sound(source, stream, self._container)
 
 
 class _Sound:
@@ -180,8 +165,7 @@ class _Sound:
         stream: av.AudioStream,
         target: av.container.OutputContainer,
     ) -> None:
-        self.source, self._stream, self._target = source, stream, target
-        self._start = Fraction(source.start_time or 0, av.time_base)
+        self._source, self._stream, self._target = source, stream, target
         if stream.codec_context.codec.canonical_name in _COPIED_SOUND:
             self._output = target.add_stream_from_template(stream)
             self._packets = self._copy()
@@ -193,45 +177,38 @@ class _Sound:
 
     def copy_until(self, seconds: float) -> None:
         """Write the sound up to a time."""
-        while self._next is not None and _seconds(self._next) <= seconds:
+        while self._next is not None and (self._next.dts or 0) * self._next.time_base <= seconds:
             self._target.mux(self._next)
             self._next = next(self._packets, None)
 
-    def _copy(self) -> "Iterator[av.Packet[av.AudioStream]]":
-        last = -(2**63)
+    def _copy(self) -> "Iterator[av.Packet[Any]]":
         for packet in self._demux():
             packet.stream = self._output
-            if packet.dts is not None and packet.dts > last:  # the muxer refuses others
-                last = packet.dts
-                yield packet
+            yield packet
 
-    def _convert(self) -> "Iterator[av.Packet[av.AudioStream]]":
-        last = -(2**63)
+    def _convert(self) -> "Iterator[av.Packet[Any]]":
         for packet in self._demux():
             try:
                 frames: list[Any] = packet.decode()
             except av.FFmpegError:  # the reader of the frames reports damage
                 continue
             for frame in frames:
-                if frame.pts is not None and frame.pts > last:  # the encoder refuses others
-                    last = frame.pts
-                    yield from self._output.encode(frame)
+                yield from self._output.encode(frame)
         yield from self._output.encode(None)
 
     def _demux(self) -> "Iterator[av.Packet[Any]]":
-        """Yield the packets of the sound, with times from the start of the video."""
-        joins = Joins()
+        """Yield the packets of the sound, with rising times from the start of the video."""
+        joins, start = Joins(), Fraction(self._source.start_time or 0, av.time_base)
+        last = -np.inf
         try:
-            for packet in self.source.demux():
+            for packet in self._source.demux():
                 joins.shift(packet)
                 if packet.stream is self._stream and packet.dts is not None:
-                    ticks = round(self._start / packet.time_base)
+                    ticks = round(start / packet.time_base)
                     packet.dts -= ticks
                     packet.pts = packet.dts if packet.pts is None else packet.pts - ticks
-                    yield packet
+                    if packet.dts > last:  # the muxer refuses others
+                        last = packet.dts
+                        yield packet
         except av.FFmpegError:  # the reader of the frames reports damage
             return
-
-
-def _seconds(packet: "av.Packet[av.AudioStream]") -> float:
-    return float((packet.dts or 0) * packet.time_base)

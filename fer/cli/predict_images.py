@@ -1,0 +1,177 @@
+"""Run `fer predict` on images."""
+
+import argparse
+import glob
+import io
+import os
+import struct
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+
+from fer.cli.outputs import protect_inputs
+from fer.cli.printing import Printer, print_error, warn
+from fer.core.errors import FerError
+from fer.core.files import atomic_path
+from fer.core.threads import map_in_order
+from fer.images import reading
+from fer.predict import drawing
+from fer.predict.recognizer import SMALL_FACE, Face, Recognizer
+
+_STDIN = Path("-")
+
+
+def run_on_images(recognizer: Recognizer, show: Printer, arguments: argparse.Namespace) -> None:
+    """Print the faces of each image, draw and explain them; exit with 1 if an image fails.
+
+    Raises:
+        FerError: If a name of an output is wrong, or `explain` cannot be written.
+    """
+    draw, explain = arguments.draw, arguments.explain
+    sources = [path for pattern in arguments.images for path in _expand(pattern)]
+    paths, has_failed = _list_images(sources, arguments.recursive)
+    targets = _targets(sources, paths, draw) if draw else {}
+    explanations = [explain] if explain else []
+    inputs = [path for path in paths if path != _STDIN]
+    folders = [path for path in sources if arguments.recursive and os.path.isdir(path)]
+    protect_inputs(explanations, inputs)
+    protect_inputs(targets.values(), [*inputs, *folders], draw)
+    _check_names([*targets.values(), *explanations])
+    # Read in the main thread, because Ctrl-C would wait for a reading worker.
+    stdin = sys.stdin.buffer.read() if _STDIN in paths else b""
+    predict = partial(_predict_file, recognizer, arguments.face, stdin, targets)
+    explained: list[tuple[str, Face]] = []
+    small = 0
+    results = map_in_order(predict, paths, recognizer.threads)
+    for path, (faces, error) in zip(paths, results, strict=True):
+        if faces is not None:
+            show((str(path), None, faces))
+            small += sum(face.box[2] - face.box[0] < SMALL_FACE for face in faces)
+            explained += [(str(path), face) for face in faces] if explain else []
+        if error:
+            print_error(error)
+            has_failed = True
+    if explained:
+        _save(drawing.draw_explanations(explained, recognizer.classes), explain)
+    elif explain:
+        warn(f"no face found: {explain} is not written")
+    if small:
+        warn(f"{small} faces are under {SMALL_FACE} pixels; their emotions are guesses")
+    if has_failed:
+        sys.exit(1)
+
+
+def _predict_file(
+    recognizer: Recognizer, face: bool, stdin: bytes, targets: Mapping[Path, Path], path: Path
+) -> tuple[list[Face] | None, FerError | None]:
+    """Return the faces in an image, after drawing them; and the error of what failed."""
+    faces = None
+    try:
+        source = (io.BytesIO(stdin), "-") if path == _STDIN else (path,)
+        image = reading.read(*source)
+        try:
+            faces = recognizer.predict(image, face=face)
+        except FerError as error:
+            raise FerError(f"{path}: {error}") from error
+        if path in targets:
+            _save(drawing.draw_boxes(image, faces), targets[path])
+    except FerError as error:
+        return faces, error
+    return faces, None
+
+
+def _expand(path: Path) -> list[Path]:
+    """Return the files that a pattern such as *.jpg names, which Windows' shells pass on."""
+    text = str(path)
+    if os.path.lexists(path) or not glob.has_magic(text):
+        return [path]
+    return [Path(name) for name in sorted(glob.glob(text))] or [path]
+
+
+def _list_images(sources: list[Path], recursive: bool) -> tuple[list[Path], bool]:
+    """Return the images among the sources and in their folders, and whether a folder failed."""
+    paths: list[Path] = []
+    errors: list[FerError] = []
+    for source in sources:
+        if not os.path.isdir(source):
+            paths.append(source)
+            continue
+        count = len(paths) + len(errors)
+        paths += _list_folder(source, recursive, errors)
+        if len(paths) + len(errors) == count:
+            errors.append(FerError(f"{source}: holds no images; name another folder"))
+    for error in errors:
+        print_error(error)
+    return list(dict.fromkeys(paths)), bool(errors)
+
+
+def _list_folder(top: Path, recursive: bool, errors: list[FerError]) -> list[Path]:
+    """Return the images in a folder; add an error per unreadable folder; tell what else is in it.
+
+    Hidden files and folders are ignored: macOS writes `._a.jpg` beside `a.jpg`.
+    """
+
+    def add_error(error: OSError) -> None:
+        errors.append(FerError(f"{error.filename}: cannot be read: {error.strerror}"))
+
+    images: list[Path] = []
+    ignored = Counter[str]()
+    for parent, folders, names in os.walk(top, onerror=add_error):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files = [Path(parent, name) for name in names if not name.startswith(".")]
+        new = [path for path in files if path.suffix.lower() in reading.SUFFIXES]
+        images += new
+        ignored["files that are no images"] += len(files) - len(new)
+        if recursive:
+            links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+            ignored["links to folders"] += len(links)
+        else:
+            ignored["folders (use --recursive)"] = len(folders)
+            folders.clear()
+    if any(ignored.values()):
+        counts = ", ".join(f"{kind}: {count}" for kind, count in ignored.items() if count)
+        print(f"note: {top}: ignored {counts}", file=sys.stderr)
+    return sorted(images)
+
+
+def _targets(sources: list[Path], paths: list[Path], draw: Path) -> dict[Path, Path]:
+    """Return the file to write for each image.
+
+    A single image goes to the file `draw`. Several images, or an existing folder `draw`, mean that
+    images go into that folder, in the subfolders that they do not have in common. A name without
+    the suffix of an image gets the suffix .png.
+    """
+    if len(paths) == 1 and not os.path.isdir(sources[0]) and not os.path.isdir(draw):
+        return {paths[0]: draw}
+    if draw.suffix.lower() in reading.WRITABLE and not os.path.isdir(draw):
+        raise FerError(f"{draw}: is the name of a file; for several images, name a folder")
+    absolute = [Path(os.path.abspath(path)) for path in paths]  # removes ..
+    top = os.path.commonpath([path.parent for path in absolute]) if paths else ""
+    targets = {}
+    for path, full in zip(paths, absolute, strict=True):
+        suffix = "" if full.suffix.lower() in reading.WRITABLE else ".png"
+        targets[path] = draw / full.relative_to(top).with_name(full.name + suffix)
+    return targets
+
+
+def _check_names(outputs: list[Path]) -> None:
+    """Refuse outputs that are no image names, or belong to two images."""
+    counts = Counter(map(os.path.realpath, outputs))
+    for output in outputs:
+        if output.suffix.lower() not in reading.WRITABLE:
+            suffixes = ", ".join(sorted(reading.WRITABLE))
+            raise FerError(f"{output}: is no name for an image; use one of {suffixes}")
+        if counts[os.path.realpath(output)] > 1:
+            raise FerError(f"{output}: two images would be written there; name another place")
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        try:
+            image.save(temporary)
+        except (ValueError, OverflowError, struct.error) as error:  # too large for WebP or GIF
+            raise FerError(f"{path}: cannot be written: {error}; use PNG") from error
