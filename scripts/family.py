@@ -27,7 +27,7 @@ from fer.core.faces import Faces
 from fer.core.params import Params, TrainingConfig
 from fer.deploy import export, quantize, runtimes
 from fer.training import model_file, workflow
-from fer.training.device import out_of_memory_as_fer_error, pick_device, pick_precision
+from fer.training.device import pick_device, pick_precision, shortage_as_fer_error
 from fer.training.distillation import Ensemble, predict_teacher_logits
 from fer.training.fit import fit
 from fer.training.history import Row
@@ -177,7 +177,7 @@ def train(job: Job, device: torch.device) -> Path:
     logits = model_file.read(job.logits)["logits"] if job.logits else None
     run = TrainingRun(job.config, splits.train, splits.val_unseen, job.epochs, device, logits)
     show = partial(print_epoch, job)
-    with out_of_memory_as_fer_error(device, "train fewer networks at once"):
+    with shortage_as_fer_error(device, "train fewer networks at once"):
         network, history = fit(run, on_epoch=show, checkpoint=run.checkpoint, quiet=True)
     if not job.logits:
         network = network.half().float()  # a teacher is stored in half the bytes
