@@ -55,7 +55,7 @@ def time_loaders(
         as "per_batch_persistent". Without workers, both have the same time.
     """
     table = []
-    for workers in sorted(benchmark.workers):
+    for workers in sorted(set(benchmark.workers)):
         row: dict[str, float] = {"workers": workers}
         for method in METHODS:
             for column, persistent in ((method, False), (f"{method}_persistent", True)):
