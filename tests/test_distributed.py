@@ -118,7 +118,7 @@ def test_processes_have_equal_parts_of_each_batch(faces, monkeypatch, processes)
             sizes.append(len(labels))
     assert sizes == [-(-count // processes) for count in (32, 32, 6)] * processes
     assert [len(set(batch)) for batch in batches] == [32, 32, 6]
-    assert {*sum(batches, [])} == {*range(70)}
+    assert {label for batch in batches for label in batch} == {*range(70)}
 
 
 if __name__ == "__main__":

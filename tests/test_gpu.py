@@ -144,8 +144,8 @@ def little_memory():
 
 def test_too_little_memory_names_the_batch_size(many_faces, little_memory):
     config = CONFIG.with_values({"model.width": 8.0, "train.batch_size": 1000})
+    run = TrainingRun(config, many_faces, many_faces[:100], 1, GPU)
     with pytest.raises(FerError, match=r"^cuda: too little memory; train\.batch_size is 1000"):
-        run = TrainingRun(config, many_faces, many_faces[:100], 1, GPU)
         workflow.train(partial(wandb_log.run, "disabled"), "name", run)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from pydantic import ValidationError
@@ -119,6 +120,9 @@ def read(path: Path) -> dict[str, Any]:
         FerError: If the file is missing or damaged.
     """
     try:
+        with ZipFile(path) as archive:  # torch.load does not check the sums in the file
+            if archive.testzip():
+                raise BadZipFile("a checksum is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise FerError(f"{path}: no model here; run `dvc repro train`") from error
