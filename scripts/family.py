@@ -27,7 +27,7 @@ from fer.core.faces import Faces
 from fer.core.params import Params, TrainingConfig
 from fer.deploy import export, quantize, runtimes
 from fer.training import model_file, workflow
-from fer.training.device import out_of_memory_as_fer_error, pick_device, pick_precision
+from fer.training.device import pick_device, pick_precision, shortage_as_fer_error
 from fer.training.distillation import Ensemble, predict_teacher_logits
 from fer.training.fit import fit
 from fer.training.history import Row
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A training: the file to write, the arguments of `fit`, and the file with teacher's logits."""
+    """A training: the file to write, its configuration, and the file with the teacher's logits."""
 
     path: Path
     config: TrainingConfig
@@ -77,6 +77,7 @@ STUDENTS = {
     "small": Plan(336, {"model.width": 2.0}),
     "base": Plan(284, {"model.width": 3.38}),
 }
+"""All see the same augmented faces, those of the logits: seed and augmentation must not differ."""
 
 RELEASED = ("small", "base")
 """Students whose int8 file is part of the package. The pipeline makes the smallest one, `nano`."""
@@ -97,10 +98,8 @@ def main() -> None:
         release(p, arguments.seed)
         return
     device = pick_device(p.settings.device)
-    if arguments.command == "teachers":
-        run(teacher_jobs(p), device)
-    else:
-        run(student_jobs(p, arguments.seed, device), device)
+    is_teachers = arguments.command == "teachers"
+    run(teacher_jobs(p) if is_teachers else student_jobs(p, arguments.seed, device), device)
 
 
 def teacher_jobs(p: Params) -> list[Job]:
@@ -113,14 +112,10 @@ def teacher_jobs(p: Params) -> list[Job]:
 def student_jobs(p: Params, seed: int, device: torch.device) -> list[Job]:
     config = p.config.with_values(STUDENT | {"train.seed": seed})
     logits = write_logits(config, device)
-    jobs = [
+    return [
         Job(student_path(name, seed), config.with_values(plan.values), plan.epochs, logits)
         for name, plan in STUDENTS.items()
     ]
-    for job in jobs:  # otherwise the logits would be of other faces than the student sees
-        for name in ("seed", "batch_size", "augment"):
-            assert getattr(job.config.train, name) == getattr(config.train, name), name
-    return jobs
 
 
 def teacher_path(name: str) -> Path:
@@ -133,28 +128,21 @@ def student_path(name: str, seed: int) -> Path:
 
 def run(jobs: list[Job], device: torch.device) -> None:
     """Train all networks that have no file yet: on a GPU side by side, otherwise in turn."""
-    for job in jobs:
-        if job.path.exists():
-            print(f"{job.path}: exists; delete it to train it anew", flush=True)
-    jobs = [job for job in jobs if not job.path.exists()]
-    workers = len(jobs) if device.type == "cuda" else 1
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(1, workers), mp_context=context) as pool:
+    with ProcessPoolExecutor(len(jobs) if device.type == "cuda" else 1, context) as pool:
         for path in pool.map(partial(train, device=device), jobs):
-            print(f"{path}: done", flush=True)
+            print(f"{path}: done; delete it to train it anew", flush=True)
 
 
 def write_logits(config: TrainingConfig, device: torch.device) -> Path:
     """Write the logits of the ensemble that the students of a seed share; return the file."""
-    for path in map(teacher_path, TEACHERS):
-        if not path.exists():
-            raise FerError(f"{path}: no teacher here; run python -m scripts.family teachers")
+    paths = existing([teacher_path(name) for name in TEACHERS], "teachers")
     train_faces, val = faces.load(DATA / "train"), faces.load(DATA / "val")
-    digests = [hashlib.sha256(teacher_path(name).read_bytes()).hexdigest() for name in TEACHERS]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
     key = fingerprint(config, train_faces, val, *digests)
     path = params.repository_root() / ".checkpoints" / f"logits-{key[:16]}.pt"
     if not path.exists():
-        ensemble = Ensemble([model_file.load(teacher_path(name))[0] for name in TEACHERS]).eval()
+        ensemble = Ensemble([model_file.load(path)[0] for path in paths]).eval()
         batches = make_loader(
             train_faces,
             config.train.augment,
@@ -171,13 +159,22 @@ def write_logits(config: TrainingConfig, device: torch.device) -> Path:
     return path
 
 
+def existing(paths: list[Path], command: str) -> list[Path]:
+    for path in paths:
+        if not path.exists():
+            raise FerError(f"{path}: no model here; run python -m scripts.family {command}")
+    return paths
+
+
 def train(job: Job, device: torch.device) -> Path:
-    """Train a network, fine-tune a student for int8, write the model file and return its path."""
+    """Write the model file of a network, a student's fine-tuned for int8, and return its path."""
+    if job.path.exists():
+        return job.path
     splits = workflow.load(DATA)
     logits = model_file.read(job.logits)["logits"] if job.logits else None
     run = TrainingRun(job.config, splits.train, splits.val_unseen, job.epochs, device, logits)
     show = partial(print_epoch, job)
-    with out_of_memory_as_fer_error(device, "train fewer networks at once"):
+    with shortage_as_fer_error(device, "train fewer networks at once"):
         network, history = fit(run, on_epoch=show, checkpoint=run.checkpoint, quiet=True)
     if not job.logits:
         network = network.half().float()  # a teacher is stored in half the bytes
@@ -193,11 +190,8 @@ def print_epoch(job: Job, history: list[Row]) -> None:
     """Print every tenth part of a training."""
     row = history[-1]
     if row["epoch"] % max(1, job.epochs // 10) == 0:
-        print(
-            f"{job.path.stem}: epoch {row['epoch']}/{job.epochs}, {row['size']} pixels: train "
-            f"{row['train_accuracy']:.2%}, val without duplicates {row['val_accuracy']:.2%}",
-            flush=True,
-        )
+        accuracies = f"train {row['train_accuracy']:.2%}, val {row['val_accuracy']:.2%}"
+        print(f"{job.path.stem}: epoch {row['epoch']}/{job.epochs}: {accuracies}", flush=True)
 
 
 def release(p: Params, seed: int) -> None:
@@ -208,9 +202,7 @@ def release(p: Params, seed: int) -> None:
     train_faces, val, test = (faces.load(DATA / split) for split in ("train", "val", "test"))
     checkpoints = {"nano": MODELS / "baseline.pt"}
     checkpoints |= {name: student_path(name, seed) for name in RELEASED}
-    for path in checkpoints.values():
-        if not path.exists():
-            raise FerError(f"{path}: no model here; run python -m scripts.family students")
+    existing([*checkpoints.values()], "students")
     networks = {name: model_file.load(path)[0] for name, path in checkpoints.items()}
     networks[ENSEMBLE] = Ensemble(list(networks.values()))
     graphs = {"nano": (MODELS / "fer.onnx", MODELS / "fer.int8.onnx")}

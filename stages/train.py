@@ -11,18 +11,9 @@ from fer.core import files, params
 from fer.core.errors import exit_on_error
 from fer.training import distributed, initial, model_file, wandb_log, workflow
 from fer.training.device import machine
-from fer.training.history import (
-    best_epoch,
-    only_seconds,
-    seconds_per_epoch,
-    seconds_to_accuracy,
-    without_seconds,
-)
+from fer.training.history import best_epoch, only_seconds, seconds_per_epoch, without_seconds
 from fer.training.networks import parameter_count
 from fer.training.run import TrainingRun
-
-LEVELS = (0.5, 0.55, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.7, 0.8, 0.9)
-"""Accuracies on val without duplicates; the seconds until an epoch first reaches each are kept."""
 
 
 def main() -> None:
@@ -55,11 +46,7 @@ def main() -> None:
         "best_epoch": best_epoch(history)["epoch"],
         **scores,
     }
-    timings = {
-        "seconds_per_epoch": seconds_per_epoch(history),
-        "seconds_to_val_unseen_accuracy": seconds_to_accuracy(history, LEVELS),
-        "machine": machine(device),
-    }
+    timings = {"seconds_per_epoch": seconds_per_epoch(history), "machine": machine(device)}
     files.write_json(metrics / "train.json", report)
     files.write_json(metrics / "timings" / "train.json", timings)
     files.write_csv(plots / "history.csv", without_seconds(history))

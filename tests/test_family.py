@@ -44,16 +44,16 @@ def test_teacher_student_and_release(fer2013, monkeypatch):
     for name in ("fer.onnx", "fer.int8.onnx"):
         Path("models/fer2013", name).write_bytes((root / name).read_bytes())
     family.release(PARAMS, 0)
-    recognizer = Recognizer(Path("models/fer2013/small.int8.onnx"))
+    recognizer = Recognizer(Path("fer/weights/small.int8.onnx"))
     assert recognizer.metadata["model"] == "small"
-    ensemble = Recognizer(Path("models/fer2013/large.int8.onnx"))
+    ensemble = Recognizer(Path("fer/weights/large.int8.onnx"))
     assert ensemble.metadata["model"] == "large"
     rows = Path("plots/fer2013/family.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["model", "nano", "small", "large"]
 
 
 def test_students_without_teachers_are_refused_in_one_line(fer2013):
-    with pytest.raises(FerError, match="no teacher here; run python"):
+    with pytest.raises(FerError, match="no model here; run python"):
         family.student_jobs(PARAMS, 0, CPU)
 
 

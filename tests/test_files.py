@@ -1,10 +1,11 @@
 import errno
 import os
+import time
 
 import pytest
 
 from fer.core.errors import FerError
-from fer.core.files import atomic_path
+from fer.core.files import atomic_path, write_json
 
 
 def test_file_appears_whole_or_not_at_all(tmp_path):
@@ -22,11 +23,8 @@ def test_file_appears_whole_or_not_at_all(tmp_path):
 
 def test_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "folder").write_text("a file")
-    with (
-        pytest.raises(FerError, match=r"folder/file\.txt: cannot be written: "),
-        atomic_path(tmp_path / "folder" / "file.txt"),
-    ):
-        pass
+    with pytest.raises(FerError, match=r"folder/file\.json: cannot be written: "):
+        write_json(tmp_path / "folder" / "file.json", {})
 
 
 def test_full_disk_is_one_line(tmp_path):
@@ -37,3 +35,13 @@ def test_full_disk_is_one_line(tmp_path):
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert os.listdir(tmp_path) == []
+
+
+def test_temporary_files_older_than_an_hour_are_removed(tmp_path):
+    """They are of killed processes; a younger one may be of a process that writes at this time."""
+    for name, minutes in ((".writing-old.json", 61), (".writing-young.json", 59), ("own", 61)):
+        (tmp_path / name).touch()
+        changed = time.time() - 60 * minutes
+        os.utime(tmp_path / name, (changed, changed))
+    write_json(tmp_path / "file.json", {})
+    assert {*os.listdir(tmp_path)} == {".writing-young.json", "own", "file.json"}

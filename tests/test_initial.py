@@ -9,8 +9,9 @@ from fer.core import params
 from fer.core.errors import FerError
 from fer.core.faces import Faces
 from fer.training import initial, model_file
-from fer.training.fit import checkpoint_path, fit
+from fer.training.fit import fit
 from fer.training.networks import NETWORKS, build
+from fer.training.run import TrainingRun
 
 CONFIG = params.load(Path(__file__).parents[1] / "params.yaml").config.with_values(
     {"model.width": 0.5}
@@ -57,42 +58,12 @@ def test_other_classes_leave_the_head_out(tmp_path, capsys, name, classes):
     assert f"the head, which is new for {len(classes)} classes" in capsys.readouterr().out
 
 
-def base_project(weights):
-    """Rename the weights of Mini-Xception to the names of the base project."""
-    renamed = {}
-    for name, tensor in weights.items():
-        if name.startswith("blocks."):
-            _, number, layer = name.split(".", 2)
-            layer = layer.replace("shortcut", "residual_conv", 1) if "_bn" not in layer else layer
-            layer = layer.replace("shortcut_bn", "residual_bn").replace("conv1.", "sepConv1.")
-            name = f"module{int(number) + 1}.{layer.replace('conv2.', 'sepConv2.')}"
-        renamed[name] = tensor
-    return renamed
-
-
-def test_mini_xception_reads_the_checkpoint_of_the_base_project(tmp_path):
-    config = CONFIG.with_values({"model.name": "mini-xception", "model.width": 1.0})
-    torch.manual_seed(1)
-    weights = build(config.model, 7).state_dict()
-    path = tmp_path / "private_model_233_66.t7"
-    torch.save({"net": base_project(weights)}, path)
-    assert "module4.residual_bn.weight" in torch.load(path)["net"]
-    for classes in (tuple("abcdefg"), ("a", "b")):  # the file names no classes
-        loaded = initial.load(with_init(path, config), classes)
-        assert all(torch.equal(loaded[key], weights[key]) for key in loaded)
-        assert weights.keys() - loaded.keys() == {"last_conv.weight", "last_conv.bias"}
-    with pytest.raises(FerError, match=r"does not hold the weights of compact of width 0\.5"):
-        initial.load(with_init(path), ("a", "b"))
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no model here; name a file such as models/fer2013/baseline.pt"),
-        ({"net": 3}, "is not a checkpoint of the base project"),
-        ({"net": {"a": 3}}, "is not a checkpoint of the base project"),
+        (None, "no model here; name a model file such as models/fer2013/baseline.pt"),
         ({"weights": {}}, "is not a model file of this version"),
-        (b"an ONNX file", "holds no weights, or is damaged; name a model file such as"),
+        (b"an ONNX file", "or damaged; name a model file such as"),
     ],
 )
 def test_file_without_weights_is_refused(tmp_path, content, message):
@@ -119,10 +90,10 @@ def test_training_starts_from_the_weights(faces, tmp_path):
     )
     saved = save(tmp_path / "model.pt", config, ("x", "y"))
     init = initial.load(with_init(tmp_path / "model.pt", config), faces.classes)
-    options = {"on_epoch": lambda history: None, "quiet": True}
-    network, _ = fit(config, faces, faces, 1, CPU, init=init, **options)
-    scratch, _ = fit(config, faces, faces, 1, CPU, **options)
-    trained, from_scratch = network.state_dict(), scratch.state_dict()
+    trained, from_scratch = (
+        fit(TrainingRun(config, faces, faces, 1, CPU, init=weights), quiet=True)[0].state_dict()
+        for weights in (init, None)
+    )
     for name, tensor in saved.items():
         if name in init and "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(trained[name], tensor)
@@ -131,16 +102,15 @@ def test_training_starts_from_the_weights(faces, tmp_path):
     assert not torch.equal(trained["layers.0.conv.weight"], from_scratch["layers.0.conv.weight"])
 
 
-def test_weights_are_part_of_the_fingerprint(faces, tmp_path):
+def test_key_depends_on_weights_classes_and_soft_labels(faces, tmp_path):
     saved = save(tmp_path / "model.pt", CONFIG, faces.classes)
     changed = saved | {"head.bias": saved["head.bias"] + 1}
-    paths = {checkpoint_path(CONFIG, faces, faces, 1, init=init) for init in (None, saved, changed)}
-    assert len(paths) == 3
-
-
-def test_classes_and_soft_labels_are_part_of_the_fingerprint(faces):
     renamed = Faces(faces.images, faces.labels, tuple("abcdefg"))
     soft_labels = torch.full((70, 7), 1 / 7).numpy()
     voted = Faces(faces.images, faces.labels, faces.classes, soft_labels)
-    paths = {checkpoint_path(CONFIG, train, faces, 1) for train in (faces, renamed, voted)}
-    assert len(paths) == 3
+    inits = [(faces, init) for init in (None, saved, changed)]
+    keys = {
+        TrainingRun(CONFIG, train, faces, 1, CPU, init=init).key
+        for train, init in [*inits, (renamed, None), (voted, None)]
+    }
+    assert len(keys) == 5

@@ -46,20 +46,17 @@ class Faces:
     soft_labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.shape[1:] != (FACE_SIZE, FACE_SIZE):
-            raise ValueError(
-                f"images: {self.images.dtype} {self.images.shape}, not uint8 [N, 48, 48]"
-            )
-        if self.labels.dtype != np.uint8 or self.labels.shape != self.images.shape[:1]:
-            raise ValueError(f"labels: {self.labels.dtype} {self.labels.shape}, not uint8 [N]")
-        if (self.labels >= len(self.classes)).any():
-            raise ValueError(f"labels: {self.labels.max()} is none of {len(self.classes)} classes")
-        shape = (len(self.labels), len(self.classes))
-        if self.soft_labels is not None and (
-            self.soft_labels.dtype != np.float32 or self.soft_labels.shape != shape
+        count, classes = len(self.labels), len(self.classes)
+        for name, dtype, shape in (
+            ("images", "uint8", (count, FACE_SIZE, FACE_SIZE)),
+            ("labels", "uint8", (count,)),
+            ("soft_labels", "float32", (count, classes)),
         ):
-            kind = f"{self.soft_labels.dtype} {self.soft_labels.shape}"
-            raise ValueError(f"soft_labels: {kind}, not float32 {shape}")
+            array = getattr(self, name)
+            if array is not None and (array.dtype != dtype or array.shape != shape):
+                raise ValueError(f"{name}: {array.dtype} {array.shape}, not {dtype} {shape}")
+        if (self.labels >= classes).any():
+            raise ValueError(f"labels: {self.labels.max()} is none of {classes} classes")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,11 +76,7 @@ class Faces:
         return dict(zip(self.classes, numbers.tolist(), strict=True))
 
     def save(self, folder: Path) -> None:
-        """Write `faces.npz`.
-
-        Raises:
-            FerError: If the file cannot be written.
-        """
+        """Write `faces.npz`; raise a FerError if it cannot be written."""
         arrays: dict[str, Any] = {
             "images": self.images,
             "labels": self.labels,

@@ -1,4 +1,7 @@
-"""Write files atomically, so that nobody reads half a file."""
+"""Write files atomically, so that nobody reads half a file.
+
+All functions raise a FerError if the file cannot be written.
+"""
 
 import csv
 import json
@@ -20,11 +23,7 @@ _STALE_SECONDS = 3600.0
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path with the same suffix, which replaces `path` if the block succeeds.
-
-    Raises:
-        FerError: If the file cannot be written, or the block raises an OSError.
-    """
+    """Yield a temporary path with the same suffix, which replaces `path` if the block succeeds."""
     path = Path(path)
     temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(4)}{path.suffix}")
     try:
@@ -49,31 +48,19 @@ def _remove_stale(folder: Path) -> None:
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write indented JSON with a newline at the end.
-
-    Raises:
-        FerError: If the file cannot be written.
-    """
+    """Write indented JSON with a newline at the end."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write at least one row as a CSV with a header; all rows have the keys of the first.
-
-    Raises:
-        FerError: If the file cannot be written.
-    """
+    """Write at least one row as a CSV with a header; all rows have the keys of the first."""
     columns = list(rows[0])
     write_table(path, columns, ([row[column] for column in columns] for row in rows))
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Write a CSV with a header and any number of rows.
-
-    Raises:
-        FerError: If the file cannot be written.
-    """
+    """Write a CSV with a header and any number of rows."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)

@@ -9,7 +9,7 @@ import re
 import reprlib
 from collections.abc import Mapping
 from functools import reduce
-from operator import getitem
+from operator import attrgetter, getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -56,7 +56,8 @@ def _for_data_set(
     if "default" not in value:
         raise ValueError("has no default; add one, for the data sets that it does not name")
     values = {str(name): validate(one) for name, one in value.items()}
-    return values.get(info.context["dataset"], values["default"])
+    dataset = (info.context or {}).get("dataset", "default")
+    return values.get(dataset, values["default"])
 
 
 ByDataSet = WrapValidator(_for_data_set)
@@ -113,12 +114,6 @@ class Prepare(Section):
     cap: dict[str, Count]
     seed: Seed
 
-    @model_validator(mode="after")
-    def _cap_has_classes(self) -> "Prepare":
-        if self.balance == "cap" and not self.cap:
-            raise ValueError("has balance: cap, but its cap names no class")
-        return self
-
 
 class Benchmark(Section):
     """Which data loaders to time, and for how many epochs each."""
@@ -126,12 +121,6 @@ class Benchmark(Section):
     workers: Annotated[list[Annotated[int, Field(ge=0, le=256)]], Field(min_length=1)]
     batch_size: Count
     epochs: Annotated[Count, ByDataSet]
-
-    @model_validator(mode="after")
-    def _workers_differ(self) -> "Benchmark":
-        if len(set(self.workers)) < len(self.workers):
-            raise ValueError(f"has workers {self.workers}; list each number once")
-        return self
 
 
 class Settings(Section):
@@ -228,11 +217,11 @@ class TrainingConfig(Section):
     model: Model
     train: Train
 
-    def get(self, name: str) -> Value:
+    def get(self, name: str) -> Any:
         """Return the value of a parameter by its path, such as "train.lr" or "model.width"."""
-        return reduce(getattr, name.split("."), self)
+        return attrgetter(name)(self)
 
-    def with_values(self, values: Mapping[str, Value]) -> "TrainingConfig":
+    def with_values(self, values: Mapping[str, Any]) -> "TrainingConfig":
         """Return a copy with new values by path, such as {"train.augment.flip": 0.0}.
 
         Raises:
@@ -246,18 +235,19 @@ class TrainingConfig(Section):
 
     def searchable(self) -> list[str]:
         """Return the paths of the parameters that a search may vary: those of a single value."""
-        sections = {
-            **{"model": Model, "train": Train},
-            **{"train.augment": Augment, "train.distill": Distill},
-        }
-        paths = [f"{path}.{name}" for path, part in sections.items() for name in part.model_fields]
         # Trials have no teacher and no quantization-aware fine-tuning. The finals set the seed. The
-        # other parameters change the time, and results by rounding errors at most.
-        excluded = (
-            *("train.distill.", "train.qat_epochs", "train.seed", "train.init", "train.epochs"),
-            *("train.num_workers", "train.deterministic"),
-        )
-        return [n for n in paths if isinstance(self.get(n), Value) and not n.startswith(excluded)]
+        # number of workers and determinism change results by rounding errors at most.
+        excluded = {"qat_epochs", "seed", "init", "epochs", "num_workers", "deterministic"}
+        sections: dict[str, type[Section]] = {"train": Train, "train.augment": Augment}
+        if self.train.init == SCRATCH:  # other initial weights are those of one network
+            sections = {"model": Model} | sections
+        paths = [
+            f"{path}.{name}"
+            for path, section in sections.items()
+            for name in section.model_fields
+            if name not in excluded
+        ]
+        return [path for path in paths if isinstance(self.get(path), Value)]
 
 
 class Teach(TrainingConfig):
@@ -276,25 +266,20 @@ class Dimension(Section):
 
     @model_validator(mode="after")
     def _range_or_choices(self) -> "Dimension":
-        if self.choices is not None:
-            if self.low is not None or self.high is not None or self.log:
-                raise ValueError("has choices; remove low, high and log")
-            if not self.choices:
-                raise ValueError("has no choices")
-        elif self.low is None or self.high is None:
+        if self.choices and (self.low, self.high, self.log) == (None, None, False):
+            return self
+        if self.choices is not None or self.low is None or self.high is None:
             raise ValueError("needs low and high, or choices")
-        elif self.low > self.high:
+        if self.low > self.high:
             raise ValueError(f"has low {self.low} above high {self.high}; swap them")
-        elif self.log and self.low <= 0:
-            raise ValueError(f"has low {self.low}; with log, it must be above 0")
         return self
 
-    def including(self, value: Value) -> "Dimension":
+    def including(self, value: Any) -> "Dimension":
         """Return a copy that also contains a value: that of the baseline."""
-        if self.choices is None:
+        if self.low is not None and self.high is not None:
             ends = {"low": min(self.low, value), "high": max(self.high, value)}
             return self.model_copy(update=ends)
-        choices = {*self.choices, value}
+        choices = {*(self.choices or []), value}
         numbers = not any(isinstance(choice, str) for choice in choices)
         return self.model_copy(update={"choices": sorted(choices, key=None if numbers else str)})
 
@@ -307,25 +292,16 @@ class Tune(Section):
     final_epochs: Annotated[CountOrAuto, ByDataSet]
     folds: Annotated[int, Field(ge=2, le=100), ByDataSet]
     seed: Seed
-    space: dict[str, Dimension]
-
-    @field_validator("space")
-    @classmethod
-    def _space_has_parameters(cls, space: dict) -> dict:
-        if not space:
-            raise ValueError("is empty: name the parameters to search, such as train.lr")
-        return space
+    space: Annotated[dict[str, Dimension], Field(min_length=1)]
 
     def epochs_for(self, full_epochs: int) -> tuple[int, int]:
         """Return the epochs of a trial and of each fold of a final.
 
         "auto" is a sixth and a fifth of the epochs of the full training.
         """
-        trial, final = (max(1, full_epochs // share) for share in (6, 5))
-        return (
-            trial if self.epochs == "auto" else self.epochs,
-            final if self.final_epochs == "auto" else self.final_epochs,
-        )
+        trial = max(1, full_epochs // 6) if self.epochs == "auto" else self.epochs
+        final = max(1, full_epochs // 5) if self.final_epochs == "auto" else self.final_epochs
+        return trial, final
 
 
 class Quantize(Section):
@@ -348,7 +324,8 @@ class Evaluate(Section):
 class Params(Section):
     """All of params.yaml, for the data set that it names."""
 
-    dataset: str
+    # YAML reads a name such as 2024 as a number.
+    dataset: Annotated[str, Field(strict=False, coerce_numbers_to_str=True)]
     settings: Settings
     sample: Sample
     prepare: Prepare
@@ -360,53 +337,29 @@ class Params(Section):
     quantize: Quantize
     evaluate: Evaluate
 
-    @field_validator("dataset", mode="before")
-    @classmethod
-    def _dataset_may_be_a_number(cls, dataset: object) -> object:
-        return (
-            str(dataset) if type(dataset) is int else dataset
-        )  # YAML reads a name such as 2024 as a number
-
     @field_validator("dataset")
     @classmethod
     def _dataset_is_a_name(cls, dataset: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", dataset):
+        if dataset in RESERVED or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", dataset):
             raise ValueError(
                 f"is {dataset!r}: the name of a folder in data/raw, of A to Z, a to z, 0 to 9, _ "
-                "and -; rename the folder"
+                f"and -, and none of {', '.join(RESERVED)}; rename the folder"
             )
-        if dataset in RESERVED:
-            raise ValueError(f"is {dataset!r}, a reserved name; rename the folder")
         return dataset
 
     @model_validator(mode="after")
-    def _teacher_has_no_teacher(self) -> "Params":
-        if self.teach.train.distill != Distill():
-            raise ValueError("teach.train.distill: a teacher has no teacher; remove this section")
-        if self.teach.train.epochs != "auto":
-            raise ValueError("teach.train.epochs: is given by teach.epochs; remove this line")
-        if self.teach.train.init != SCRATCH:
-            raise ValueError(
-                "teach.train.init: the teacher starts from random weights; remove this line"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _starts_from_another_data_set(self) -> "Params":
+    def _trainings_start_elsewhere(self) -> "Params":
         if Path(self.train.init).parts[:2] == ("models", self.dataset):
             raise ValueError(
                 f"train.init is {self.train.init}, which this data set's training replaces; copy "
                 "the file to another place"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _search_keeps_initial_network(self) -> "Params":
-        varied = [name for name in self.tune.space if name.startswith("model.")]
-        if varied and self.train.init != SCRATCH:
-            raise ValueError(
-                f"tune.space.{varied[0]}: cannot vary, as train.init holds weights of one network"
-            )
+        for name in ("distill", "epochs", "init"):
+            if getattr(self.teach.train, name) != Train.model_fields[name].default:
+                raise ValueError(
+                    f"teach.train.{name}: remove it; a teacher learns from the labels alone, from "
+                    "random weights, for teach.epochs"
+                )
         return self
 
     @model_validator(mode="after")
@@ -419,9 +372,10 @@ class Params(Section):
             baseline = config.get(name)
             if dimension.choices is None and isinstance(baseline, str | bool):
                 raise ValueError(f"tune.space.{name}: needs choices, as {name} is no number")
-            if dimension.log and not baseline > 0:
+            if dimension.log and min(dimension.low or 0, baseline) <= 0:
                 raise ValueError(
-                    f"tune.space.{name}: has log, but {name} is {baseline}; set {name} above 0"
+                    f"tune.space.{name}: has log, but its low is {dimension.low} and {name} is "
+                    f"{baseline}; both must be above 0"
                 )
             for value in dimension.choices or (dimension.low, dimension.high):
                 try:
@@ -461,18 +415,14 @@ def load(path: Path = Path("params.yaml")) -> Params:
 def repository_root() -> Path:
     """Return the folder of the repository.
 
-    An experiment in a temporary folder gets the repository that it was started from. Files that
-    outlive a run belong there: checkpoints, studies, the runs of W&B.
+    An experiment in a temporary folder gets the repository that it was started from, for files that
+    outlive a run: checkpoints, studies, the runs of W&B.
     """
     return Path(os.environ.get("DVC_ROOT", "."))  # set by DVC
 
 
 def update_file(path: Path, values: Mapping[str, Value]) -> list[str]:
-    """Change some values in params.yaml and keep its comments and order.
-
-    Args:
-        path: The file.
-        values: New values by path, such as {"train.augment.flip": 0.0}.
+    """Change values in params.yaml, given by path, and keep its comments and order.
 
     Returns:
         A line such as "train.lr: 0.1 -> 0.2" per value that differs from before.
@@ -499,20 +449,15 @@ def update_file(path: Path, values: Mapping[str, Value]) -> list[str]:
 
 def _fields(path: tuple) -> list[str]:
     """Return the names of the parameters in the section at `path`."""
-    section = Params
+    section: Any = Params
     for part in path:
         inner = get_args(section)  # the values of a dict are the sections
         section = inner[1] if inner else section.model_fields[part].annotation
     return list(section.model_fields)
 
 
-def _path(error: dict) -> str:
-    """Return the path of the parameter that an error is about, such as "train.lr"."""
-    return ".".join(str(part) for part in error["loc"] if part != "[key]")
-
-
-def _format_error(error: dict) -> str:
-    key = _path(error)
+def _format_error(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
     if error["type"] == "missing":
         return f"{key} is missing"
     if error["type"] == "extra_forbidden":

@@ -10,18 +10,13 @@ from fer.core.faces import FACE_SIZE, INPUT_SIZE, MARGIN
 from fer.core.params import Augment
 
 _ERASED_SIDES = 0.1, 0.5
-"""Smallest and largest side of an erased rectangle, as shares of the face's side."""
+"""Smallest and largest side of an erased rectangle, as fractions of the face's side."""
 
 
 def center_crop(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tensor:
-    """Return the network's input without augmentation: the inner 44x44 pixels, resized.
+    """Return the inner 44x44 pixels, resized: the network's input without augmentation.
 
-    Args:
-        images: uint8 [N, 48, 48].
-        size: Height and width of the result in pixels.
-
-    Returns:
-        float32 [N, 1, size, size], 0 to 1.
+    From uint8 [N, 48, 48] to float32 [N, 1, size, size], 0 to 1.
     """
     inner = slice(MARGIN, MARGIN + INPUT_SIZE)
     faces = images[:, None, inner, inner].float() / 255
@@ -35,7 +30,6 @@ def augment(
     strengths: Augment,
     generator: torch.Generator,
     size: int = INPUT_SIZE,
-    share: slice = slice(None),
 ) -> torch.Tensor:
     """Return the network's input with random flip, shift, rotation, scale, contrast and erasing.
 
@@ -49,15 +43,13 @@ def augment(
         generator: Source of the draws, on the CPU for every device: a seed gives the same faces
             everywhere.
         size: Height and width of the result in pixels.
-        share: Slice of the faces to return. Each has the same draws as in the whole batch.
 
     Returns:
-        float32 [M, 1, size, size], 0 to 1, for the M faces of `share`.
+        float32 [N, 1, size, size], 0 to 1.
     """
-    draws = torch.rand(6, len(images), generator=generator)[:, share]
+    draws = torch.rand(6, len(images), generator=generator)
     if strengths.erase:
-        erasing = torch.rand(6, len(images), generator=generator)[:, share]
-    images = images[share]
+        erasing = torch.rand(6, len(images), generator=generator)
     flip, right, down, angle, zoom, contrast = draws
     # Computed on the CPU: for so few numbers a GPU would take longer.
     column, row = _sampling_grid(
@@ -93,17 +85,14 @@ def mix(
     Args:
         images: float32 [B, 1, H, W].
         targets: float32 [B, C].
-        alpha: Parameter of the Beta distribution of the shares, above 0.
-        seed: Seed of the shares.
-
-    Returns:
-        Mixed images and targets, of the same shapes.
+        alpha: Parameter of the Beta distribution of lambda, above 0.
+        seed: Seed of the draws of lambda, one per face.
     """
     draws = np.random.default_rng(seed).beta(alpha, alpha, len(images)).astype(np.float32)
-    share = torch.from_numpy(draws).to(images.device)
+    lam = torch.from_numpy(draws).to(images.device)
     return (
-        images.flip(0).lerp(images, share[:, None, None, None]),
-        targets.flip(0).lerp(targets, share[:, None]),
+        images.flip(0).lerp(images, lam[:, None, None, None]),
+        targets.flip(0).lerp(targets, lam[:, None]),
     )
 
 
@@ -111,9 +100,9 @@ def _erase(faces: torch.Tensor, draws: torch.Tensor, probability: float) -> torc
     """Fill a rectangle with one grey value, in some of the faces.
 
     Args:
-        faces: float32 [M, 1, size, size].
-        draws: float32 [6, M], 0 to 1: whether, height, width, center (row, column), grey value.
-        probability: Share of the faces.
+        faces: float32 [N, 1, size, size].
+        draws: float32 [6, N], 0 to 1: whether, height, width, center (row, column), grey value.
+        probability: Probability that a face is erased.
     """
     whether, *sides_and_center, grey = draws[:, :, None]
     height, width, row, column = sides_and_center
@@ -145,19 +134,10 @@ def _sampling_grid(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return where in the face each output pixel is sampled, as a term per column and one per row.
 
-    A position is the sum of both terms, in the coordinates of `grid_sample` (-1 to 1 from edge to
-    edge). On a CPU this sum is many times faster than the matrix product of `affine_grid`.
-
-    Args:
-        mirror: float32 [N], -1 flips.
-        right: float32 [N], shift in pixels.
-        down: float32 [N], shift in pixels.
-        angle: float32 [N], rotation in radians.
-        zoom: float32 [N], factor of magnification.
-        size: Height and width of the output in pixels.
-
-    Returns:
-        Two float32 [N, 2, size].
+    A position is the sum of both terms, float32 [N, 2, size], in the coordinates of `grid_sample`
+    (-1 to 1 from edge to edge). On a CPU this sum is many times faster than the matrix product of
+    `affine_grid`. All arguments are float32 [N]: `mirror` is -1 to flip, shifts are in pixels, the
+    angle is in radians.
     """
     output = (torch.arange(size) * 2 + 1) / size - 1
     # From edge to edge, the output shows 44 of the face's 48 pixels.

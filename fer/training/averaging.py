@@ -14,15 +14,12 @@ class MovingAverage:
     takes one, because it leaves out the counters of BatchNorm, which are not used.
 
     Args:
-        network: The network that is trained.
+        network: The network that is trained; the attribute `network` is a copy with the averages.
         horizon: Number of steps after which a weight counts 1/e.
-
-    Attributes:
-        network: A copy of the network with the averages.
     """
 
     def __init__(self, network: Network, horizon: float) -> None:
-        self.share = 1 / max(1.0, horizon)
+        self.rate = 1 / max(1.0, horizon)  # 1 - decay
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.averages, self.values = (
             [t for t in n.state_dict().values() if t.is_floating_point()]
@@ -31,4 +28,4 @@ class MovingAverage:
 
     def update(self) -> None:
         """Move the averages towards the current weights; call it after each step."""
-        torch._foreach_lerp_(self.averages, self.values, self.share)
+        torch._foreach_lerp_(self.averages, self.values, self.rate)

@@ -17,12 +17,8 @@ from fer.training.networks import Network
 class TrainingState:
     """All that a run needs to resume with the same result.
 
-    Args:
-        key: Key of the run; the state of a run with another key is not used.
-        network: The network that is trained.
-        eval_network: The network that is validated and kept: the same, or its moving average.
-        optimizer: The optimizer.
-        schedule: The schedule of the learning rate.
+    `eval_network` is the network that is validated and kept: the trained one, or its moving
+    average. The state of a run with another key is not used.
     """
 
     def __init__(
@@ -38,10 +34,9 @@ class TrainingState:
         if eval_network is not network:
             self.parts["average"] = eval_network
         self.eval_network = eval_network
-        self.device = next(network.parameters()).device
-        is_cpu = self.device.type == "cpu"
-        self.rng_module = torch if is_cpu else torch.get_device_module(self.device)
-        self.rng_arguments = () if is_cpu else (self.device,)
+        self.device = next(network.parameters()).device.type
+        # Dropout draws from the generator of the device.
+        self.random = torch if self.device == "cpu" else torch.get_device_module(self.device)
         self.history: list[Row] = []
         self.best: dict[str, torch.Tensor] = {}
         self.teacher_logits: list[torch.Tensor] = []
@@ -56,11 +51,10 @@ class TrainingState:
         """Write the state; the caller removes the file after the training."""
         content = {
             "key": self.key,
-            # Dropout draws from this generator.
-            "random": {self.device.type: self.rng_module.get_rng_state(*self.rng_arguments)},
+            "random": {self.device: self.random.get_rng_state()},
             "history": self.history,
             "best": self.best,
-            # Each of several processes has the logits of its share, and computes them again.
+            # Each of several processes has the logits of its own faces, and computes them again.
             "teacher_logits": [] if distributed.is_distributed() else self.teacher_logits,
         }
         parts = {name: part.state_dict() for name, part in self.parts.items()}
@@ -82,9 +76,8 @@ class TrainingState:
             return
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
-        if self.device.type in saved["random"]:  # another kind of device draws differently
-            rng_state = saved["random"][self.device.type]
-            self.rng_module.set_rng_state(rng_state, *self.rng_arguments)
+        if self.device in saved["random"]:  # another kind of device draws differently
+            self.random.set_rng_state(saved["random"][self.device])
         self.history, self.best = saved["history"], saved["best"]
         self.teacher_logits = [] if distributed.is_distributed() else saved["teacher_logits"]
         if distributed.is_main_process():

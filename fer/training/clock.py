@@ -8,11 +8,7 @@ import torch
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a device has finished its work.
-
-    Args:
-        device: The device.
-    """
+    """Wait until a device has finished its work."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
@@ -22,9 +18,6 @@ class PhaseTimer:
 
     On CUDA it records events in the stream, so that timing does not make a step wait. Elsewhere it
     reads the clock after a synchronization.
-
-    Args:
-        device: Where the work runs.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -33,11 +26,7 @@ class PhaseTimer:
         self.mark("")
 
     def mark(self, part: str) -> None:
-        """Count the time since the last mark as time of a part.
-
-        Args:
-            part: Name of the part.
-        """
+        """Count the time since the last mark as time of a part."""
         if self.device.type == "cuda":
             mark = torch.cuda.Event(enable_timing=True)
             mark.record()
@@ -50,7 +39,7 @@ class PhaseTimer:
         """Return the seconds of each part."""
         synchronize(self.device)
         totals: dict[str, float] = defaultdict(float)
+        is_cuda = self.device.type == "cuda"
         for (_, start), (part, end) in itertools.pairwise(self.marks):
-            is_cuda = self.device.type == "cuda"
             totals[part] += start.elapsed_time(end) / 1000 if is_cuda else end - start
         return dict(totals)

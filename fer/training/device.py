@@ -14,7 +14,6 @@ from fer.core.machine import cores, cpu_name
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """Options of `mallopt`, from <malloc.h>."""
 
-
 _FEATURES = (
     *("avx2", "avx_vnni", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
     *("neon", "dot", "i8mm", "bf16", "sve"),
@@ -23,10 +22,9 @@ _FEATURES = (
 
 
 def pick_device(name: str) -> torch.device:
-    """Return a device; a GPU with a number becomes PyTorch's current one, as CUDA graphs need.
+    """Return the device "cpu", "cuda:1", ...; "auto" is CUDA, else MPS, else CPU.
 
-    Args:
-        name: Such as "cpu" or "cuda:1"; "auto" is CUDA, else MPS, else CPU.
+    A GPU with a number becomes PyTorch's current one, as CUDA graphs need.
 
     Raises:
         FerError: If there is no such device.
@@ -47,34 +45,21 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the data type of the computation.
-
-    Args:
-        name: "bfloat16" or "float32"; "auto" is bfloat16 where the device has hardware for it.
-        device: Where the computation runs.
-    """
+    """Return bfloat16 or float32; "auto" is bfloat16 where the device has hardware for it."""
     if name != "auto":
         return getattr(torch, name)
-    checks = {
-        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
-        "cpu": _has_fast_bfloat16,
-    }
-    is_fast = device.type in checks and checks[device.type]()
+    if device.type == "cuda":
+        is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        supported = torch.cpu.get_capabilities().get("avx512_bf16", False)
+        # ATEN_CPU_CAPABILITY may restrict PyTorch to fewer kernels than the processor supports.
+        used = torch.backends.cpu.get_cpu_capability() == "AVX512"
+        is_fast = device.type == "cpu" and supported and used
     return torch.bfloat16 if is_fast else torch.float32
 
 
-def _has_fast_bfloat16() -> bool:
-    # ATEN_CPU_CAPABILITY may restrict PyTorch to fewer kernels than the processor supports.
-    supported = torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return supported and torch.backends.cpu.get_cpu_capability() == "AVX512"
-
-
 def machine(device: torch.device | None = None) -> dict[str, str | int | list[str]]:
-    """Return the processor, its features, cores and threads, the device and PyTorch's version.
-
-    Args:
-        device: Where the work ran; the CPU by default.
-    """
+    """Return the processor, its features, cores and threads, the device and PyTorch's version."""
     gpu = torch.cuda.get_device_name(device) if device and device.type == "cuda" else None
     capabilities = torch.cpu.get_capabilities()
     return {
@@ -100,12 +85,7 @@ def keep_freed_memory() -> None:
 
 
 def set_deterministic(enabled: bool) -> None:
-    """Choose whether a GPU computes the same bits in each run; a CPU does so in any case.
-
-    Args:
-        enabled: With True, an operation without a deterministic algorithm raises RuntimeError. The
-            networks here have no such operation.
-    """
+    """Choose whether a GPU computes the same bits in each run; a CPU does so in any case."""
     # cuBLAS reads this once at its start, so it must be there for a later training too.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(enabled)
@@ -113,22 +93,19 @@ def set_deterministic(enabled: bool) -> None:
 
 
 @contextmanager
-def out_of_memory_as_fer_error(device: torch.device, advice: str) -> Iterator[None]:
-    """Turn an out-of-memory error of the block into a FerError.
-
-    Args:
-        device: Where the block computes.
-        advice: What the user can do.
-
-    Raises:
-        FerError: If the device has too little memory.
-    """
+def shortage_as_fer_error(device: torch.device, advice: str) -> Iterator[None]:
+    """Turn an error of the block into a FerError if memory is short or a DataLoader worker died."""
     try:
         yield
     except RuntimeError as error:  # PyTorch has no common class for these errors
         reason = str(error).partition("\n")[0]
+        if reason.startswith("DataLoader worker"):
+            raise FerError(
+                f"train.num_workers: a worker died ({reason}); the same command goes on after the "
+                "last finished epoch; if it happens again, use fewer"
+            ) from error
         # The phrases of the CPU, of CUDA, of cuBLAS and of cuDNN.
         phrases = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
-        if not any(phrase in reason for phrase in phrases):
-            raise
-        raise FerError(f"{device}: too little memory; {advice}") from error
+        if any(phrase in reason for phrase in phrases):
+            raise FerError(f"{device}: too little memory; {advice}") from error
+        raise

@@ -21,13 +21,6 @@ def predict_teacher_logits(
     and sees them again every `views` epochs. New logits for each epoch would take longer than the
     training of the student.
 
-    Args:
-        teacher: The trained teacher.
-        batches: Loader from `fer.training.loading.make_loader`.
-        views: Number of epochs, each with another augmented view of every face.
-        precision: Data type of the computation.
-        quiet: Whether to show no progress.
-
     Returns:
         Logits float16 [N, C] of each epoch, on the CPU, in the order of its batches.
     """
@@ -56,9 +49,6 @@ class Ensemble(Network):
     """Several networks as one. Its logits are the mean over the networks and the mirror image.
 
     An exported ensemble has the mean of the maps, without the mirror image.
-
-    Args:
-        networks: The networks.
     """
 
     def __init__(self, networks: Sequence[Network]) -> None:
@@ -66,19 +56,11 @@ class Ensemble(Network):
         self.networks = nn.ModuleList(networks)
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the mean of the networks' maps, which must be of one size.
-
-        Args:
-            x: Faces, float [N, 1, H, W], 0 to 1.
-        """
+        """Return the mean of the networks' maps, which must be of one size."""
         return torch.stack([network.maps(x) for network in self.networks]).mean(0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits, float [N, classes].
-
-        Args:
-            x: Faces, float [N, 1, H, W], 0 to 1.
-        """
+        """Return logits, float [N, classes], of faces, float [N, 1, H, W], 0 to 1."""
         views = torch.cat([x, x.flip(3)])
         logits = torch.stack([network(views) for network in self.networks]).float().mean(0)
         return logits.view(2, len(x), -1).mean(0)

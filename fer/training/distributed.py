@@ -1,4 +1,4 @@
-"""Distributed training: several processes of torchrun each compute a share of every batch.
+"""Distributed training: each process of torchrun computes an equal part of every batch.
 
 The environment variables of torchrun describe the processes. With a single process, all functions
 here do nothing.
@@ -7,8 +7,7 @@ here do nothing.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,26 +19,21 @@ from fer.training.device import pick_device
 
 T = TypeVar("T")
 
-_TIMEOUT = timedelta(minutes=10)
-"""Time after which a process that waits for a lost machine ends."""
-
 
 @contextmanager
 def process_group(name: str) -> Iterator[torch.device]:
     """Join the processes of torchrun for the block, and yield the device of this process.
 
-    Args:
-        name: Name of the devices, as for `pick_device`; each process gets a GPU of its own.
-
     Raises:
-        FerError: If there are too few devices.
+        FerError: If there is no such device, or no GPU for each process.
     """
     device = pick_device(name)
     if not _launched_by_torchrun():
         yield device
         return
-    device = _local_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    if device.type != "cpu":
+        device = _own_gpu(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
     finally:
@@ -47,14 +41,7 @@ def process_group(name: str) -> Iterator[torch.device]:
 
 
 def require_single_process(stage: str) -> None:
-    """Refuse several processes for a stage that needs one.
-
-    Args:
-        stage: Name of the stage.
-
-    Raises:
-        FerError: If torchrun started several processes.
-    """
+    """Raise a FerError if torchrun started several processes for a stage that needs one."""
     if _launched_by_torchrun():
         raise FerError(
             f"torchrun: stages.{stage} runs in one process only; run `dvc repro {stage}`"
@@ -65,24 +52,14 @@ def _launched_by_torchrun() -> bool:
     return dist.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1
 
 
-def _local_device(device: torch.device) -> torch.device:
-    """Return the device of this process among those of the same kind."""
-    if device.type == "cpu":
-        return device
-    count = int(os.environ["LOCAL_WORLD_SIZE"])
-    if device.type != "cuda" or device.index is not None:
+def _own_gpu(device: torch.device) -> torch.device:
+    processes, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    if device.type != "cuda" or device.index is not None or processes > gpus:
         raise FerError(
-            f"settings.device is {device}, which cannot serve {count} processes of torchrun; use "
-            "auto, cuda or cpu"
+            f"torchrun: {processes} processes need a GPU each, but settings.device is {device} on "
+            f"a machine with {gpus} GPUs; start fewer processes, or set settings.device to cpu"
         )
-    if count > torch.cuda.device_count():
-        raise FerError(
-            f"torchrun: {count} processes on a machine with {torch.cuda.device_count()} GPUs; use "
-            f"--nproc-per-node={torch.cuda.device_count()}, or set settings.device to cpu"
-        )
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    torch.cuda.set_device(device)
-    return device
+    return pick_device(f"cuda:{os.environ['LOCAL_RANK']}")
 
 
 def is_distributed() -> bool:
@@ -92,129 +69,43 @@ def is_distributed() -> bool:
 
 def is_main_process() -> bool:
     """Return whether this process is the one that writes files, logs and prints."""
-    return not is_distributed() or dist.get_rank() == 0
+    return rank() == 0
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def processes() -> int:
+    """Return the number of processes."""
+    return dist.get_world_size() if is_distributed() else 1
 
 
 def broadcast(value: T) -> T:
-    """Return the value of the first process in all processes.
-
-    Args:
-        value: Any object that can be pickled, with tensors on the CPU only.
-    """
-    if not is_distributed():
-        return value
+    """Return the value of the first process in all processes; it is pickled."""
     values = [value]
-    dist.broadcast_object_list(values)
+    if is_distributed():
+        dist.broadcast_object_list(values)
     return values[0]
 
 
-def local_slice(count: int) -> slice:
-    """Return the share of this process, which may be empty.
-
-    Args:
-        count: Number of items of all processes.
-    """
-    if not is_distributed():
-        return slice(0, count)
-    rank, ranks = dist.get_rank(), dist.get_world_size()
-    return slice(rank * count // ranks, (rank + 1) * count // ranks)
-
-
-def all_reduce_sum(values: torch.Tensor) -> torch.Tensor:
-    """Return the sum over all processes, without gradient.
-
-    Args:
-        values: The values of this process.
-    """
+def mean(values: torch.Tensor) -> torch.Tensor:
+    """Return the mean over all processes, without gradient."""
     if is_distributed():
-        values = values.clone()
         dist.all_reduce(values)
-    return values
-
-
-def loss_weight(count: int, device: torch.device) -> torch.Tensor | int:
-    """Return the factor on the mean loss of this process's faces.
-
-    DistributedDataParallel averages gradients over processes. This factor makes it an average over
-    faces.
-
-    Args:
-        count: Number of faces of this process in the batch.
-        device: Where the factor is needed.
-    """
-    if not is_distributed():
-        return 1
-    total = all_reduce_sum(torch.tensor(float(count), device=device))
-    return count * dist.get_world_size() / total
+    return values / processes()
 
 
 def wrap(network: nn.Module, device: torch.device) -> nn.Module:
-    """Return the module to train in place of a network: its steps use the faces of all processes.
+    """Return the module to train in place of a network: its gradients are means over processes.
 
-    Args:
-        network: The network; its BatchNorms are replaced.
-        device: Where it is.
+    On GPUs the statistics of BatchNorm are those of all processes, on a CPU those of each.
     """
     if not is_distributed():
         return network
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.BatchNorm2d):
-                setattr(module, name, SyncBatchNorm.of(child))
+    if device.type == "cpu":
+        return DistributedDataParallel(network)
     return DistributedDataParallel(
-        network, device_ids=[device] if device.type == "cuda" else None, forward_sync_buffers=False
+        nn.SyncBatchNorm.convert_sync_batchnorm(network), device_ids=[device]
     )
-
-
-class _AllReduceSum(torch.autograd.Function):
-    """`all_reduce_sum` with a gradient, because each process's loss depends on all values."""
-
-    @staticmethod
-    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
-        return all_reduce_sum(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        return all_reduce_sum(gradient)
-
-
-class SyncBatchNorm(nn.BatchNorm2d):
-    """BatchNorm over the batch of all processes.
-
-    Unlike torch.nn.SyncBatchNorm it runs on a CPU too, and a process may have no face of a batch.
-    """
-
-    @classmethod
-    def of(cls, norm: nn.BatchNorm2d) -> "SyncBatchNorm":
-        """Return one with the options, parameters and running statistics of another BatchNorm.
-
-        Args:
-            norm: The BatchNorm to replace; its tensors are shared, not copied.
-        """
-        synced = cls(norm.num_features, norm.eps, norm.momentum)
-        for name, value in [*norm.named_parameters(), *norm.named_buffers()]:
-            setattr(synced, name, value)
-        return synced
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalize each channel over the batch of all processes.
-
-        Args:
-            x: float [N, C, H, W].
-        """
-        if not self.training:
-            return super().forward(x)
-        values = x.float()  # statistics in float32 under autocast too, as in BatchNorm
-        size = values.new_full((1,), float(x.numel() // x.size(1)))
-        totals = _AllReduceSum.apply(torch.cat([values.sum((0, 2, 3)), size]))
-        sums, count = totals.split([x.size(1), 1])
-        mean = sums / count
-        centered = values - mean[:, None, None]
-        # Not E[x^2] - E[x]^2, which would lose most of its digits.
-        var = _AllReduceSum.apply(centered.square().sum((0, 2, 3))) / count
-        with torch.no_grad():
-            self.num_batches_tracked.add_(1)
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * count / (count - 1), self.momentum)
-        scale = self.weight * (var + self.eps).rsqrt()
-        return (centered * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)

@@ -16,18 +16,10 @@ def predict_logits(
     size: int = INPUT_SIZE,
     batch_size: int = 256,
 ) -> torch.Tensor:
-    """Compute the logits of faces in float32, without augmentation.
+    """Compute the logits, float32 [N, C] on the CPU, of faces, uint8 [N, 48, 48].
 
-    A GPU uses TF32, which changes the predicted class of about one face in thousands.
-
-    Args:
-        network: The network; it is put into evaluation mode.
-        images: Faces, uint8 [N, 48, 48].
-        size: Height and width of the network's input in pixels.
-        batch_size: Faces per call.
-
-    Returns:
-        Logits float32 [N, C] on the CPU.
+    The network is put into evaluation mode; `size` is the side of its input in pixels. A GPU uses
+    TF32, which changes the predicted class of about one face in thousands.
     """
     network.eval()
     device = next(network.parameters()).device
@@ -36,21 +28,14 @@ def predict_logits(
 
 
 def predict_probabilities(network: torch.nn.Module, images: np.ndarray) -> np.ndarray:
-    """Compute the class probabilities of faces, float32 [N, C].
-
-    Args:
-        network: The network.
-        images: Faces, uint8 [N, 48, 48].
-    """
+    """Compute the class probabilities, float32 [N, C], of faces, uint8 [N, 48, 48]."""
     return predict_logits(network, torch.tensor(images)).softmax(1).numpy()
 
 
 def loss_and_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
     """Return the mean cross-entropy in nats, and the accuracy, 0 to 1.
 
-    Args:
-        logits: float32 [N, C].
-        labels: int64 [N].
+    `logits` are float32 [N, C], `labels` int64 [N].
     """
     loss = F.cross_entropy(logits, labels).item()
     return loss, (logits.argmax(1) == labels).double().mean().item()
@@ -60,22 +45,14 @@ def score_splits(network: torch.nn.Module, train: Faces, val: Faces) -> dict[str
     """Return losses (nats) and accuracies (0 to 1) on train and val, without augmentation.
 
     These scores are comparable between configurations. The train scores in the history of `fit`
-    depend on augmentation and label smoothing.
-
-    Args:
-        network: The network.
-        train: The training split.
-        val: The val split.
-
-    Returns:
-        "train_loss", "train_accuracy", "val_loss", "val_accuracy", and "val_unseen_accuracy" on
-        the val faces that are not in train, by which models are selected.
+    depend on augmentation and label smoothing. "val_unseen_accuracy" is the accuracy on the val
+    faces that are not in train, by which models are selected.
     """
     scores = {}
     for split, faces in (("train", train), ("val", val)):
         logits = predict_logits(network, torch.tensor(faces.images))
         loss, accuracy = loss_and_accuracy(logits, torch.tensor(faces.labels, dtype=torch.int64))
         scores |= {f"{split}_loss": round(loss, 6), f"{split}_accuracy": round(accuracy, 6)}
-    unique = ~is_in(val, train)
+    is_unseen = ~is_in(val, train)
     correct = logits.argmax(1).numpy() == val.labels
-    return scores | {"val_unseen_accuracy": round(float(correct[unique].mean()), 6)}
+    return scores | {"val_unseen_accuracy": round(float(correct[is_unseen].mean()), 6)}

@@ -53,8 +53,7 @@ def fit(
 
     Raises:
         DivergedError: If the loss is no longer finite.
-        ValueError: If the teacher is a list of logits of other faces, or there are several
-            processes.
+        ValueError: If the teacher is a list of logits of other faces.
     """
     options, device, epochs = run.config.train, run.device, run.epochs
     precision = pick_precision(options.precision, device)
@@ -136,8 +135,8 @@ def fit(
 def input_size(sizes: Sequence[int], epoch: int, epochs: int) -> int:
     """Return the size of the faces in an epoch, in pixels.
 
-    Each size is used for an equal share of the epochs, in order. The last epoch has the last size,
-    however few epochs there are.
+    Each size is used for equally many epochs, in order. The last epoch has the last size, however
+    few epochs there are.
     """
     return sizes[-1 - (epochs - 1 - epoch) * len(sizes) // epochs]
 
@@ -147,8 +146,8 @@ def _prepare_teacher(
 ) -> None:
     """Give the state the teacher's logits of each view, unless it has them from a checkpoint."""
     if isinstance(run.teacher, list):
-        if distributed.is_distributed() or any(len(v) != len(run.train) for v in run.teacher):
-            raise ValueError("teacher: logits need a single process and a row per training face")
+        if any(len(view) != len(run.train) for view in run.teacher):
+            raise ValueError("teacher: its logits need a row per training face")
         state.teacher_logits = run.teacher
     elif run.teacher and not state.teacher_logits:
         views = min(run.config.train.distill.views, run.epochs)
@@ -189,8 +188,7 @@ def _train_epoch(
         count += len(targets)
         timer.mark("compute")
         bar.update()
-    faces = distributed.all_reduce_sum(torch.tensor(count, device=device))
-    loss, accuracy = (distributed.all_reduce_sum(total) / faces).tolist()
+    loss, accuracy = distributed.mean(total / count).tolist()
     return loss, accuracy
 
 
@@ -202,16 +200,15 @@ def _row(
     lr: float,
     timer: PhaseTimer,
 ) -> Row:
+    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
+    values = zip(names, (*train_metrics, *val_metrics, lr), strict=True)
     seconds = timer.seconds()
-    metrics = {
-        "train_loss": train_metrics[0],
-        "train_accuracy": train_metrics[1],
-        "val_loss": val_metrics[0],
-        "val_accuracy": val_metrics[1],
-        "lr": lr,
+    return {
+        "epoch": epoch + 1,
+        "size": size,
+        **{name: round(value, 6) for name, value in values},
+        **{f"seconds_{part}": round(seconds[part], 4) for part in PARTS},
     }
-    parts = {f"seconds_{part}": round(seconds[part], 4) for part in PARTS}
-    return {"epoch": epoch + 1, "size": size} | {k: round(v, 6) for k, v in metrics.items()} | parts
 
 
 def _print_epoch(row: Row, epochs: int, bar: tqdm) -> None:

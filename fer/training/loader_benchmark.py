@@ -7,23 +7,20 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
-from tqdm import tqdm
 
 from fer.core.faces import INPUT_SIZE, Faces
 from fer.core.params import Augment, Benchmark
 from fer.training.clock import synchronize
 from fer.training.loading import make_loader
 
+METHODS = "per_face", "per_batch"
+
 _CROP_AND_FLIP = Augment(shift=2, flip=0.5)
 """The augmentation of `RandomCrop(44)` and `RandomHorizontalFlip()` on 48x48 pixels."""
 
 
 class PerFaceDataset(Dataset):
-    """Map-style data set in which torchvision transforms each face as a PIL image.
-
-    Args:
-        faces: The faces to load.
-    """
+    """Map-style data set in which torchvision transforms each face as a PIL image."""
 
     def __init__(self, faces: Faces) -> None:
         self.images = [Image.fromarray(image) for image in faces.images]
@@ -40,109 +37,62 @@ class PerFaceDataset(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """Return the augmented face, float32 [1, 44, 44], 0 to 1, and its label.
-
-        Args:
-            index: Index of the face.
-        """
+        """Return the augmented face, float32 [1, 44, 44], 0 to 1, and its label."""
         return self.transform(self.images[index]), self.labels[index]
 
 
 def time_loaders(
     faces: Faces, benchmark: Benchmark, epochs: int, device: torch.device
-) -> list[dict[str, str | int | float]]:
+) -> list[dict[str, float]]:
     """Measure the seconds per epoch of each data loader, until its batches are on the device.
 
-    Both methods compute the same augmentation: a random crop of 44x44 pixels and a flip.
-
-    Args:
-        faces: The faces to load.
-        benchmark: Batch size and numbers of workers.
-        epochs: Epochs that are timed per loader, after one to warm up.
-        device: Where the batches go.
+    Both methods compute the same augmentation: a random crop of 44x44 pixels and a flip. An epoch
+    to warm up is not timed.
 
     Returns:
-        A row per loader: "method" ("per_face" or "per_batch"), "workers" (0 loads in the main
-        process), "persistent_workers" (whether workers live on from epoch to epoch) and "seconds"
-        (median of the epochs).
+        A row per number of "workers" (0 loads in the main process): the median seconds of
+        "per_face" and "per_batch", and of both with workers that live on from epoch to epoch, such
+        as "per_batch_persistent". Without workers, both have the same time.
     """
-    loaders = [
-        (method, workers, persistent)
-        for method in ("per_face", "per_batch")
-        for workers in benchmark.workers
-        for persistent in ((False, True) if workers else (False,))
-    ]
-    per_face = PerFaceDataset(faces)
-    rows = []
-    with tqdm(loaders, unit="loader", disable=None) as bar:
-        for method, workers, persistent in bar:
-            make = _per_face_loader if method == "per_face" else _per_batch_loader
-            data = per_face if method == "per_face" else faces
-            loader = make(data, benchmark.batch_size, workers, persistent, device)
-            seconds = _seconds_per_epoch(loader, epochs, device)
-            rows.append(
-                {
-                    "method": method,
-                    "workers": workers,
-                    "persistent_workers": persistent,
-                    "seconds": round(seconds, 4),
-                }
-            )
-            if bar.disable:
-                kind = "persistent workers" if persistent else "workers"
-                print(f"{method}, {workers} {kind}: {seconds:.3f} s per epoch", flush=True)
-    return rows
+    table = []
+    for workers in sorted(set(benchmark.workers)):
+        row: dict[str, float] = {"workers": workers}
+        for method in METHODS:
+            for column, persistent in ((method, False), (f"{method}_persistent", True)):
+                if persistent and not workers:
+                    row[column] = row[method]
+                    continue
+                loader = _make_loader(
+                    faces, method, benchmark.batch_size, workers, persistent, device
+                )
+                row[column] = round(_seconds_per_epoch(loader, epochs, device), 4)
+                print(f"{column}, {workers} workers: {row[column]:.3f} s per epoch", flush=True)
+        table.append(row)
+    return table
 
 
-def fastest(rows: list[dict], method: str, **conditions: int) -> float:
-    """Return the seconds per epoch of the fastest loader of a method.
-
-    Args:
-        rows: Result of `time_loaders`.
-        method: "per_face" or "per_batch".
-        **conditions: Other values that a row must have, such as workers=1.
-    """
-    conditions = {"method": method, **conditions}
-    return min(row["seconds"] for row in rows if conditions.items() <= row.items())
+def fastest(table: list[dict[str, float]], method: str) -> float:
+    """Return the seconds per epoch of the fastest loader of a method."""
+    return min(row[column] for row in table for column in (method, f"{method}_persistent"))
 
 
-def tabulate(rows: list[dict], workers: list[int]) -> list[dict[str, float]]:
-    """Arrange seconds per epoch as a table: a row per number of workers, a column per loader.
-
-    Without workers there are none to keep alive: both columns of a method have the same time.
-
-    Args:
-        rows: Result of `time_loaders`.
-        workers: The numbers of workers.
-    """
-    seconds = {(r["method"], r["workers"], r["persistent_workers"]): r["seconds"] for r in rows}
-    return [
-        {"workers": count}
-        | {
-            f"{method}{suffix}": seconds[method, count, persistent and count > 0]
-            for method in ("per_face", "per_batch")
-            for suffix, persistent in (("", False), ("_persistent", True))
-        }
-        for count in sorted(workers)
-    ]
-
-
-def _per_face_loader(
-    dataset: PerFaceDataset, batch_size: int, workers: int, persistent: bool, device: torch.device
+def _make_loader(
+    faces: Faces,
+    method: str,
+    batch_size: int,
+    workers: int,
+    persistent: bool,
+    device: torch.device,
 ) -> DataLoader:
-    return DataLoader(
-        dataset,
-        batch_size,
-        shuffle=True,
-        num_workers=workers,
-        persistent_workers=persistent,
-        pin_memory=workers > 0 and device.type == "cuda",
-    )
-
-
-def _per_batch_loader(
-    faces: Faces, batch_size: int, workers: int, persistent: bool, device: torch.device
-) -> DataLoader:
+    if method == "per_face":
+        return DataLoader(
+            PerFaceDataset(faces),
+            batch_size,
+            shuffle=True,
+            num_workers=workers,
+            persistent_workers=persistent,
+            pin_memory=workers > 0 and device.type == "cuda",
+        )
     return make_loader(
         faces,
         _CROP_AND_FLIP,

@@ -16,18 +16,12 @@ from fer.training.augmentation import augment, mix
 # `fit` prints its own line about too many workers, and the benchmark uses them on purpose.
 warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
 
-Key = tuple[torch.Tensor, int, int, slice]
-"""A batch: indices int64 [B], seed of the augmentation, size in pixels, share of this process."""
+Key = tuple[torch.Tensor, int, int]
+"""A batch: indices int64 [B], seed of the augmentation, size in pixels."""
 
 
 class AugmentedBatches(Dataset):
-    """Data set of which an item is a whole augmented batch, chosen by its key.
-
-    Args:
-        faces: The faces.
-        strengths: Strengths of the augmentation.
-        device: Where the faces are kept and augmented.
-    """
+    """Data set of which an item is a whole batch, augmented on the device, chosen by its key."""
 
     def __init__(self, faces: Faces, strengths: Augment, device: torch.device) -> None:
         self.images = torch.tensor(faces.images, device=device)
@@ -35,43 +29,31 @@ class AugmentedBatches(Dataset):
         self.classes, self.strengths = len(faces.classes), strengths
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return this process's share of a batch; a key gives the same batch in every process.
+        """Return images and targets; a key gives the same batch in every process.
 
-        Args:
-            key: Indices, seed, size and share of the batch.
-
-        Returns:
-            Images float32 [B, 1, size, size], 0 to 1, and targets: labels int64 [B], or soft labels
-            float32 [B, C], as of a data set with soft labels or after mixup.
+        Images are float32 [B, 1, size, size], 0 to 1. Targets are labels int64 [B], or soft labels
+        float32 [B, C], as of a data set with soft labels or after mixup.
         """
-        indices, seed, size, share = key
+        indices, seed, size = key
         indices = indices.to(self.images.device)
         generator = torch.Generator().manual_seed(seed)
-        if not self.strengths.mixup:
-            images = augment(self.images[indices], self.strengths, generator, size, share)
-            return images, self.targets[indices[share]]
         images = augment(self.images[indices], self.strengths, generator, size)
         targets = self.targets[indices]
+        if not self.strengths.mixup:
+            return images, targets
         if targets.ndim == 1:
             targets = F.one_hot(targets, self.classes).float()
-        images, targets = mix(images, targets, self.strengths.mixup, seed)
-        return images[share], targets[share]
+        return mix(images, targets, self.strengths.mixup, seed)
 
 
 class BatchSampler(Sampler[Key]):
     """Sampler of the batches of an epoch: all faces in a new order.
 
     Order and augmentation depend only on `seed` and `epoch`. The number of workers and resuming
-    change nothing.
+    change nothing. Of several processes, each has an equal part of every batch; where a batch
+    cannot be divided, some of its faces come twice.
 
-    Args:
-        count: Number of faces.
-        batch_size: Faces per batch, over all processes.
-        seed: Seed of order and augmentation.
-
-    Attributes:
-        epoch: The current epoch, set before each epoch.
-        size: Size of its faces in pixels, set before each epoch.
+    Set `epoch`, and `size` of the faces in pixels, before each epoch.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
@@ -87,8 +69,11 @@ class BatchSampler(Sampler[Key]):
         )
         generator = torch.Generator().manual_seed(int(order_seed))
         order = torch.randperm(self.count, generator=generator)
+        rank, processes = distributed.rank(), distributed.processes()
         for indices, seed in zip(order.split(self.batch_size), seeds, strict=True):
-            yield indices, int(seed), self.size, distributed.local_slice(len(indices))
+            per_process = -(-len(indices) // processes)
+            positions = torch.arange(rank, per_process * processes, processes)
+            yield indices[positions % len(indices)], int(seed) + rank, self.size
 
 
 def make_loader(
@@ -103,15 +88,9 @@ def make_loader(
 ) -> DataLoader:
     """Return a loader of augmented batches; set `.sampler.epoch` and `.sampler.size` per epoch.
 
-    Args:
-        faces: The faces.
-        strengths: Strengths of the augmentation.
-        batch_size: Faces per batch, over all processes.
-        seed: Seed of order and augmentation.
-        num_workers: With 0, all faces and the batches are on `device`. Otherwise worker processes
-            make the batches, in pinned memory for CUDA.
-        device: Where the batches are needed.
-        persistent: Whether workers stay alive between epochs.
+    `batch_size` counts the faces of all processes. With 0 workers, all faces and the batches are on
+    the device. Otherwise worker processes make the batches, in pinned memory for CUDA; persistent
+    ones stay alive between epochs.
     """
     return DataLoader(
         AugmentedBatches(faces, strengths, torch.device("cpu") if num_workers else device),

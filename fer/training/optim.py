@@ -8,12 +8,7 @@ from fer.core.params import Train
 
 
 def make_optimizer(model: torch.nn.Module, train: Train) -> Optimizer:
-    """Return SGD with Nesterov momentum, or AdamW; weight decay acts on convolution weights only.
-
-    Args:
-        model: The network to train.
-        train: The configuration.
-    """
+    """Return SGD with Nesterov momentum or AdamW; weight decay acts on convolution weights only."""
     weights = [p for p in model.parameters() if p.ndim > 1]
     without_decay = [p for p in model.parameters() if p.ndim <= 1]
     groups = [
@@ -27,16 +22,10 @@ def make_optimizer(model: torch.nn.Module, train: Train) -> Optimizer:
 
 
 def make_schedule(optimizer: Optimizer, train: Train, epochs: int, steps: int) -> LRScheduler:
-    """Return the schedule of the learning rate; call its `step()` after each training step.
+    """Return the schedule of the learning rate, for epochs of so many steps.
 
-    "one-cycle" rises for a share `warmup` of the steps, then falls (Smith and Topin 2019,
+    "one-cycle" rises for a fraction `warmup` of the steps, then falls (Smith and Topin 2019,
     arXiv:1708.07120). "cosine" falls from the first step. "step" is the decay of the base project.
-
-    Args:
-        optimizer: The optimizer.
-        train: The configuration.
-        epochs: Number of epochs.
-        steps: Steps per epoch.
     """
     total = max(3, epochs * steps)
     if train.schedule == "one-cycle":

@@ -5,7 +5,7 @@ import copy
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils import parametrize
+from torch.func import functional_call
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from tqdm import tqdm
 
@@ -29,69 +29,41 @@ def finetune(network: Network, faces: Faces, options: Train) -> Network:
     The targets are the labels and the predictions of `network`; the latter keep it from forgetting
     other faces. The faces are only shifted and flipped. The weights of convolutions and linear
     layers are rounded to int8 steps meanwhile and stay rounded. The computation is in float32 on
-    the network's device.
-    Both networks are put into evaluation mode: no dropout, fixed statistics of BatchNorm.
+    the network's device. Both networks are put into evaluation mode: no dropout, fixed statistics
+    of BatchNorm. With 0 `qat_epochs` the copy has the same weights.
 
     A network trained with strong augmentation gains from some final epochs without it (He et al.
     2019, arXiv:1909.09148). Training with rounded weights is from Jacob et al. 2018,
     arXiv:1712.05877.
-
-    Args:
-        network: The trained network.
-        faces: The training faces.
-        options: Its `qat_epochs`, `seed` and `deterministic` are used; with 0 epochs the copy has
-            the same weights.
     """
-    finetuned = copy.deepcopy(network)
-    finetuned.eval()
-    network.eval()
+    finetuned = copy.deepcopy(network.eval())
     if not options.qat_epochs:
         return finetuned
-    layers = [
-        module
-        for module in finetuned.modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-        and not parametrize.is_parametrized(module, "weight")  # such as weight_norm
-    ]
-    for layer in layers:
-        parametrize.register_parametrization(layer, "weight", _FakeQuantize())
-    _finetune(finetuned, network, faces, options)
-    for layer in layers:
-        parametrize.remove_parametrizations(layer, "weight")  # leaves the rounded weights
-    # Parametrizations change the order of parameters, so copy them into a network without any.
-    result = copy.deepcopy(network)
-    result.load_state_dict(finetuned.state_dict())
-    return result
-
-
-def _finetune(student: Network, network: Network, faces: Faces, options: Train) -> None:
-    """Train `student` on the labels of `faces` and on the predictions of `network`."""
-    device = next(student.parameters()).device
+    layers = [n for n, m in finetuned.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    names = [f"{layer}.weight" for layer in layers]  # weight_norm, for example, has no such one
+    weights = {n: weight for n, weight in finetuned.named_parameters() if n in names}
     batches = make_loader(
         faces,
         _AUGMENTATION,
         batch_size=_BATCH_SIZE,
         seed=options.seed,
         num_workers=0,
-        device=device,
+        device=next(network.parameters()).device,
     )
-    optimizer = torch.optim.Adam(student.parameters(), _LR)
-    steps = options.qat_epochs * len(batches)
-    schedule = CosineAnnealingLR(optimizer, steps)
+    optimizer = torch.optim.Adam(finetuned.parameters(), _LR)
+    schedule = CosineAnnealingLR(optimizer, options.qat_epochs * len(batches))
     keep_freed_memory()
     set_deterministic(options.deterministic)
-    with tqdm(total=steps, desc="qat", unit="step", disable=None) as bar:
-        for epoch in range(options.qat_epochs):
-            batches.sampler.epoch = epoch
+    with tqdm(total=schedule.T_max, desc="qat", unit="step", disable=None) as bar:
+        for batches.sampler.epoch in range(options.qat_epochs):
             if bar.disable:
-                print(
-                    f"quantization-aware fine-tuning: epoch {epoch + 1}/{options.qat_epochs}",
-                    flush=True,
-                )
+                epoch = f"epoch {batches.sampler.epoch + 1}/{options.qat_epochs}"
+                print(f"quantization-aware fine-tuning: {epoch}", flush=True)
             for images, targets in batches:
                 with torch.no_grad():
                     target = network(images).log_softmax(1)
-                prediction = student(images).log_softmax(1)
+                rounded = {name: _round(weight) for name, weight in weights.items()}
+                prediction = functional_call(finetuned, rounded, images).log_softmax(1)
                 distance = F.kl_div(prediction, target, reduction="batchmean", log_target=True)
                 loss = distance + _label_loss(prediction, targets)
                 optimizer.zero_grad()
@@ -99,28 +71,25 @@ def _finetune(student: Network, network: Network, faces: Faces, options: Train) 
                 optimizer.step()
                 schedule.step()
                 bar.update()
+    with torch.no_grad():
+        for weight in weights.values():
+            weight.copy_(_round(weight))
+    return finetuned
 
 
-def _label_loss(log_probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross-entropy in nats.
-
-    Args:
-        log_probabilities: float32 [B, C].
-        targets: Labels int64 [B], or soft labels float32 [B, C].
-    """
-    if targets.ndim == 1:
-        return F.nll_loss(log_probabilities, targets)
-    return -(targets * log_probabilities).sum(1).mean()
-
-
-class _FakeQuantize(nn.Module):
+def _round(weight: torch.Tensor) -> torch.Tensor:
     """Round weights [O, ...] to `MAX_WEIGHT` steps in each direction, per output channel.
 
     BatchNorm scales output channels, which does not change the rounding. The gradient ignores the
     rounding: the straight-through estimator of Bengio, Leonard and Courville 2013, arXiv:1308.3432.
     """
+    inputs = tuple(range(1, weight.ndim))
+    scale = weight.detach().abs().amax(inputs, keepdim=True).clamp(min=1e-8) / MAX_WEIGHT
+    return weight + ((weight / scale).round() * scale - weight).detach()
 
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        inputs = tuple(range(1, weight.ndim))
-        scale = weight.detach().abs().amax(inputs, keepdim=True).clamp(min=1e-8) / MAX_WEIGHT
-        return weight + ((weight / scale).round() * scale - weight).detach()
+
+def _label_loss(log_probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean cross-entropy in nats; targets are int64 [B], or soft labels [B, C]."""
+    if targets.ndim == 1:
+        return F.nll_loss(log_probabilities, targets)
+    return -(targets * log_probabilities).sum(1).mean()

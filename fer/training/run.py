@@ -53,14 +53,7 @@ class TrainingRun:
 
 
 def fingerprint(config: TrainingConfig, train: Faces, val: Faces, *dependencies: object) -> str:
-    """Return a digest of what the result of a training depends on, so that machines can share it.
-
-    Args:
-        config: The network and how it is trained.
-        train: The faces to train on.
-        val: The faces to select the best epoch on.
-        *dependencies: Further values that the result depends on; their `repr` counts.
-    """
+    """Return a digest of configuration, faces, code and the `repr` of further dependencies."""
     # The number of workers changes only the time, and fine-tuning starts from the finished network.
     options = config.train.model_copy(update={"num_workers": 0, "qat_epochs": 0})
     digest = hashlib.sha256(f"{config.model!r} {options!r} {dependencies!r}".encode())

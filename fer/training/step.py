@@ -5,16 +5,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from fer.core.params import Train
-from fer.training import distributed
 
 
 class Step:
     """Compute the gradients of a batch's mean loss.
 
-    Args:
-        network: The network in training mode.
-        options: Label smoothing and distillation.
-        precision: Data type of the forward pass; the loss is computed in float32.
+    `precision` is the data type of the forward pass; the loss is computed in float32.
     """
 
     def __init__(self, network: nn.Module, options: Train, precision: torch.dtype) -> None:
@@ -42,9 +38,8 @@ class Step:
         with torch.autocast(images.device.type, self.precision, is_mixed, cache_enabled=False):
             output = self.network(images)
         output = output.float()
-        # One of several processes may have no face of the last batch, and a mean of none is NaN.
-        loss = self._loss(output, targets, teacher_logits) if len(targets) else output.sum()
-        (loss * distributed.loss_weight(len(targets), images.device)).backward()
+        loss = self._loss(output, targets, teacher_logits)
+        loss.backward()
         labels = targets if targets.ndim == 1 else targets.argmax(1)
         correct = (output.argmax(1) == labels).sum()
         return torch.stack([loss.detach() * len(targets), correct.to(loss.dtype)])
@@ -71,11 +66,8 @@ class CapturedStep:
     """Run a `Step` on a GPU as one CUDA graph.
 
     A step has about 300 kernels. Launching them one by one takes the processor longer than the GPU
-    needs to compute them. The graph keeps its own memory.
-
-    Args:
-        step: The step to capture.
-        batch_size: Faces per batch; a smaller batch runs without the graph.
+    needs to compute them. The graph keeps its own memory. A batch that is smaller than `batch_size`
+    runs without it.
     """
 
     def __init__(self, step: Step, batch_size: int) -> None:
@@ -86,11 +78,7 @@ class CapturedStep:
         self.gradients: list[torch.Tensor] = []
 
     def __call__(self, *batch: torch.Tensor) -> torch.Tensor:
-        """Return what the step returns for a batch.
-
-        Args:
-            *batch: The arguments of `Step.__call__`.
-        """
+        """Return what the step returns for a batch, which are its arguments."""
         if len(batch[0]) != self.batch_size:
             return self.step(*batch)
         if not self.graph or batch[0].shape != self.inputs[0].shape:  # faces of another size

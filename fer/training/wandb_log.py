@@ -22,29 +22,15 @@ class Run:
         self._works = enabled
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Log the metrics of one step.
-
-        Args:
-            metrics: Values by name.
-        """
+        """Log the metrics of one step."""
         self._attempt(lambda: wandb.log(dict(metrics)))
 
     def add_images(self, paths: Sequence[Path]) -> None:
-        """Log images, named by their files.
-
-        Args:
-            paths: The image files.
-        """
+        """Log images, named by their files."""
         self._attempt(lambda: wandb.log({p.stem: wandb.Image(str(p)) for p in paths}))
 
     def add_files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
-        """Log files as an artifact.
-
-        Args:
-            name: Name of the artifact, such as "fer2013".
-            kind: Its type, such as "model".
-            paths: The files.
-        """
+        """Log files as an artifact of a kind, such as "model"."""
 
         def add() -> None:
             artifact = wandb.Artifact(name, kind)
@@ -69,12 +55,8 @@ class Run:
 def run(mode: str, name: str, config: Mapping[str, Any], group: str | None = None) -> Iterator[Run]:
     """Log the block as a run of W&B.
 
-    Args:
-        mode: "offline" (kept in `wandb/` of the repository, uploaded by `wandb sync`), "online" or
-            "disabled". The environment variable WANDB_MODE takes its place.
-        name: Name of the run.
-        config: Its configuration.
-        group: Name of the group in which W&B shows it.
+    The mode is "offline" (kept in `wandb/` of the repository, uploaded by `wandb sync`), "online"
+    or "disabled". The environment variable WANDB_MODE takes its place.
     """
     mode = os.environ.get("WANDB_MODE") or mode
     # W&B copies the files of artifacts there, by default into the home folder.

@@ -1,7 +1,7 @@
 """What the stages share: load the splits, train and log, fine-tune and score."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from fer.core.errors import FerError
 from fer.core.faces import Faces
 from fer.core.params import Train
 from fer.training import evaluation
-from fer.training.device import out_of_memory_as_fer_error
+from fer.training.device import shortage_as_fer_error
 from fer.training.fit import fit
 from fer.training.history import Row
 from fer.training.networks import Network
@@ -29,10 +29,7 @@ Result = tuple[Network, list[Row]]
 class Splits:
     """The faces for training and for selecting models.
 
-    Attributes:
-        train: The training split.
-        val: The whole val split.
-        val_unseen: The val faces that are not in train; epochs and models are selected on them.
+    Epochs and models are selected on `val_unseen`, the val faces that are not in train.
     """
 
     train: Faces
@@ -41,18 +38,11 @@ class Splits:
 
     def counts(self) -> dict[str, int]:
         """Return the number of faces in each."""
-        return {
-            "train": len(self.train),
-            "val": len(self.val),
-            "val_unseen": len(self.val_unseen),
-        }
+        return {name: len(faces) for name, faces in vars(self).items()}
 
 
 def load(folder: Path) -> Splits:
-    """Load train and val as stage prepare wrote them, and val without duplicates.
-
-    Args:
-        folder: The folder of the data set in `data/`.
+    """Load train and val of a folder in `data/`, and val without duplicates.
 
     Raises:
         FerError: If a split is missing or damaged, or every val face is also in train.
@@ -67,19 +57,14 @@ def load(folder: Path) -> Splits:
 def train(track: Track, name: str, run: TrainingRun, *, quiet: bool = False) -> Result:
     """Run `fit`, log each epoch as a run with a name, and resume if it was stopped before.
 
-    Returns:
-        The network with the weights of its best epoch, and the history.
-
     Raises:
         FerError: If memory is short or a DataLoader worker dies.
         DivergedError: If the loss is no longer finite.
     """
-    options = run.config.train
-    advice = f"train.batch_size is {options.batch_size}, try a smaller one"
+    advice = f"train.batch_size is {run.config.train.batch_size}, try a smaller one"
     with (
         track(name, {"epochs": run.epochs} | run.config.model_dump()) as logged,
-        out_of_memory_as_fer_error(run.device, advice),
-        _worker_errors_as_fer_error(options),
+        shortage_as_fer_error(run.device, advice),
     ):
         return fit(
             run,
@@ -92,15 +77,7 @@ def train(track: Track, name: str, run: TrainingRun, *, quiet: bool = False) -> 
 def finetune_and_score(
     network: Network, options: Train, splits: Splits
 ) -> tuple[Network, dict[str, float]]:
-    """Fine-tune a trained network for int8 and score it on train and val.
-
-    Args:
-        network: The trained network.
-        options: How to fine-tune, as in `fer.training.qat.finetune`.
-        splits: The faces.
-
-    Returns:
-        The fine-tuned network, and its scores from `fer.training.evaluation.score_splits`.
+    """Return a trained network, fine-tuned for int8, and its scores on train and val.
 
     Raises:
         FerError: If memory is short.
@@ -108,20 +85,6 @@ def finetune_and_score(
     device = next(network.parameters()).device
     remedy = "free some" if device.type == "cpu" else "free some, or set settings.device to cpu"
     advice = f"{remedy}; the same command goes on after the last epoch"
-    with out_of_memory_as_fer_error(device, advice):
+    with shortage_as_fer_error(device, advice):
         finetuned = finetune(network, splits.train, options)
         return finetuned, evaluation.score_splits(finetuned, splits.train, splits.val)
-
-
-@contextmanager
-def _worker_errors_as_fer_error(options: Train) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:  # PyTorch has no class for the error of a dead worker
-        reason = str(error).partition("\n")[0]
-        if not reason.startswith("DataLoader worker"):
-            raise
-        raise FerError(
-            f"train.num_workers is {options.num_workers}: a worker died ({reason}); the same "
-            "command goes on after the last finished epoch; if it happens again, use fewer"
-        ) from error

@@ -12,7 +12,8 @@ def made(tmp_path_factory):
     """A small project in which all stages have run."""
     folder = new_project(tmp_path_factory.mktemp("made"), SMALL)
     process = start(folder, "dvc", "repro")
-    assert process.wait() == 0, process.stderr.read()
+    out, err = process.communicate()
+    assert process.returncode == 0, out + err
     return folder
 
 

@@ -18,19 +18,10 @@ NETWORKS: dict[str, type[Network]] = {
 
 
 def build(model: Model, classes: int) -> Network:
-    """Return an untrained network.
-
-    Args:
-        model: Its name and width.
-        classes: Number of classes.
-    """
+    """Return an untrained network."""
     return NETWORKS[model.name](model.width, classes)
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Return the number of trained parameters.
-
-    Args:
-        network: The network.
-    """
+    """Return the number of trained parameters."""
     return sum(p.numel() for p in network.parameters())

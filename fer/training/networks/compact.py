@@ -9,12 +9,9 @@ _CHANNELS = (16, 32, 40, 64)
 
 
 class Convolution(nn.Module):
-    """Convolution, BatchNorm and ReLU, with a residual connection where the channels allow it.
+    """Convolution, BatchNorm and ReLU; if the channels stay as many, the input is added.
 
-    Args:
-        inputs: Number of input channels.
-        outputs: Number of output channels; if equal to `inputs`, the input is added.
-        separable: Whether the 3x3 convolution is depthwise, followed by a 1x1 convolution.
+    If `separable`, the 3x3 convolution is depthwise, followed by a 1x1 convolution.
     """
 
     def __init__(self, inputs: int, outputs: int, *, separable: bool = False) -> None:
@@ -28,11 +25,7 @@ class Convolution(nn.Module):
         self.residual = inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map float [N, inputs, H, W] to [N, outputs, H, W].
-
-        Args:
-            x: The input.
-        """
+        """Map float [N, inputs, H, W] to [N, outputs, H, W]."""
         y = self.bn(self.conv(x))
         return (x + y if self.residual else y).relu()
 
@@ -42,10 +35,7 @@ class Compact(Network):
 
     It has one convolution at full size, two at half size and five at a quarter. The last three are
     separable (Howard et al. 2017, arXiv:1704.04861). docs/experiments.md has the alternatives.
-
-    Args:
-        width: Factor on the channels 16, 32, 40, 64; 1 gives 53,311 parameters for 7 classes.
-        classes: Number of classes.
+    The width is a factor on the channels 16, 32, 40, 64; 1 gives 53,311 parameters for 7 classes.
     """
 
     def __init__(self, width: float, classes: int) -> None:
@@ -66,9 +56,5 @@ class Compact(Network):
         self.head = nn.Conv2d(last, classes, 1)
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """Return class maps float [N, classes, H/4, W/4], sizes rounded up.
-
-        Args:
-            x: Faces, float [N, 1, H, W], 0 to 1.
-        """
+        """Return class maps float [N, classes, H/4, W/4], sizes rounded up."""
         return self.head(self.layers(x))

@@ -11,10 +11,7 @@ class Deep(Network):
     """A residual network of 3x3 convolutions (after He et al. 2016, arXiv:1512.03385).
 
     Most convolutions are at small sizes, where a channel costs little time.
-
-    Args:
-        width: Factor on the channels; 1 gives 1,151,031 parameters for 7 classes.
-        classes: Number of classes.
+    The width is a factor on the channels; 1 gives 1,151,031 parameters for 7 classes.
 
     Attributes:
         STAGES: Channels and number of convolutions per stage; pooling halves the size between them.
@@ -38,9 +35,5 @@ class Deep(Network):
         self.head = nn.Conv2d(inputs, classes, 1)
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """Return class maps float [N, classes, H/8, W/8], sizes rounded up.
-
-        Args:
-            x: Faces, float [N, 1, H, W], 0 to 1.
-        """
+        """Return class maps float [N, classes, H/8, W/8], sizes rounded up."""
         return self.head(self.layers(x))

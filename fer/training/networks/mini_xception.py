@@ -9,12 +9,7 @@ _CHANNELS = (8, 16, 32, 64, 128)
 
 
 class SeparableConv(nn.Sequential):
-    """Depthwise 3x3 convolution, followed by a 1x1 convolution.
-
-    Args:
-        inputs: Number of input channels.
-        outputs: Number of output channels.
-    """
+    """Depthwise 3x3 convolution, followed by a 1x1 convolution."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -23,12 +18,7 @@ class SeparableConv(nn.Sequential):
 
 
 class Block(nn.Module):
-    """Two separable convolutions and a pooling to half the size, with a 1x1 shortcut.
-
-    Args:
-        inputs: Number of input channels.
-        outputs: Number of output channels.
-    """
+    """Two separable convolutions and a pooling to half the size, with a 1x1 shortcut."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -44,11 +34,7 @@ class Block(nn.Module):
         self.every_other = nn.AvgPool2d(1, stride=2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map float [N, inputs, H, W] to [N, outputs, H/2, W/2], sizes rounded up.
-
-        Args:
-            x: The input.
-        """
+        """Map float [N, inputs, H, W] to [N, outputs, H/2, W/2], sizes rounded up."""
         residual = self.bn1(self.conv1(x)).relu()
         residual = self.pool(self.bn2(self.conv2(residual)))
         return self.shortcut_bn(self.shortcut(self.every_other(x))) + residual
@@ -57,9 +43,8 @@ class Block(nn.Module):
 class MiniXception(Network):
     """Mini-Xception (Arriaga, Valdenegro-Toro and Ploeger 2017, arXiv:1710.07557).
 
-    Args:
-        width: Factor on the channels 8, 16, 32, 64, 128; 1 gives 56,951 parameters for 7 classes.
-        classes: Number of classes.
+    The width is a factor on the channels 8, 16, 32, 64, 128; 1 gives 56,951 parameters for 7
+    classes.
     """
 
     def __init__(self, width: float, classes: int) -> None:
@@ -74,11 +59,7 @@ class MiniXception(Network):
         self.last_conv = nn.Conv2d(channels[-1], classes, 3, padding=1)
 
     def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """Return class maps float [N, classes, H/16, W/16], sizes rounded up.
-
-        Args:
-            x: Faces, float [N, 1, H, W], 0 to 1.
-        """
+        """Return class maps float [N, classes, H/16, W/16], sizes rounded up."""
         x = self.bn1(self.conv1(x)).relu()
         x = self.bn2(self.conv2(x)).relu()
         return self.last_conv(self.blocks(x))

@@ -16,28 +16,17 @@ class Network(nn.Module):
     def maps(self, x: torch.Tensor) -> torch.Tensor:
         """Return the evidence for each class by position, float [N, classes, h, w].
 
-        The means of the maps are the logits, so they are class activation maps (Zhou et al. 2016,
-        arXiv:1512.04150).
-
-        Args:
-            x: Faces, float [N, 1, H, W], 0 to 1.
+        The faces are float [N, 1, H, W], 0 to 1. The means of the maps are the logits, so they are
+        class activation maps (Zhou et al. 2016, arXiv:1512.04150).
         """
         raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits, float [N, classes].
-
-        Args:
-            x: Faces, float [N, 1, H, W], 0 to 1.
-        """
+        """Return logits, float [N, classes], of faces, float [N, 1, H, W], 0 to 1."""
         return self.maps(x).mean((2, 3))
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Return a BatchNorm with running statistics over about ten batches.
-
-    Args:
-        channels: Number of channels.
-    """
+    """Return a BatchNorm with running statistics over about ten batches."""
     # The base project's momentum of 0.99 follows Keras; in PyTorch it would keep one batch.
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.1)

@@ -10,22 +10,25 @@ import torch
 from fer.core import params
 from fer.core.errors import FerError
 from fer.core.faces import Faces
-from fer.training import evaluation, runs
-from fer.training.device import out_of_memory_as_fer_error
+from fer.training import evaluation, workflow
+from fer.training.device import shortage_as_fer_error
 from fer.training.networks import build
 from fer.training.networks.compact import Compact
+from fer.training.run import TrainingRun
 
 CONFIG = params.load(Path(__file__).parents[1] / "params.yaml").config.with_values(
     {"model.width": 0.5, "train.batch_size": 16}
 )
 
 
-def train(faces, checkpoint, config=CONFIG, log=lambda row: None):
-    return runs.train(
-        lambda name, config: nullcontext(SimpleNamespace(log=log)),
-        *("name", config, faces, faces[:35], 3, torch.device("cpu")),
-        checkpoint=checkpoint,
-    )
+@pytest.fixture(autouse=True)
+def checkpoints_in_a_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+
+def train(faces, config=CONFIG, log=lambda row: None):
+    run = TrainingRun(config, faces, faces[:35], 3, torch.device("cpu"))
+    return workflow.train(lambda *_: nullcontext(SimpleNamespace(log=log)), "name", run)
 
 
 @pytest.fixture
@@ -34,16 +37,16 @@ def no_memory(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_memory")
-def test_too_little_memory_names_the_batch_size(faces, tmp_path):
+def test_too_little_memory_names_the_batch_size(faces):
     with pytest.raises(FerError, match=r"^cpu: too little memory; train\.batch_size is 16"):
-        train(faces, tmp_path / "run.ckpt")
+        train(faces)
 
 
 @pytest.mark.usefixtures("no_memory")
 def test_too_little_memory_for_fine_tuning(faces):
-    splits = runs.Splits(faces, faces[:35], faces[:35])
+    splits = workflow.Splits(faces, faces[:35], faces[:35])
     with pytest.raises(FerError, match=r"^cpu: too little memory; free some; the same"):
-        runs.finetune_and_score(build(CONFIG.model, 7), CONFIG.train, splits)
+        workflow.finetune_and_score(build(CONFIG.model, 7), CONFIG.train, splits)
 
 
 @pytest.mark.parametrize(
@@ -58,38 +61,37 @@ def test_too_little_memory_for_fine_tuning(faces):
 def test_every_out_of_memory_error_becomes_a_fer_error(message):
     with (
         pytest.raises(FerError, match=r"^cuda: too little memory; do this$"),
-        out_of_memory_as_fer_error(torch.device("cuda"), "do this"),
+        shortage_as_fer_error(torch.device("cuda"), "do this"),
     ):
         raise RuntimeError(message)
 
 
-def test_other_runtime_errors_pass_unchanged(faces, tmp_path, monkeypatch):
-    def fail(network, images):
+def test_other_runtime_errors_pass_unchanged():
+    with (
+        pytest.raises(RuntimeError, match="shape mismatch"),
+        shortage_as_fer_error(torch.device("cpu"), "do this"),
+    ):
         raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr(Compact, "forward", fail)
-    with pytest.raises(RuntimeError, match="shape mismatch"):
-        train(faces, tmp_path / "run.ckpt")
 
-
-def test_dead_worker_is_a_fer_error(faces, tmp_path):
+def test_dead_worker_is_a_fer_error(faces):
     def kill(row):
         multiprocessing.active_children()[0].kill()
 
-    with pytest.raises(FerError, match=r"train\.num_workers is 2: a worker died"):
-        train(faces, tmp_path / "run.ckpt", CONFIG.with_values({"train.num_workers": 2}), kill)
+    with pytest.raises(FerError, match=r"train\.num_workers: a worker died"):
+        train(faces, CONFIG.with_values({"train.num_workers": 2}), kill)
 
 
 def test_scores_are_those_of_the_fine_tuned_network(faces):
     val_unseen = Faces(255 - faces.images[:35], faces.labels[:35], faces.classes)
     images = np.concatenate([val_unseen.images, faces.images])
     labels = np.concatenate([val_unseen.labels, faces.labels])
-    splits = runs.Splits(faces, Faces(images, labels, faces.classes), val_unseen)
+    splits = workflow.Splits(faces, Faces(images, labels, faces.classes), val_unseen)
     network = build(CONFIG.model, 7)
     options = CONFIG.train.model_copy(update={"qat_epochs": 20})
-    finetuned, scores = runs.finetune_and_score(network, options, splits)
+    finetuned, scores = workflow.finetune_and_score(network, options, splits)
     without_qat = options.model_copy(update={"qat_epochs": 0})
-    _, scores_without_qat = runs.finetune_and_score(network, without_qat, splits)
+    _, scores_without_qat = workflow.finetune_and_score(network, without_qat, splits)
     assert scores["train_loss"] < scores_without_qat["train_loss"]
     assert scores == evaluation.score_splits(finetuned, splits.train, splits.val)
     assert list(finetuned.state_dict()) == list(network.state_dict())
