@@ -14,22 +14,13 @@ from ruamel.yaml import YAML
 from fer.core.params import load
 
 ROOT = Path(__file__).parents[1]
-SEARCH = {"trials": 3, "epochs": 2, "minutes": 5, "finalists": 1}
-SEARCH |= {"final_epochs": 2, "folds": 2}
 TINY = {
     "sample": {"train": 60, "val": 14, "test": 21},
-    "benchmark": {"workers": [0, 1], "batch_size": 32},
-    "train": {"batch_size": 16},
-    "teach": {"model": {"name": "deep", "width": 0.1}},
-    "budget": {
-        "sample": {
-            "epochs": 2,
-            "teacher_epochs": 1,
-            "timings": {"loader_epochs": 1, "runtime_rounds": 1},
-            "search": SEARCH,
-        }
-    },
-    "quantize": {"calibration_faces": 20},
+    "benchmark": {"workers": [0, 1], "batch_size": 32, "epochs": 1},
+    "train": {"batch_size": 16, "epochs": 2},
+    "teach": {"model": {"name": "deep", "width": 0.1}, "epochs": 1},
+    "tune": {"trials": 3, "epochs": 2, "final_epochs": 2, "folds": 2},
+    "quantize": {"calibration_faces": 20, "rounds": 1},
 }
 FILES = ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", "data/raw/dvc.yaml")
 FILES += ("data/raw/fer2013/README.md", "models/scratch")
@@ -39,9 +30,7 @@ CODE = shutil.ignore_patterns("__pycache__")
 def run(folder, *command):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280
-    )
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def update(folder, changes):
@@ -107,7 +96,7 @@ def test_metrics_say_what_they_are_of(project):
     assert metrics["train"]["faces"] == {"train": 60, "val": 14, "val_unseen": 14}
     assert headlines["test"] == round(metrics["evaluate"]["float32"]["single_view"]["accuracy"], 4)
     assert metrics["evaluate"]["faces"]["test"] == 21
-    for model in ("teacher", "baseline", "tuned", "float32", "int8"):
+    for model in ("teacher", "baseline", "float32", "int8"):
         assert 0 <= metrics["evaluate"][model]["single_view"]["accuracy"] <= 1
     tune = metrics["tune"]
     assert tune["trials"] == {"complete": 3, "diverged": 0}
@@ -115,6 +104,9 @@ def test_metrics_say_what_they_are_of(project):
     assert (baseline["trial"], len(baseline["fold_accuracy"])) == (0, 2)
     better = other["gain"] > other["margin_of_error"]
     assert tune["winner"]["trial"] == (other["trial"] if better else 0)
+    assert better == ("after" in tune) == ("tuned" in metrics["evaluate"])
+    assert better == (project / "models/sample/tuned/tuned.pt").exists()
+    assert metrics["quantize"]["model"] == ("tuned" if better else "baseline")
     assert metrics["tune"]["before"]["val_accuracy"] == metrics["train"]["val_accuracy"]
     assert metrics["quantize"]["max_difference_float32"] <= 1e-4
     assert metrics["quantize"]["dynamic_int8"]["modules_changed"] == 0
@@ -136,11 +128,14 @@ def test_finished_search_is_not_repeated(params):
     result = run(params, "dvc", "repro", "-f", "-s", "tune@sample")
     assert result.returncode == 0, result.stderr
     assert "going on after 3 finished trials" in result.stdout
-    assert "\ntrial 0 of 3" not in result.stdout
+    assert "\ntrial 0" not in result.stdout
 
 
 def searched(project, winner):
-    """As if trial 2 of the search had another learning rate, which won or not."""
+    """As if trial 2 of the search had another learning rate, which won or not.
+
+    Where it won, its full training is as accurate as the baseline's.
+    """
     path = project / "metrics/sample/tune.json"
     tune = json.loads(path.read_text())
     baseline = tune["finals"][0]
@@ -149,6 +144,7 @@ def searched(project, winner):
     trial["params"] = baseline["params"] | {"train.lr": 0.123}
     tune["finals"] = [baseline, trial]
     tune["winner"] = {k: (trial if winner else baseline)[k] for k in ("trial", "params")}
+    tune |= {"after": tune["before"]} if winner else {}
     path.write_text(json.dumps(tune))
     return trial["params"]
 
@@ -177,7 +173,8 @@ def test_adopt_refuses_a_winner_that_was_worse_in_full(params):
     searched(params, winner=True)
     path = params / "metrics/sample/tune.json"
     tune = json.loads(path.read_text())
-    tune["before"]["val_unseen_accuracy"], tune["after"]["val_unseen_accuracy"] = 0.6, 0.5
+    tune["before"] = {"val_unseen_accuracy": 0.6}
+    tune["after"] = {"val_unseen_accuracy": 0.5}
     path.write_text(json.dumps(tune))
     result = run(params, sys.executable, "-m", "scripts.adopt")
     assert result.returncode == 1
