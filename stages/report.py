@@ -4,15 +4,15 @@ from pathlib import Path
 
 from fer.core import faces, files, params
 from fer.core.errors import exit_on_error
-from fer.report import figures, headlines, page
+from fer.report import figures, headlines, page, trials
 from fer.report.read import read_json, read_table
 from fer.training import wandb_log
 
 STAGES = ("prepare", "train", "tune", "quantize", "evaluate")
 TIMED = ("benchmark", "train", "tune", "quantize")
 TABLES = (
-    *("classes", "intensity", "benchmark", "history", "trials", "parameters"),
-    *("seconds", "quantize", "runtimes", "per_class", "confusion_float32", "confusion_int8"),
+    *("classes", "benchmark", "history", "trials", "quantize", "runtimes"),
+    *("per_class", "confusion_float32", "confusion_int8"),
 )
 
 
@@ -25,28 +25,25 @@ def main() -> None:
     tables = {table: read_table(plots / f"{table}.csv") for table in TABLES}
     train = faces.load(data / "train")
     steps = headlines.steps(results, tables["quantize"])
-    tune, cores = results["tune"], timings["benchmark"]["machine"]["cores"]
-    scales, log_scales = tune["scales"], tune["log_scales"]
+    distributions, cores = (
+        results["tune"]["distributions"],
+        timings["benchmark"]["machine"]["cores"],
+    )
     float32, int8 = tables["confusion_float32"], tables["confusion_int8"]
 
     figures.accuracy(plots / "accuracy.png", steps, name)
     figures.classes(plots / "classes.png", tables["classes"], name)
     figures.sample_faces(plots / "faces.png", train, name)
-    figures.intensity(plots / "intensity.png", tables["intensity"], name)
     figures.benchmark(plots / "benchmark.png", tables["benchmark"], name, cores)
     runs, tuned = {"baseline": tables["history"]}, models / "tuned" / "history.csv"
     if tuned.exists():
         runs["tuned"] = read_table(tuned)
     figures.history(plots / "history.png", runs, name)
-    figures.seconds(plots / "seconds.png", tables["seconds"], name)
-    figures.trials(plots / "trials.png", tables["trials"], tune["importance"], name)
-    figures.parallel(plots / "parallel.png", tables["parameters"], scales, log_scales, name)
-    figures.slices(plots / "slices.png", tables["parameters"], scales, log_scales, name)
+    trials.draw(plots / "trials.png", tables["trials"], distributions, name)
     runtimes = tables["quantize"].merge(tables["runtimes"], on="runtime")
     figures.quantization(plots / "quantize.png", runtimes, name)
     title = f"{name}: confusion matrix, test, int8"
     figures.confusion(plots / "confusion.png", int8, train.classes, title)
-    figures.per_class(plots / "per_class.png", tables["per_class"], name)
     figures.int8_difference(plots / "int8.png", float32, int8, train.classes, name)
     headline = headlines.headlines(results, tables["quantize"])
     speeds = headlines.speeds(timings, tables["runtimes"])
@@ -59,7 +56,7 @@ def main() -> None:
         run.log(headline | speeds)
         run.add_images(sorted(plots.glob("*.png")))
         run.add_files(name, "model", sorted(p for p in models.glob("*.*") if p.is_file()))
-    page.write(plots / "report.html", name, steps, results, timings, runtimes)
+    page.write(plots / "report.html", name, steps, results, timings, runtimes, tables["per_class"])
 
 
 if __name__ == "__main__":

@@ -30,9 +30,7 @@ CODE = shutil.ignore_patterns("__pycache__")
 def run(folder, *command):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280
-    )
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def update(folder, changes):
@@ -98,7 +96,7 @@ def test_metrics_say_what_they_are_of(project):
     assert metrics["train"]["faces"] == {"train": 60, "val": 14, "val_unseen": 14}
     assert headlines["test"] == round(metrics["evaluate"]["float32"]["single_view"]["accuracy"], 4)
     assert metrics["evaluate"]["faces"]["test"] == 21
-    for model in ("teacher", "baseline", "tuned", "float32", "int8"):
+    for model in ("teacher", "baseline", "float32", "int8"):
         assert 0 <= metrics["evaluate"][model]["single_view"]["accuracy"] <= 1
     tune = metrics["tune"]
     assert tune["trials"] == {"complete": 3, "diverged": 0}
@@ -106,6 +104,9 @@ def test_metrics_say_what_they_are_of(project):
     assert (baseline["trial"], len(baseline["fold_accuracy"])) == (0, 2)
     better = other["gain"] > other["margin_of_error"]
     assert tune["winner"]["trial"] == (other["trial"] if better else 0)
+    assert better == ("after" in tune) == ("tuned" in metrics["evaluate"])
+    assert better == (project / "models/sample/tuned/tuned.pt").exists()
+    assert metrics["quantize"]["model"] == ("tuned" if better else "baseline")
     assert metrics["tune"]["before"]["val_accuracy"] == metrics["train"]["val_accuracy"]
     assert metrics["quantize"]["max_difference_float32"] <= 1e-4
     assert metrics["quantize"]["dynamic_int8"]["modules_changed"] == 0
@@ -127,11 +128,14 @@ def test_finished_search_is_not_repeated(params):
     result = run(params, "dvc", "repro", "-f", "-s", "tune@sample")
     assert result.returncode == 0, result.stderr
     assert "going on after 3 finished trials" in result.stdout
-    assert "\ntrial 0 of 3" not in result.stdout
+    assert "\ntrial 0" not in result.stdout
 
 
 def searched(project, winner):
-    """As if trial 2 of the search had another learning rate, which won or not."""
+    """As if trial 2 of the search had another learning rate, which won or not.
+
+    Where it won, its full training is as accurate as the baseline's.
+    """
     path = project / "metrics/sample/tune.json"
     tune = json.loads(path.read_text())
     baseline = tune["finals"][0]
@@ -140,6 +144,7 @@ def searched(project, winner):
     trial["params"] = baseline["params"] | {"train.lr": 0.123}
     tune["finals"] = [baseline, trial]
     tune["winner"] = {k: (trial if winner else baseline)[k] for k in ("trial", "params")}
+    tune |= {"after": tune["before"]} if winner else {}
     path.write_text(json.dumps(tune))
     return trial["params"]
 
@@ -168,7 +173,8 @@ def test_adopt_refuses_a_winner_that_was_worse_in_full(params):
     searched(params, winner=True)
     path = params / "metrics/sample/tune.json"
     tune = json.loads(path.read_text())
-    tune["before"]["val_unseen_accuracy"], tune["after"]["val_unseen_accuracy"] = 0.6, 0.5
+    tune["before"] = {"val_unseen_accuracy": 0.6}
+    tune["after"] = {"val_unseen_accuracy": 0.5}
     path.write_text(json.dumps(tune))
     result = run(params, sys.executable, "-m", "scripts.adopt")
     assert result.returncode == 1

@@ -1,4 +1,8 @@
-"""Compute the few numbers by which runs are compared."""
+"""Compute the few numbers by which runs are compared.
+
+`results` and `timings` have the content of the JSON files in metrics/ by stage; `runtimes` is
+quantize.csv or, for speeds, runtimes.csv.
+"""
 
 import math
 from collections.abc import Mapping
@@ -8,12 +12,7 @@ import pandas as pd
 
 
 def headlines(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> dict[str, float]:
-    """Return the accuracies (0 to 1) and the size (kB) that `dvc metrics show` lists.
-
-    Args:
-        results: Per stage, the content of its JSON file.
-        runtimes: quantize.csv.
-    """
+    """Return the accuracies (0 to 1) and the size (kB) that `dvc metrics show` lists."""
     test = results["evaluate"]
     row = runtimes.set_index("runtime").loc
     return {
@@ -26,12 +25,7 @@ def headlines(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) 
 
 
 def speeds(timings: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> dict[str, float]:
-    """Return the latency in ms per face of float32 and the seconds per epoch of the training.
-
-    Args:
-        timings: Per stage, the content of its JSON file in timings/.
-        runtimes: runtimes.csv.
-    """
+    """Return the latency in ms per face of float32 and the seconds per epoch of the training."""
     latency = runtimes.set_index("runtime")["latency_ms_1_thread"]["ONNX Runtime, float32"]
     return {
         "ms_per_face": round(float(latency), 3),
@@ -42,10 +36,6 @@ def speeds(timings: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> 
 def steps(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the test accuracy after each step of the pipeline, in the order of the steps.
 
-    Args:
-        results: Per stage, the content of its JSON file.
-        runtimes: quantize.csv.
-
     Returns:
         A row per step: "step", "parameters", "kB" (None before the export), "test_accuracy" (0 to
         1), its "standard_error", and "gain": its difference from the model that the step starts
@@ -53,16 +43,11 @@ def steps(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> l
     """
     test, tune, exported = results["evaluate"], results["tune"], results["quantize"]["model"]
     sizes = runtimes.set_index("runtime")["bytes"]
-    is_kept = tune["winner"]["trial"] == 0
+    baseline = "baseline" if tune["winner"]["trial"] else "baseline, kept by the search"
     table: list[dict[str, Any]] = []
     for step, model, view, start in (
         ("teacher", "teacher", "single_view", None),
-        (
-            "baseline, kept by the search" if is_kept else "baseline",
-            "baseline",
-            "single_view",
-            None,
-        ),
+        (baseline, "baseline", "single_view", None),
         ("winner of the search", "tuned", "single_view", "baseline"),
         ("exported in float32", "float32", "single_view", exported),
         ("quantized to int8", "int8", "single_view", "float32"),

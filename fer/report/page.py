@@ -12,14 +12,7 @@ from fer.core.files import atomic_path
 
 
 def write_vega(path: Path) -> None:
-    """Write the JavaScript that draws DVC's plots, so that `dvc plots show` needs no internet.
-
-    Args:
-        path: The file to write.
-
-    Raises:
-        FerError: If the file cannot be written.
-    """
+    """Write the JavaScript that draws DVC's plots, so that `dvc plots show` needs no internet."""
     with atomic_path(path) as temporary:
         temporary.write_text(vl_convert.javascript_bundle(vl_version="5.21"), encoding="utf-8")
 
@@ -31,28 +24,22 @@ def write(
     results: Mapping[str, Mapping[str, Any]],
     timings: Mapping[str, Mapping[str, Any]],
     runtimes: pd.DataFrame,
+    classes: pd.DataFrame,
 ) -> None:
-    """Write the report.
+    """Write the report into the folder of its figures.
 
-    Args:
-        path: The file to write; the figures are expected in its folder.
-        dataset: Name of the data set.
-        steps: Rows of `fer.report.headlines.steps`.
-        results: Per stage, the content of its JSON file.
-        timings: Per stage, the content of its JSON file in timings/.
-        runtimes: quantize.csv joined with runtimes.csv.
-
-    Raises:
-        FerError: If the file cannot be written.
+    `results` and `timings` have the content of the JSON files in metrics/ by stage; `steps` are of
+    `headlines.steps`; `runtimes` is quantize.csv joined with runtimes.csv; `classes` has the rows
+    of per_class.csv.
     """
     loader = PackageLoader("fer.report", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.filters["percent"] = lambda value: f"{value:.2%}"
-    template = environment.get_template("report.html.j2")
-    text = template.render(
+    text = environment.get_template("report.html.j2").render(
         dataset=dataset,
         steps=steps,
         runtimes=runtimes.to_dict("records"),
+        classes=classes.to_dict("records"),
         timings=timings,
         **results,
     )

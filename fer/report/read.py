@@ -15,9 +15,6 @@ _STRING_COLUMNS = dict.fromkeys(("class", "actual", "predicted"), str)
 def read_json(path: Path) -> dict[str, Any]:
     """Read the object in a JSON file.
 
-    Args:
-        path: The file.
-
     Raises:
         FerError: If the file is missing or damaged.
     """
@@ -32,9 +29,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV file.
-
-    Args:
-        path: The file.
 
     Raises:
         FerError: If the file is missing or damaged.

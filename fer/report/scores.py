@@ -13,11 +13,7 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int) 
     """Return the expected calibration error, 0 to 1 (Guo et al. 2017, arXiv:1706.04599).
 
     It is the mean distance between confidence and accuracy over bins of equal width.
-
-    Args:
-        probabilities: float [N, C].
-        labels: int [N].
-        bins: Number of bins.
+    `probabilities` are float [N, C], `labels` int [N].
     """
     confidence = probabilities.max(1)
     correct = probabilities.argmax(1) == labels
@@ -32,12 +28,7 @@ def scores(
     """Return accuracy, balanced accuracy, macro F1 and calibration error, each 0 to 1.
 
     Balanced accuracy and macro F1 are means over the classes that occur in `labels`.
-
-    Args:
-        probabilities: float [N, C].
-        labels: int [N].
-        unique: bool [N], the faces that are in no other split; "accuracy_unique" is theirs.
-        bins: Number of bins of the calibration error.
+    "accuracy_unique" is that of the faces that are in no other split, `unique` bool [N].
     """
     predicted = probabilities.argmax(1)
     correct = predicted == labels
@@ -56,12 +47,8 @@ def per_class(
 ) -> list[dict[str, str | float | int]]:
     """Return precision, recall and F1 (0 to 1) and support (faces) per class.
 
-    A class without faces, or one that is never predicted, has 0.
-
-    Args:
-        predicted: int [N], indices into `classes`.
-        labels: int [N], indices into `classes`.
-        classes: Names of the classes.
+    A class without faces, or one that is never predicted, has 0. `predicted` and `labels` are
+    int [N], indices into `classes`.
     """
     table = precision_recall_fscore_support(
         labels, predicted, labels=range(len(classes)), zero_division=0
@@ -74,13 +61,7 @@ def per_class(
 def confusions(
     predicted: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> list[dict[str, str]]:
-    """Return the actual and the predicted class of each face, one row per face.
-
-    Args:
-        predicted: int [N], indices into `classes`.
-        labels: int [N], indices into `classes`.
-        classes: Names of the classes.
-    """
+    """Return the actual and the predicted class of each face, one row per face."""
     return [
         {"actual": classes[label], "predicted": classes[prediction]}
         for label, prediction in zip(labels, predicted, strict=True)
@@ -88,13 +69,7 @@ def confusions(
 
 
 def examples(faces: Faces, correct: np.ndarray, seed: int, count: int = 2) -> np.ndarray:
-    """Choose correctly and wrongly classified faces of each class.
-
-    Args:
-        faces: N faces to choose from.
-        correct: bool [N], whether the prediction is correct.
-        seed: Seed of the choice.
-        count: Number of correct and of wrong faces per class, at most.
+    """Choose up to `count` correctly and wrongly classified faces of each class.
 
     Returns:
         Indices int [M] of the chosen faces, class by class, correct ones first.
@@ -111,9 +86,7 @@ def examples(faces: Faces, correct: np.ndarray, seed: int, count: int = 2) -> np
 def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, float | int]:
     """Test whether two models differ on the same faces by more than chance.
 
-    Args:
-        first: bool [N], whether the first model is correct.
-        second: bool [N], whether the second model is correct.
+    `first` and `second` are bool [N]: whether each model is correct.
 
     Returns:
         "only_first" and "only_second", the numbers of faces on which only one model is correct,
