@@ -14,7 +14,7 @@ def main() -> None:
     p = params.load()
     folder, target = Path("data", "raw", p.dataset), Path("data", p.dataset)
     # The folder of a temporary experiment holds only what git tracks; link the user's files to it.
-    raw.link(params.repository_root() / folder, folder)
+    raw.link_entries(params.repository_root() / folder, folder)
     start = time.perf_counter()
     data = formats.read(folder, p.prepare)
     seconds = time.perf_counter() - start
