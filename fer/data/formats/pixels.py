@@ -206,7 +206,7 @@ class _Columns:
 
 def _parse_pixels(text: bytes) -> bytes:
     """Return 2304 bytes for as many integers from 0 to 255; raise BadRowError if they are not."""
-    if not text.translate(None, delete=b"0123456789 \t\r\n"):
+    if not text.translate(None, delete=b"0123456789 \t\n\r\v\f"):
         values = np.fromstring(text, np.int64, sep=" ")  # stops at 2**63 - 1
         if len(values) == _PIXELS and values.max() < 256:
             return values.astype(np.uint8).tobytes()
