@@ -9,7 +9,7 @@ import pandas as pd
 from fer.core.errors import FerError
 from fer.core.faces import Faces
 from fer.core.files import write_table
-from fer.core.params import Prepare, Split
+from fer.core.params import Prepare, SplitShares
 from fer.data import formats
 from fer.data.dataset import UNSPLIT, class_key
 from fer.data.labels import FILE
@@ -156,7 +156,7 @@ def _reading(face: str) -> Prepare:
     return Prepare.model_validate(
         {
             **{"on_error": "skip", "face": face, "votes": "majority", "drop_blank": False},
-            **{"split": Split(val=0.1, test=0.1), "drop_leaks": False, "balance": "none"},
+            **{"split": SplitShares(val=0.1, test=0.1), "drop_leaks": False, "balance": "none"},
             **{"cap": {}, "seed": 0},
         }
     )
