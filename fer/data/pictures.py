@@ -1,10 +1,9 @@
 """Read pictures the way `Recognizer` reads them, so that training and prediction agree."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
@@ -29,59 +28,35 @@ _FEW = 500
 """Number of pictures below which starting processes would take longer than reading them."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture of a data set.
-
-    Attributes:
-        file: Name of its file.
-        label: Name of its class.
-        split: Name of its split; "" if the data set has no splits.
-    """
-
-    file: str
-    label: str
-    split: str
-
-
 def read_pictures(
-    raw: RawFolder, listed: Sequence[Picture], prepare: Prepare, classes: Sequence[str]
+    raw: RawFolder,
+    labelled: Mapping[str, tuple[str, str]],
+    prepare: Prepare,
+    classes: Sequence[str],
 ) -> DataSet:
-    """Read pictures into their splits; `classes` are in the order of the labels.
+    """Read pictures with their split ("" without splits) and class, by the names of their files.
 
     With `prepare.face` "crop", the central square of each picture is the face. With "detect", it
-    is the largest face that the detector finds.
+    is the largest face that the detector finds. `classes` are in the order of the labels.
 
     Raises:
         FerError: If two names of classes are too similar, or a picture cannot be read.
     """
     check_classes(tuple(classes), str(raw.path))
     by_split = defaultdict(list)
-    for picture in sorted(listed, key=lambda picture: picture.file):
-        by_split[picture.split or UNSPLIT].append(picture)
+    for file, (split, _) in sorted(labelled.items()):
+        by_split[split or UNSPLIT].append(file)
     numbers = {name: number for number, name in enumerate(classes)}
     splits: dict[str, Faces] = {}
     sources: dict[str, list[str]] = {}
     dropped: list[Dropped] = []
-    for split, members in sorted(by_split.items()):
-        files = [picture.file for picture in members]
+    for split, files in sorted(by_split.items()):
         images, rows, split_dropped = _read_faces(raw, files, prepare)
-        labels = np.array([numbers[members[row].label] for row in rows], np.uint8)
-        splits[split] = Faces(images, labels, tuple(classes))
         sources[split] = [files[row] for row in rows]
+        labels = np.array([numbers[labelled[file][1]] for file in sources[split]], np.uint8)
+        splits[split] = Faces(images, labels, tuple(classes))
         dropped += split_dropped
     return DataSet(splits, sources, dropped)
-
-
-def take_rows_in_place(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return some rows of an array in its own memory, without a second copy of all faces.
-
-    `rows` are ascending indices int64 [M]; the array must not be used afterwards.
-    """
-    for start in range(0, len(rows), 1000):
-        part = rows[start : start + 1000]
-        array[start : start + len(part)] = array[part]
-    return array[: len(rows)]
 
 
 def _read_faces(

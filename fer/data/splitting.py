@@ -9,14 +9,12 @@ from fer.core.errors import FerError
 from fer.core.faces import Faces, digests
 from fer.core.params import Prepare
 from fer.data.dataset import SPLITS, UNSPLIT, DataSet
-from fer.data.pictures import take_rows_in_place
 
 
 def add_missing_splits(data: DataSet, prepare: Prepare, location: str) -> DataSet:
     """Return the data set with train, val and test; existing val and test stay as they are.
 
-    The splits of `data` are "unsplit" alone, or "train" with or without "val" and "test". The
-    memory of the faces that are split is used again, so `data` must not be used afterwards.
+    The splits of `data` are "unsplit" alone, or "train" with or without "val" and "test".
 
     Raises:
         FerError: If there is no train, or too few faces to split.
@@ -38,12 +36,7 @@ def add_missing_splits(data: DataSet, prepare: Prepare, location: str) -> DataSe
         existing = {digest for split in splits.values() for digest in digests(split)}
         assigned = assign_splits(faces, shares, prepare.seed, existing)
         rows = {split: np.flatnonzero(assigned == split) for split in ("train", *shares)}
-        for split in shares:
-            splits[split] = faces[rows[split]]
-        soft_labels = None if faces.soft_labels is None else faces.soft_labels[rows["train"]]
-        images = take_rows_in_place(faces.images, rows["train"])
-        labels = take_rows_in_place(faces.labels, rows["train"])
-        splits["train"] = Faces(images, labels, faces.classes, soft_labels)
+        splits |= {split: faces[split_rows] for split, split_rows in rows.items()}
         sources |= {split: [names[row] for row in split_rows] for split, split_rows in rows.items()}
         counts = ", ".join(f"{len(splits[split]):,} {split}" for split in SPLITS)
         source = "train" if whole == "train" else "all faces"

@@ -8,7 +8,7 @@ from fer.core.errors import FerError
 from fer.core.params import Prepare
 from fer.data.dataset import SPLIT_NAMES, DataSet, warn
 from fer.data.labels import FILE, class_names
-from fer.data.pictures import Picture, read_pictures
+from fer.data.pictures import read_pictures
 from fer.data.raw import RawFolder
 
 NAME = "folders of pictures"
@@ -30,12 +30,8 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
         warn(f"files that are no pictures and are not read: {len(others)}, such as {others[0]}")
     labelled = _split_folders(raw) or _class_folders(raw)
     names = class_names(raw, {label for _, label in labelled.values()})
-    return read_pictures(
-        raw,
-        [Picture(file, names[label], split) for file, (split, label) in labelled.items()],
-        prepare,
-        list(names.values()),
-    )
+    labelled = {file: (split, names[label]) for file, (split, label) in labelled.items()}
+    return read_pictures(raw, labelled, prepare, list(names.values()))
 
 
 def _split_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:

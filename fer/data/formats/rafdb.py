@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from fer.core.errors import FerError
 from fer.core.params import Prepare
 from fer.data.dataset import DataSet
-from fer.data.pictures import Picture, read_pictures
+from fer.data.pictures import read_pictures
 from fer.data.raw import RawFolder
 
 NAME = "RAF-DB"
@@ -40,7 +40,7 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
         stem = PurePosixPath(name).stem
         if stem.endswith("_aligned") or stem not in by_stem:
             by_stem[stem.removesuffix("_aligned")] = name
-    listed: dict[str, Picture] = {}
+    labelled: dict[str, tuple[str, str]] = {}
     for number, line in enumerate(raw.lines(file), start=1):
         if line.isspace():
             continue
@@ -56,10 +56,10 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
             raise FerError(
                 f"{location}: there is no picture {stem}_aligned.jpg or {stem}.jpg; add it"
             )
-        if stem in listed:
+        if by_stem[stem] in labelled:
             raise FerError(f"{location}: lists {stem}.jpg again; keep one of the lines")
-        listed[stem] = Picture(by_stem[stem], CLASSES[int(label) - 1], split)
-    return read_pictures(raw, list(listed.values()), prepare, CLASSES)
+        labelled[by_stem[stem]] = split, CLASSES[int(label) - 1]
+    return read_pictures(raw, labelled, prepare, CLASSES)
 
 
 def _lists(raw: RawFolder) -> list[str]:

@@ -8,7 +8,7 @@ from fer.core.params import Prepare
 from fer.data.dataset import SPLIT_NAMES, DataSet
 from fer.data.formats.columns import SPLIT_COLUMNS, first_column, read_header
 from fer.data.labels import class_names
-from fer.data.pictures import Picture, read_pictures
+from fer.data.pictures import read_pictures
 from fer.data.raw import RawFolder
 
 NAME = "a table of files"
@@ -30,27 +30,25 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     if len(tables) > 1:
         raise FerError(f"{raw.path}: has {' and '.join(tables)}; keep one table of files")
     (table,) = tables
-    rows: dict[str, tuple[int, str, str]] = {}
+    labelled: dict[str, tuple[str, str]] = {}
     pictures = set(raw.pictures)
     for line, path, label, split in _rows(raw, table):
         file = _find(pictures, table, path)
         location = f"{raw.path}/{table}: line {line}"
         if file is None:
             raise FerError(f"{location}: there is no picture {path!r}; correct the line")
-        if file in rows:
-            raise FerError(
-                f"{location}: lists {path!r} again, as line {rows[file][0]} does; keep one of them"
-            )
+        if file in labelled:
+            raise FerError(f"{location}: lists {path!r} again; keep one of the lines")
         if not label:
             raise FerError(f"{location}: has no label; write the name of a class")
         if split is not None and split.lower() not in SPLIT_NAMES:
             raise FerError(f"{location}: split is {split!r}; write train, val or test")
-        rows[file] = line, label, SPLIT_NAMES[split.lower()] if split else ""
-    if not rows:
+        labelled[file] = SPLIT_NAMES[split.lower()] if split else "", label
+    if not labelled:
         raise FerError(f"{raw.path}/{table}: lists no picture; add lines")
-    names = class_names(raw, {label for _, label, _ in rows.values()})
-    listed = [Picture(file, names[label], split) for file, (_, label, split) in rows.items()]
-    return read_pictures(raw, listed, prepare, list(names.values()))
+    names = class_names(raw, {label for _, label in labelled.values()})
+    labelled = {file: (split, names[label]) for file, (split, label) in labelled.items()}
+    return read_pictures(raw, labelled, prepare, list(names.values()))
 
 
 def _tables(raw: RawFolder) -> list[str]:
