@@ -8,6 +8,7 @@ from fer.core import files, params
 from fer.core.errors import exit_on_error
 from fer.core.machine import cores, cpu_name
 from fer.data import cleaning, formats, raw
+from fer.data.dataset import warn
 
 
 def main() -> None:
@@ -20,6 +21,8 @@ def main() -> None:
     seconds = time.perf_counter() - start
     rows = cleaning.select_train_rows(data.splits, p.prepare)
     problems = cleaning.count_problems(data.splits)
+    if count := problems["identical_groups_of_different_labels"]:
+        warn(f"pictures that are in several classes: {count}")
 
     cleaned, sources = dict(data.splits), dict(data.sources)
     if rows is not None:

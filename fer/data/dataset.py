@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer.core.errors import FerError
-from fer.core.faces import MAX_CLASSES, Faces, digests, is_in
+from fer.core.faces import MAX_CLASSES, Faces, is_in
 
 SPLITS = ("train", "val", "test")
 
@@ -136,17 +136,6 @@ def check(data: DataSet, location: str) -> None:
         size = len(data.splits[split])
         if size < _FEW:
             warn(f"{split} has {size} faces: a single one changes its accuracy by {1 / size:.0%}")
-
-
-def warn_of_contradictions(data: DataSet) -> None:
-    """Print a warning with the number of pictures that are in several classes."""
-    labels = defaultdict(set)
-    for faces in data.splits.values():
-        for digest, label in zip(digests(faces), faces.labels.tolist(), strict=True):
-            labels[digest].add(label)
-    count = sum(len(classes) > 1 for classes in labels.values())
-    if count:
-        warn(f"pictures that are in several classes: {count}")
 
 
 def warn(text: str) -> None:

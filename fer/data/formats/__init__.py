@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fer.core.errors import FerError
 from fer.core.params import Prepare
-from fer.data.dataset import DataSet, check, warn, warn_of_contradictions
+from fer.data.dataset import DataSet, check, warn
 from fer.data.formats import ferplus, folders, pixels, rafdb, table
 from fer.data.raw import RawFolder, open_raw
 from fer.data.splitting import add_missing_splits
@@ -35,7 +35,6 @@ def read(folder: Path, prepare: Prepare) -> DataSet:
     data = add_missing_splits(read_labelled(folder, prepare), prepare, str(folder))
     if data.dropped:
         print(f"left out: {data.reasons()}; listed in dropped.csv", flush=True)
-    warn_of_contradictions(data)
     check(data, str(folder))
     return data
 
