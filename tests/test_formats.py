@@ -1,9 +1,7 @@
 """Data sets of pictures: layouts that are read, splits that are cut, and what is refused."""
 
-import runpy
 import shutil
 import unicodedata
-import zipfile
 from itertools import chain
 from pathlib import Path
 
@@ -19,12 +17,9 @@ from fer.core import params
 from fer.core.errors import FerError
 from fer.core.faces import Faces, digests
 from fer.data import formats, pictures, splitting
-from fer.data.fer2013 import CLASSES, USAGES
-from fer.data.formats import FORMATS, ferplus
+from fer.data.formats import ferplus
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 PREPARE = params.load(Path(__file__).parents[1] / "params.yaml").prepare
-SKIP = PREPARE.model_copy(update={"on_error": "skip"})
 
 
 def noise(path):
@@ -505,68 +500,7 @@ def test_reading_leaves_the_folder_as_it_is(tmp_path, write, name):
         assert len(faces) == len(data.sources[split]) > 0
 
 
-def test_adding_a_format_takes_one_entry(tmp_path, monkeypatch):
-    class Toy:
-        NAME = "a toy"
-
-        @staticmethod
-        def recognizes(raw):
-            return "toy" in raw.names
-
-        @staticmethod
-        def read(raw, prepare):
-            return read(tmp_path / "other")
-
-    layouts.two_classes(tmp_path / "other")
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/toy").write_text("")
-    monkeypatch.setattr(formats, "FORMATS", (Toy, *FORMATS))
-    assert read(tmp_path / "mine").format == "a toy"
-
-
 def test_other_file_is_named(tmp_path):
     (tmp_path / "table.csv").write_text("a,b,c\n1,2,3\n")
     message = refusal(tmp_path)
     assert message.startswith(f"{tmp_path} holds no data that is recognized (found table.csv): put")
-
-
-@pytest.mark.skipif(not (SHARED / "fer2013.xz").exists(), reason="needs the real FER2013")
-@pytest.mark.slow
-def test_fer2013_of_folders_has_the_faces_of_the_csv(tmp_path):
-    """Each tenth face, as PNG in Kaggle's folders: val and test are one split there."""
-    real = runpy.run_path(str(SHARED / "write_csv.py"))["load"]()
-    images, labels, usages = (real[key][::10] for key in ("pixels", "emotion", "usage"))
-    lines = ["emotion,pixels,Usage"]
-    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
-        for number, (image, label, usage) in enumerate(zip(images, labels, usages, strict=True)):
-            folder = "test" if usage else "train"
-            name = f"{folder}/{CLASSES[label].lower()}/{number:05d}.png"
-            path = tmp_path / "folders" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(path)
-            archive.write(path, name)
-            text = " ".join(map(str, image.ravel().tolist()))
-            lines.append(f"{label},{text},{list(USAGES)[usage]}")
-    for place in ("zip", "csv"):
-        (tmp_path / place).mkdir()
-    (tmp_path / "archive.zip").rename(tmp_path / "zip/archive.zip")
-    (tmp_path / "csv/fer2013.csv").write_text("\n".join([*lines, ""]))
-    whole = read(tmp_path / "csv")
-    assert sizes(whole) == dict(zip(whole.splits, np.bincount(usages).tolist(), strict=True))
-    of_row = {
-        int(source.rpartition(":")[2]) - 2: (image.tobytes(), whole.classes[label].lower())
-        for split, faces in whole.splits.items()
-        for source, image, label in zip(
-            whole.sources[split], faces.images, faces.labels, strict=True
-        )
-    }
-    for place in ("folders", "zip"):
-        data = read(tmp_path / place)
-        assert data.classes == tuple(sorted(name.lower() for name in CLASSES))
-        assert sizes(data)["test"] == (usages > 0).sum()
-        assert sum(sizes(data).values()) == len(images)
-        for split, faces in data.splits.items():
-            for source, image, label in zip(
-                data.sources[split], faces.images, faces.labels, strict=True
-            ):
-                assert (image.tobytes(), data.classes[label]) == of_row[int(source[-9:-4])]
