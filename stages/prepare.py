@@ -8,18 +8,21 @@ from fer.core import files, params
 from fer.core.errors import exit_on_error
 from fer.core.machine import cores, cpu_name
 from fer.data import cleaning, formats, raw
+from fer.data.dataset import warn
 
 
 def main() -> None:
     p = params.load()
     folder, target = Path("data", "raw", p.dataset), Path("data", p.dataset)
     # The folder of a temporary experiment holds only what git tracks; link the user's files to it.
-    raw.link(params.repository_root() / folder, folder)
+    raw.link_entries(params.repository_root() / folder, folder)
     start = time.perf_counter()
     data = formats.read(folder, p.prepare)
     seconds = time.perf_counter() - start
     rows = cleaning.select_train_rows(data.splits, p.prepare)
     problems = cleaning.count_problems(data.splits)
+    if count := problems["identical_groups_of_different_labels"]:
+        warn(f"pictures that are in several classes: {count}")
 
     cleaned, sources = dict(data.splits), dict(data.sources)
     if rows is not None:

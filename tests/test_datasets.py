@@ -15,15 +15,13 @@ from fer.data.sample import draw
 
 pytestmark = pytest.mark.slow
 
-TINY_BUDGET = {"budget": {"default": TINY["budget"]["sample"] | {"teacher_epochs": 0}}}
-TINY_BUDGET |= {"settings": {"wandb": "disabled"}}
-STAGES = ("prepare", "budget", "benchmark", "teach", "train", "tune", "quantize", "evaluate")
-STAGES += ("report",)
+CHANGES = TINY | {"teach": TINY["teach"] | {"epochs": 0}, "settings": {"wandb": "disabled"}}
+STAGES = ("prepare", "benchmark", "teach", "train", "tune", "quantize", "evaluate", "report")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    folder = new_project(tmp_path_factory.mktemp("own"), TINY | TINY_BUDGET)
+    folder = new_project(tmp_path_factory.mktemp("own"), CHANGES)
     shutil.copytree(ROOT / ".dvc/plots", folder / ".dvc/plots")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "first")
@@ -76,11 +74,6 @@ def test_own_faces_give_a_model_of_their_classes(project, dataset, write, classe
         assert len(rows.splitlines()) == count + 1
 
     assert tuple(emotions(project, dataset)) == names
-
-
-def test_small_sets_need_no_section_of_their_own(project):
-    section = (project / "metrics/two/budget.yaml").read_text()
-    assert "epochs: 2" in section
 
 
 def test_again_is_up_to_date(project):

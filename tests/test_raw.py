@@ -1,4 +1,4 @@
-"""The files of a data set: found by content, in folders and archives, and only read."""
+"""The files of a data set: recognized by content, in folders and archives, and only read."""
 
 import bz2
 import gzip
@@ -7,6 +7,7 @@ import lzma
 import os
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -33,23 +34,43 @@ def zipped(files=FILES):
 
 
 def tarred(files=FILES, mode="w:gz"):
+    """A tar of files: bytes, or a TarInfo of a link and the like."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode=mode) as archive:
         for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+            member = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
+            if isinstance(content, bytes):
+                member.size = len(content)
+            archive.addfile(member, io.BytesIO(content) if isinstance(content, bytes) else None)
     return stream.getvalue()
 
 
+def link(name, target, kind=tarfile.SYMTYPE):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
 def contents(folder):
-    opened = raw.RawFolder(folder)
-    actual = dict(opened.contents(opened.names))
-    return {n: c if isinstance(c, bytes) else c.read_bytes() for n, c in actual.items()}
+    with raw.open_raw(folder) as opened:
+        return {name: opened.file(name).read_bytes() for name in opened.names}
 
 
-def test_files_of_a_folder(tmp_path):
-    assert contents(fill(tmp_path)) == FILES
+def refusal(folder):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(FerError) as error:
+        contents(folder)
+    assert str(error.value).isprintable()
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    return str(error.value)
+
+
+def test_files_of_a_folder_and_of_linked_folders(tmp_path):
+    assert contents(fill(tmp_path / "own")) == FILES
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/linked").symlink_to(tmp_path / "own")
+    (tmp_path / "own/loop").symlink_to(tmp_path / "raw/linked")  # is not followed
+    assert contents(tmp_path / "raw") == {f"linked/{name}": own for name, own in FILES.items()}
 
 
 @pytest.mark.parametrize("name", ["faces.zip", "faces", "faces.csv", "FACES.TAR.GZ"])
@@ -58,109 +79,207 @@ def test_files_of_a_folder(tmp_path):
     [zipped(), tarred(), tarred(mode="w"), tarred(mode="w:bz2"), tarred(mode="w:xz")],
     ids=["zip", "tar.gz", "tar", "tar.bz2", "tar.xz"],
 )
-def test_archives_are_known_by_their_content(tmp_path, name, content):
+def test_archives_are_recognized_by_their_content(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     assert contents(tmp_path) == {f"{name}/{member}": own for member, own in FILES.items()}
-    opened = raw.RawFolder(tmp_path)
-    assert opened.archives == {name}
-    assert list(opened.lines(f"{name}/notes.txt")) == [b"some words\n", b"more"]
-    assert opened.others() == {f"{name}/notes.txt": FILES["notes.txt"]}
+    assert contents(tmp_path / name) == contents(tmp_path)
+    with raw.open_raw(tmp_path) as opened:
+        assert opened.archives == {name}
+        assert list(opened.lines(f"{name}/notes.txt")) == ["some words\n", "more"]
+        assert opened.heads == {f"{name}/notes.txt": FILES["notes.txt"]}
+        unpacked = opened.file(f"{name}/notes.txt")
+    assert not unpacked.exists()
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
-def test_packed_file(tmp_path, pack):
+def test_compressed_file(tmp_path, pack):
     (tmp_path / "any name").write_bytes(pack(b"first\nsecond\n"))
-    opened = raw.RawFolder(tmp_path)
-    assert opened.others() == {"any name": b"first\nsecond\n"}
-    assert list(opened.lines("any name")) == [b"first\n", b"second\n"]
-    assert opened.size("any name") is None
+    with raw.open_raw(tmp_path) as opened:
+        assert list(opened.lines("any name")) == ["first\n", "second\n"]
 
 
-def test_clutter_is_left_out(tmp_path):
+def test_hidden_files_links_and_paths_that_lead_outside_are_left_out(tmp_path):
     clutter = {
         "._1.png": b"x",
-        ".DS_Store": b"x",
         "a/Thumbs.db": b"x",
-        "desktop.ini": b"x",
         ".writing-x/1.png": b"x",
         "README.md": b"of the folder",
     }
-    fill(tmp_path, FILES | clutter)
-    (tmp_path / "f.zip").write_bytes(zipped({"__MACOSX/._1.png": b"x", "c/../1.png": b"x"}))
-    assert contents(tmp_path) == FILES
+    folder = fill(tmp_path / "set", FILES | clutter)
+    outside = {"__MACOSX/._1.png": b"x", "c/../1.png": b"x", "../2.png": b"x", ".DS_Store": b"x"}
+    (folder / "f.zip").write_bytes(zipped(outside))
+    links = {"l": link("l", "/etc/passwd"), "d": link("d", "/tmp"), "p": link("p", "")}
+    links["p"].type = tarfile.FIFOTYPE
+    (folder / "f.tar").write_bytes(tarred(outside | links, mode="w"))
+    assert contents(folder) == FILES
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_hard_links_in_a_tar_are_files(tmp_path):
+    files = FILES | {"c": link("./c.png", "a/1.png", tarfile.LNKTYPE)}
+    (tmp_path / "f").write_bytes(tarred(files))
+    assert contents(tmp_path)["f/c.png"] == FILES["a/1.png"]
 
 
 @pytest.mark.parametrize("name", ["faces.zip", "faces.tar.gz", "faces.csv.gz", "faces.tar"])
 def test_file_that_is_not_the_archive_its_name_says(tmp_path, name):
     (tmp_path / name).write_bytes(b"<!DOCTYPE html>\n")
-    with pytest.raises(FerError, match=f"{name}: cannot be read: is no archive"):
-        raw.RawFolder(tmp_path)
+    assert f"{name}: cannot be read: is no archive; download it again" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("content", [zipped(), tarred()], ids=["zip", "tar.gz"])
-@pytest.mark.parametrize("cut", [0.3, 0.6, 0.95])
-def test_broken_archive_is_one_error(tmp_path, content, cut):
-    (tmp_path / "faces").write_bytes(content[: int(len(content) * cut)])
-    with pytest.raises(FerError, match="faces: cannot be read") as error:
-        contents(tmp_path)
-    assert "\n" not in str(error.value)
+def flipped(content, place):
+    spoiled = bytearray(content)
+    spoiled[place] ^= 1
+    return bytes(spoiled)
 
 
-def test_checksum_of_a_tar_is_read(tmp_path):
-    content = bytearray(tarred())
-    content[-6] ^= 1
+def encrypted(content):
+    return content.replace(b"PK\3\4\x14\0\0\0", b"PK\3\4\x14\0\1\0").replace(
+        b"PK\1\2\x14\3\x14\0\0\0", b"PK\1\2\x14\3\x14\0\1\0"
+    )
+
+
+PLAIN_TAR = tarred(mode="w")
+LINK_TO_NOTHING = {"c": link("c.png", "nothing", tarfile.LNKTYPE)}
+NOT_UTF8 = {b"\xff.png".decode(errors="surrogateescape"): b"x"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(whole[: int(len(whole) * part)] for whole in (zipped(), tarred()) for part in (0.3, 0.9)),
+        PLAIN_TAR[: 2 * 1024],  # cut between two files: a header and a content each
+        flipped(tarred(), -6),  # the checksum at the end
+        flipped(zipped(), 40),
+        gzip.compress(b"some words")[:-9],
+        encrypted(zipped()),
+        tarred(LINK_TO_NOTHING),
+        tarred(NOT_UTF8),
+    ],
+    ids=[
+        *("third of a zip", "most of a zip", "third of a tar.gz", "most of a tar.gz", "tar, cut"),
+        *("checksum of a tar.gz", "bit of a zip", "half a gz", "encrypted", "link to nothing"),
+        "name that is not in UTF-8",
+    ],
+)
+def test_broken_archive_is_one_error(tmp_path, content):
     (tmp_path / "faces").write_bytes(content)
-    with pytest.raises(FerError, match="cannot be read: CRC"):
-        raw.RawFolder(tmp_path)
+    assert refusal(tmp_path).startswith(f"{tmp_path}/faces: ")
 
 
-def test_links_are_read_and_the_files_stay(tmp_path):
-    source = fill(tmp_path / "source")
-    folder = fill(tmp_path / "run", {"README.md": b""})
-    raw.link(source, folder)
-    raw.link(source, folder)
-    assert contents(folder) == FILES
-    assert not (folder / "README.md").is_symlink()
-    (folder / "a/1.png").unlink()
-    assert contents(source) == FILES
+def sparse():
+    """A tar of some 200 bytes that claims to hold 200 GB."""
+    member = tarfile.TarInfo("fer2013.csv")
+    names = ("major", "minor", "size", "numblocks", "map", "name")
+    values = ("0", "1", "200000000000", "1", "0,0", "fer2013.csv")
+    member.pax_headers = {f"GNU.sparse.{n}": v for n, v in zip(names, values, strict=True)}
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(member)
+    return stream.getvalue()
 
 
-def test_folder_is_not_linked_to_itself(tmp_path):
-    raw.link(fill(tmp_path), tmp_path)
-    assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
+ZEROS = bytes(3 << 20)
 
 
-def test_reads_linked_folders(tmp_path):
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "raw/linked").symlink_to(fill(tmp_path / "elsewhere"))
-    assert contents(tmp_path / "raw") == {f"linked/{name}": own for name, own in FILES.items()}
+@pytest.mark.parametrize(
+    "content",
+    [
+        sparse(),
+        zipped({"a": ZEROS}),
+        zipped({"a": ZEROS[: 2 << 20], "b": ZEROS[: 1 << 20]}),
+        tarred({"a": ZEROS}),
+        gzip.compress(ZEROS),
+        zipped({f"{number}.png": b"" for number in range(21)}),
+    ],
+    ids=["sparse tar", "zip", "zip of two", "tar.gz", "gz", "21 files"],
+)
+def test_archive_that_is_too_large_unpacked(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(raw._Unpacker, "__init__", limited(raw._Unpacker.__init__))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/faces").write_bytes(content)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    written = []
+    refuse = raw._Unpacker._reserve
+
+    def record(self, path, size, files=0):
+        written.append(sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file()))
+        refuse(self, path, size, files)
+
+    monkeypatch.setattr(raw._Unpacker, "_reserve", record)
+    assert "faces: is more than 4 GiB or 1,000,000 files unpacked" in refusal(tmp_path / "set")
+    assert max(written) <= 2 << 20
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-@pytest.mark.parametrize("forbidden", [["symlink"], ["symlink", "link"]])
-def test_files_are_linked_or_copied_where_links_are_forbidden(tmp_path, monkeypatch, forbidden):
+def limited(init):
+    return lambda self, folder: init(self, folder, bytes_left=2 << 20, files_left=20)
+
+
+def test_line_without_end_and_other_encodings(tmp_path):
+    for content, reason in (
+        (b"a\n" + b"7 " * 70_000, "line 2: has 65536 bytes; is it a CSV?"),
+        ("a\nü\n".encode("latin-1"), "line 2: is not text in UTF-8; save the file as UTF-8"),
+    ):
+        (tmp_path / "faces.csv").write_bytes(content)
+        with (
+            raw.open_raw(tmp_path) as opened,
+            pytest.raises(FerError, match=f"faces.csv: {reason[:30]}"),
+        ):
+            list(opened.lines("faces.csv"))
+
+
+def test_file_name_that_is_not_utf8(tmp_path):
+    Path(os.fsdecode(bytes(tmp_path) + b"/\xff.png")).write_bytes(b"x")
+    assert "is not in UTF-8; rename it" in refusal(tmp_path)
+
+
+# -- links to the user's files ---------------------------------------------------------------------
+
+
+def forbid_links(monkeypatch):
     def refuse(*_, **__):
         raise OSError(1314, "A required privilege is not held by the client")
 
+    monkeypatch.setattr(os, "symlink", refuse)
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no right to make links"])
+def test_entries_are_linked_or_copied_and_the_files_stay(tmp_path, monkeypatch, links):
     source = fill(tmp_path / "source")
-    for name in forbidden:
-        monkeypatch.setattr(os, name, refuse)
-    raw.link(source, tmp_path / "copy")
-    names = raw.list_files(source)
-    assert raw.list_files(tmp_path / "copy") == names
-    for name in names:
-        assert (tmp_path / "copy" / name).read_bytes() == (source / name).read_bytes()
-        assert not (tmp_path / "copy" / name).is_symlink()
+    folder = fill(tmp_path / "run", {"README.md": b""})
+    if not links:
+        forbid_links(monkeypatch)
+    raw.link_entries(source, folder)
+    raw.link_entries(source, folder)
+    raw.link_entries(source, source)
+    raw.link_entries(tmp_path / "none", folder)
+    assert contents(folder) == contents(source) == FILES
+    assert (folder / "a").is_symlink() == links
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no right to make links"])
+def test_folder_is_linked_or_copied(tmp_path, monkeypatch, links):
+    source, target = fill(tmp_path / "source"), tmp_path / "raw/mine"
+    if not links:
+        forbid_links(monkeypatch)
+    assert raw.link_folder(source, target)
+    assert contents(target) == FILES
+    assert raw.link_folder(source, target) == links  # a copy could be of another folder
+    assert not raw.link_folder(fill(tmp_path / "other"), target)
+    assert contents(target) == contents(source) == FILES
+
+
+def test_link_to_a_folder_that_was_moved_is_replaced(tmp_path):
+    source, target = fill(tmp_path / "source"), tmp_path / "raw/mine"
+    assert raw.link_folder(source, target)
+    assert raw.link_folder(source.rename(tmp_path / "moved"), target)
+    assert contents(target) == FILES
 
 
 def test_link_that_cannot_be_made_is_a_clear_error(tmp_path):
     source = fill(tmp_path / "source")
     (tmp_path / "file").write_text("")
     with pytest.raises(FerError, match="cannot be linked: Not a directory"):
-        raw.link(source, tmp_path / "file" / "folder")
-
-
-def test_tar_cut_between_two_files(tmp_path):
-    content = tarred(mode="w")
-    (tmp_path / "faces").write_bytes(content[: 2 * 1024])  # a file each: header and content
-    with pytest.raises(FerError, match="faces: cannot be read: unexpected end of data"):
-        raw.RawFolder(tmp_path)
+        raw.link_entries(source, tmp_path / "file" / "folder")

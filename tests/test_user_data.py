@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
+from layouts import contents, two_classes
 from test_pipeline import ROOT, TINY, run, update
 
 from fer.core import faces
+from fer.data.raw import link_folder
 
 pytestmark = pytest.mark.slow
 
@@ -59,9 +60,7 @@ def clone(tmp_path):
     (folder / "data/raw/fer2013").mkdir(parents=True)
     for name in COMMITTED:
         shutil.copy(ROOT / name, folder / name)
-    budget = YAML(typ="safe").load(folder / "params.yaml")["budget"]
-    budget |= {"fer2013": TINY["budget"]["sample"]}
-    update(folder, TINY | {"budget": budget, "settings": {"wandb": "disabled"}})
+    update(folder, TINY | {"settings": {"wandb": "disabled"}})
     git(folder, "init", "-q")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "first")
@@ -140,6 +139,24 @@ def test_experiments_elsewhere_read_it(users):
         dvc(users, "exp", "apply", name)
         assert (images(users) == FIRST).all()
         assert "up to date" in dvc(users, "repro", *FIRST_STAGES)
+
+
+def test_linked_folder_is_read_and_stays(clone, tmp_path):
+    """As `fer train` links it; a temporary experiment needs the link in git."""
+    two_classes(tmp_path / "mine")
+    before = contents(tmp_path / "mine")
+    assert link_folder(tmp_path / "mine", clone / "data/raw/mine")
+    dvc(clone, "exp", "run", "-S", "dataset=mine", *FIRST_STAGES)
+    assert "up to date" in dvc(clone, "repro", *FIRST_STAGES)
+    git(clone, "add", "data/raw/mine")
+    git(clone, "commit", "-qam", "mine")
+    options = ("--temp", "-n", "temporary", "-S", "prepare.seed=1")
+    dvc(clone, "exp", "run", *options, *FIRST_STAGES)
+    dvc(clone, "exp", "apply", "temporary")
+    assert "up to date" in dvc(clone, "repro", *FIRST_STAGES)
+    git(clone, "stash", "-q")
+    run(clone, "dvc", "checkout")
+    assert contents(tmp_path / "mine") == before
 
 
 def test_missing_csv_is_one_line(clone):

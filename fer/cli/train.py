@@ -48,7 +48,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if any(change.partition("=")[0].lstrip("+~").strip() == "dataset" for change in changes):
         raise FerError("-S dataset: follows from the folder; leave it out")
     target = root / "data" / "raw" / name
-    if not raw.relink(folder, target):
+    if not raw.link_folder(folder, target):
         raise FerError(f"{target}: exists; rename {folder}, or use dvc exp run -S dataset={name}")
     options = [option for change in [f"dataset={name}", *changes] for option in ("-S", change)]
     command = [sys.executable, "-m", "dvc", "exp", "run", *options]

@@ -13,10 +13,6 @@ from fer.core.params import Prepare
 def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarray | None:
     """Choose the training faces to use: drop some, then balance the classes.
 
-    Args:
-        splits: The faces of "train", "val" and "test".
-        prepare: What is dropped and how classes are balanced.
-
     Returns:
         Ascending indices int64 [M] into train; None to use all faces as they are.
 
@@ -29,10 +25,6 @@ def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarr
         kept &= ~is_blank(train)
     if prepare.drop_leaks:
         kept &= ~is_in(train, splits["val"], splits["test"])
-    if not kept.any():
-        raise FerError(
-            "prepare.drop_blank and prepare.drop_leaks leave no training face; turn one of them off"
-        )
     before = np.bincount(train.labels, minlength=len(train.classes))
     after = np.bincount(train.labels[kept], minlength=len(train.classes))
     lost = [train.classes[label] for label in np.flatnonzero((before > 0) & (after == 0))]
@@ -43,13 +35,12 @@ def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarr
         )
     if prepare.balance == "none":
         return None if kept.all() else np.flatnonzero(kept)
-    if prepare.balance == "cap":
-        for name in prepare.cap:
-            if name not in train.classes:
-                raise FerError(
-                    f"prepare.cap names {name}, which is no class; choose among "
-                    f"{', '.join(train.classes)}"
-                )
+    unknown = set(prepare.cap) - set(train.classes)
+    if prepare.balance == "cap" and unknown:
+        raise FerError(
+            f"prepare.cap names {min(unknown)}, which is no class; choose among "
+            f"{', '.join(train.classes)}"
+        )
     rows = np.flatnonzero(kept)
     numbers = [prepare.cap.get(name) for name in train.classes]
     return rows[balance(train.labels[rows], prepare.balance, numbers, prepare.seed)]
@@ -93,24 +84,13 @@ def _resample(rows: np.ndarray, target: int, generator: np.random.Generator) -> 
 
 
 def is_blank(faces: Faces) -> np.ndarray:
-    """Tell which faces have a single grey value.
-
-    Args:
-        faces: N faces.
-
-    Returns:
-        Mask bool [N].
-    """
+    """Tell which of N faces have a single grey value, bool [N]."""
     flat = faces.images.reshape(len(faces), -1)
     return flat.max(1, initial=0) == flat.min(1, initial=255)
 
 
 def count_problems(splits: Mapping[str, Faces]) -> dict[str, int]:
-    """Count blank faces, groups of identical faces, and faces that are in several splits.
-
-    Args:
-        splits: The faces of "train", "val" and "test".
-    """
+    """Count blank faces, groups of identical faces, and faces that are in several splits."""
     groups = defaultdict(list)
     for faces in splits.values():
         for key, label in zip(digests(faces), faces.labels.tolist(), strict=True):
@@ -129,12 +109,7 @@ def count_problems(splits: Mapping[str, Faces]) -> dict[str, int]:
 def class_counts(
     before: Mapping[str, Faces], after: Mapping[str, Faces]
 ) -> list[dict[str, str | int]]:
-    """Return the number of faces per split and class, before and after cleaning.
-
-    Args:
-        before: Faces of each split before cleaning.
-        after: Faces of each split after cleaning.
-    """
+    """Return the number of faces per split and class, before and after cleaning."""
     return [
         {"split": split, "class": name, "before": before[split].counts()[name], "after": count}
         for split, faces in after.items()
@@ -143,14 +118,9 @@ def class_counts(
 
 
 def intensities(faces: Faces, step: int = 8) -> list[dict[str, str | int | float]]:
-    """Return the histogram of grey values per class, one row per class and bin.
+    """Return the histogram of grey values per class, one row per class and bin of `step` values.
 
-    Args:
-        faces: The faces.
-        step: Grey values per bin.
-
-    Returns:
-        "class", "grey" (the lowest grey value of the bin) and "share" of the class's pixels.
+    A row has "class", "grey" (the lowest grey value of the bin) and "share" of the class's pixels.
     """
     counts = np.zeros((len(faces.classes), 256), np.int64)
     for start in range(0, len(faces), 500):  # in parts, because bincount converts to int64

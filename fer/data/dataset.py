@@ -3,18 +3,27 @@
 import sys
 import unicodedata
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from fer.core.errors import FerError
-from fer.core.faces import MAX_CLASSES, Faces, digests, is_in
+from fer.core.faces import MAX_CLASSES, Faces, is_in
 
-_FEW = 100
-"""Number of val or test faces below which a warning says how coarse the accuracy is."""
+SPLITS = ("train", "val", "test")
 
 UNSPLIT = "unsplit"
 """Name of the only split of a data set that has no splits yet."""
+
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "publictest"), "val"),
+    **dict.fromkeys(("test", "testing", "privatetest"), "test"),
+}
+"""The split that each name stands for, in lower case: of a folder, or a value in a table."""
+
+_FEW = 100
+"""Number of val or test faces below which a warning says how coarse the accuracy is."""
 
 
 @dataclass(frozen=True)
@@ -59,25 +68,12 @@ class DataSet:
         counts = Counter(face.reason for face in self.dropped)
         return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
 
-    def with_format(self, name: str) -> "DataSet":
-        """Return a copy with the name of its format.
-
-        Args:
-            name: Name of the format.
-        """
-        return replace(self, format=name)
-
 
 def check_classes(classes: tuple[str, ...], location: str) -> None:
-    """Check the names of the classes.
-
-    Args:
-        classes: The names.
-        location: The folder or file that they come from, for errors.
+    """Refuse names of classes that are too many, too similar, or cannot be printed.
 
     Raises:
-        FerError: If there are more than 256 classes, a name cannot be printed, or two names differ
-            in case or blanks only.
+        FerError: It says that `location`, a folder or file, has these classes.
     """
     if len(classes) > MAX_CLASSES:
         raise FerError(
@@ -99,22 +95,14 @@ def check_classes(classes: tuple[str, ...], location: str) -> None:
 
 
 def class_key(name: str) -> str:
-    """Return the name of a class without its case and blanks, to compare it with others.
-
-    Args:
-        name: The name.
-    """
+    """Return the name of a class without its case and blanks, to compare it with others."""
     return "".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def check(data: DataSet, location: str) -> None:
-    """Check that a data set with all splits can be trained on.
+    """Check that a data set with all splits, in the folder `location`, can be trained on.
 
     Prints a warning for each class that val or test lacks, and if one of them is small.
-
-    Args:
-        data: The data set.
-        location: Its folder, for errors.
 
     Raises:
         FerError: If there is one class only, a split is empty, or a class has no training face or
@@ -130,26 +118,19 @@ def check(data: DataSet, location: str) -> None:
             raise FerError(f"{location}: no face is left for {split}; add different ones")
         if split != "train" and is_in(faces, data.splits["train"]).all():
             raise FerError(f"{location}: every face of {split} is also in train; add other ones")
-    counts = {
-        split: np.bincount(faces.labels, minlength=len(data.classes))
-        for split, faces in data.splits.items()
-    }
+    counts = {split: faces.counts() for split, faces in data.splits.items()}
     for label, name in enumerate(data.classes):
-        total = sum(count[label] for count in counts.values())
-        if counts["train"][label] and total > 1:
+        total = sum(count[name] for count in counts.values())
+        if counts["train"][name] and total > 1:
             continue
-        split = next(split for split, count in counts.items() if count[label])
+        split = next(split for split, count in counts.items() if count[name])
         source = data.sources[split][np.flatnonzero(data.splits[split].labels == label)[0]]
-        if total == 1:
-            raise FerError(
-                f"{location}: class {name} has one face only ({source}); add another one"
-            )
         raise FerError(
-            f"{location}: class {name} is in {split} ({source}), but not in train; add some to "
-            "train"
+            f"{location}: class {name} has {total} faces, {counts['train'][name]} of them in train "
+            f"(such as {source} in {split}); add some to train"
         )
     for split in ("val", "test"):
-        missing = [n for n, count in zip(data.classes, counts[split], strict=True) if not count]
+        missing = [name for name, count in counts[split].items() if not count]
         if missing:
             warn(f"{split} has no face of {', '.join(missing)}")
         size = len(data.splits[split])
@@ -157,25 +138,6 @@ def check(data: DataSet, location: str) -> None:
             warn(f"{split} has {size} faces: a single one changes its accuracy by {1 / size:.0%}")
 
 
-def warn_of_contradictions(data: DataSet) -> None:
-    """Print a warning with the number of pictures that are in several classes.
-
-    Args:
-        data: The data set.
-    """
-    labels = defaultdict(set)
-    for faces in data.splits.values():
-        for digest, label in zip(digests(faces), faces.labels.tolist(), strict=True):
-            labels[digest].add(label)
-    count = sum(len(classes) > 1 for classes in labels.values())
-    if count:
-        warn(f"pictures that are in several classes: {count}")
-
-
 def warn(text: str) -> None:
-    """Print a warning to stderr.
-
-    Args:
-        text: The warning.
-    """
+    """Print a warning to stderr."""
     print(f"warning: {text}", file=sys.stderr)

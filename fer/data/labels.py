@@ -2,12 +2,11 @@
 
 import unicodedata
 from collections.abc import Iterable
-from itertools import pairwise
 
 from fer.core.errors import FerError
 from fer.data.raw import RawFolder
 
-MAX_LENGTH = 100
+_MAX_LENGTH = 100
 """Largest number of characters in the name of a class."""
 
 FILE = "classes.txt"
@@ -20,27 +19,18 @@ def class_names(raw: RawFolder, labels: Iterable[str]) -> dict[str, str]:
     Words name themselves and are sorted alphabetically. Numbers are sorted numerically; the file
     classes.txt may name them, starting with the lowest.
 
-    Args:
-        raw: The files of the data set.
-        labels: The labels.
-
     Raises:
         FerError: If classes.txt does not have one name per number, or a name is too long.
     """
     labels = set(labels)
-    if long := next((label for label in labels if len(label) > MAX_LENGTH), None):
+    if long := next((label for label in labels if len(label) > _MAX_LENGTH), None):
         raise FerError(
             f"{raw.path}: the class {long[:20]!r}... has {len(long)} characters; shorten it to "
-            f"{MAX_LENGTH}"
+            f"{_MAX_LENGTH}"
         )
     if not all(label.isascii() and label.isdigit() for label in labels):
         return {label: unicodedata.normalize("NFC", label) for label in sorted(labels)}
     ordered = sorted(labels, key=lambda label: (int(label), label))
-    for first, second in pairwise(ordered):
-        if int(first) == int(second):
-            raise FerError(
-                f"{raw.path}: the classes {first} and {second} are one number; join them"
-            )
     names = read_names(raw)
     if names is None:
         return {label: label for label in ordered}
@@ -55,9 +45,6 @@ def class_names(raw: RawFolder, labels: Iterable[str]) -> dict[str, str]:
 def read_names(raw: RawFolder) -> list[str] | None:
     """Read the names in classes.txt; return None without such a file.
 
-    Args:
-        raw: The files of the data set.
-
     Raises:
         FerError: If it cannot be read, or a name is missing or repeated.
     """
@@ -67,14 +54,10 @@ def read_names(raw: RawFolder) -> list[str] | None:
     if len(files) > 1:
         raise FerError(f"{raw.path}: has {' and '.join(files)}; leave one of them")
     (file,) = files
-    try:
-        names = [line.decode("utf-8-sig").strip() for line in raw.lines(file)]
-    except UnicodeDecodeError as error:
-        raise FerError(f"{raw.path}/{file}: is not text in UTF-8; save it so") from error
-    while names and not names[-1]:
-        names.pop()
+    names = "".join(raw.lines(file)).rstrip().splitlines()
+    names = [unicodedata.normalize("NFC", name.strip()) for name in names]
     for number, name in enumerate(names, start=1):
         if not name or name in names[: number - 1]:
             problem = f"names {name!r} again" if name else "is empty"
             raise FerError(f"{raw.path}/{file}: line {number}: {problem}; name one class per line")
-    return [unicodedata.normalize("NFC", name) for name in names]
+    return names

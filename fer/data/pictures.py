@@ -1,22 +1,22 @@
 """Read pictures the way `Recognizer` reads them, so that training and prediction agree."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import cache, partial
-from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from fer.core.errors import FerError
-from fer.core.faces import FACE_SIZE
+from fer.core.faces import FACE_SIZE, Faces
 from fer.core.machine import cores
 from fer.core.params import Prepare
 from fer.core.threads import map_in_order
-from fer.data.dataset import Dropped
+from fer.data.dataset import UNSPLIT, DataSet, Dropped, check_classes
 from fer.data.raw import RawFolder
 from fer.images import reading
 from fer.images.detection import Box, Detector, center_square, crop_face
@@ -24,122 +24,100 @@ from fer.images.detection import Box, Detector, center_square, crop_face
 _CHUNK_PICTURES = 64
 """Largest number of pictures that a process gets at once."""
 
-_CHUNK_BYTES = 4 << 20
-"""Size from which a chunk of pictures from an archive goes to a process."""
-
 _FEW = 500
 """Number of pictures below which starting processes would take longer than reading them."""
 
-Source = tuple[int, str, Path | bytes | FerError]
-"""Index of a picture in the result, its name, and its file, its content, or why it has none."""
 
+def read_pictures(
+    raw: RawFolder,
+    labelled: Mapping[str, tuple[str, str]],
+    prepare: Prepare,
+    classes: Sequence[str],
+) -> DataSet:
+    """Read pictures with their split ("" without splits) and class, by the names of their files.
 
-def read(
-    raw: RawFolder, names: Sequence[str], prepare: Prepare
-) -> tuple[np.ndarray, np.ndarray, list[Dropped]]:
-    """Read pictures of any size and mode as grey faces, on all cores.
-
-    Args:
-        raw: The files of the data set.
-        names: Names of the pictures.
-        prepare: With face "crop", the central square of each picture is the face. With "detect",
-            it is the largest face that the detector finds.
-
-    Returns:
-        The faces, uint8 [M, 48, 48]; the ascending indices of their names, int64 [M]; and the
-        dropped pictures.
+    With `prepare.face` "crop", the central square of each picture is the face. With "detect", it
+    is the largest face that the detector finds. `classes` are in the order of the labels.
 
     Raises:
-        FerError: If a picture cannot be read, unless `prepare.on_error` is "skip".
+        FerError: If two names of classes are too similar, or a picture cannot be read.
+    """
+    check_classes(tuple(classes), str(raw.path))
+    by_split = defaultdict(list)
+    for file, (split, _) in sorted(labelled.items()):
+        by_split[split or UNSPLIT].append(file)
+    numbers = {name: number for number, name in enumerate(classes)}
+    splits: dict[str, Faces] = {}
+    sources: dict[str, list[str]] = {}
+    dropped: list[Dropped] = []
+    for split, files in sorted(by_split.items()):
+        images, rows, split_dropped = _read_faces(raw, files, prepare)
+        sources[split] = [files[row] for row in rows]
+        labels = np.array([numbers[labelled[file][1]] for file in sources[split]], np.uint8)
+        splits[split] = Faces(images, labels, tuple(classes))
+        dropped += split_dropped
+    return DataSet(splits, sources, dropped)
+
+
+def _read_faces(
+    raw: RawFolder, names: Sequence[str], prepare: Prepare
+) -> tuple[np.ndarray, list[int], list[Dropped]]:
+    """Read pictures of any size and mode as grey faces, on all cores.
+
+    Returns:
+        The faces, uint8 [M, 48, 48]; the ascending indices of their names; and the dropped
+        pictures.
     """
     faces = np.empty((len(names), FACE_SIZE, FACE_SIZE), np.uint8)
-    dropped: dict[int, Dropped] = {}
-    indices = {name: index for index, name in enumerate(names)}
-    sources = ((indices[name], name, source) for name, source in raw.contents(names))
-    read_chunk = partial(_read_chunk, prepare.face, str(raw.path))
-    with (
-        _worker_errors_as_fer_error(raw),
-        tqdm(total=len(names), desc="reading", unit="picture", disable=None) as bar,
-    ):
-        for results in _map_chunks(read_chunk, _chunks(sources), len(names)):
-            for index, result in results:
-                if isinstance(result, Dropped):
-                    _refuse(raw, result, prepare)
-                    dropped[index] = result
-                else:
-                    faces[index] = result
-            bar.update(len(results))
-    kept = np.array([index not in dropped for index in range(len(names))], bool)
-    rows = np.flatnonzero(kept)
-    return take_rows_in_place(faces, rows), rows, [dropped[index] for index in sorted(dropped)]
-
-
-def take_rows_in_place(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return some rows of an array in its own memory, without a second copy of all faces.
-
-    Args:
-        array: The array; it must not be used afterwards.
-        rows: Ascending indices int64 [M].
-    """
-    for start in range(0, len(rows), 1000):
-        part = rows[start : start + 1000]
-        array[start : start + len(part)] = array[part]
-    return array[: len(rows)]
-
-
-def _map_chunks(function: Callable, chunks: Iterator[list[Source]], count: int) -> Iterator[list]:
-    """Map a function over chunks in processes: Python's lock would make threads wait."""
-    if count < _FEW:
-        return map(function, chunks)
-    return map_in_order(function, chunks, cores(), ProcessPoolExecutor)
-
-
-@contextmanager
-def _worker_errors_as_fer_error(raw: RawFolder) -> Iterator[None]:
+    rows, dropped = [], []
+    chunks = (
+        [(name, raw.file(name)) for name in names[start : start + _CHUNK_PICTURES]]
+        for start in range(0, len(names), _CHUNK_PICTURES)
+    )
+    read_chunk = partial(_read_chunk, prepare.face, raw.path)
+    if len(names) < _FEW:
+        results = map(read_chunk, chunks)
+    else:  # processes, because Python's lock would make threads wait
+        results = map_in_order(read_chunk, chunks, cores(), ProcessPoolExecutor)
+    bar = tqdm(
+        chain.from_iterable(results),
+        total=len(names),
+        desc="reading",
+        unit="picture",
+        disable=None,
+    )
     try:
-        yield
+        for row, result in enumerate(bar):
+            if isinstance(result, Dropped):
+                _refuse(result, prepare)
+                dropped.append(result)
+            else:
+                faces[len(rows)] = result
+                rows.append(row)
     except BrokenProcessPool as error:
         raise FerError(
             f"{raw.path}: a process that reads pictures was killed, maybe for lack of memory; free "
             "memory, and give the same command again"
         ) from error
+    return faces[: len(rows)], rows, dropped
 
 
-def _refuse(raw: RawFolder, dropped: Dropped, prepare: Prepare) -> None:
+def _refuse(dropped: Dropped, prepare: Prepare) -> None:
     if dropped.reason == "unreadable" and prepare.on_error == "fail":
         raise FerError(
             f"{dropped.detail}; mend or remove it, or skip such pictures with prepare.on_error"
         )
 
 
-def _chunks(sources: Iterable[Source]) -> Iterator[list[Source]]:
-    chunk: list[Source] = []
-    size = 0
-    for index, name, source in sources:
-        chunk.append((index, name, source))
-        size += len(source) if isinstance(source, bytes) else 0
-        if len(chunk) == _CHUNK_PICTURES or size >= _CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
 def _read_chunk(
-    face: str, folder: str, chunk: list[Source]
-) -> list[tuple[int, np.ndarray | Dropped]]:
-    return [(index, _read_picture(face, name, folder, source)) for index, name, source in chunk]
+    face: str, folder: Path, chunk: list[tuple[str, Path]]
+) -> list[np.ndarray | Dropped]:
+    return [_read_picture(face, name, path, f"{folder}/{name}") for name, path in chunk]
 
 
-def _read_picture(
-    face: str, name: str, folder: str, source: Path | bytes | FerError
-) -> np.ndarray | Dropped:
-    shown = f"{folder}/{name}"
+def _read_picture(face: str, name: str, path: Path, shown: str) -> np.ndarray | Dropped:
     try:
-        if isinstance(source, FerError):
-            raise source
-        file = BytesIO(source) if isinstance(source, bytes) else source
-        pixels = reading.grey(reading.read(file, shown))
+        pixels = reading.grey(reading.read(path, shown))
     except FerError as error:
         message = str(error)
         detail = message if message.startswith(shown) else f"{shown}: {message}"

@@ -6,8 +6,8 @@ are in half heights of a head with its center at (0, 0), x to the right and y do
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -52,13 +52,31 @@ _BEZIER = [((1 - t) * (1 - t), 2 * t * (1 - t), t * t) for t in np.linspace(0, 1
 """Weights of start, bend and end for each point of a quadratic Bezier curve."""
 
 
+_FEATURES = {
+    "width": (0.68, 0.82),
+    "jaw": (0.5, 0.8),
+    "hairline": (-0.78, -0.58),
+    "hair_length": (-0.3, 0.9),
+    "brow_thickness": (0.035, 0.08),
+    "brow_height": (-0.36, -0.29),
+    "eye_distance": (0.29, 0.35),
+    "eye_width": (0.14, 0.18),
+    "eye_height": (0.06, 0.085),
+    "iris": (15, 90),
+    "nose_width": (0.1, 0.17),
+    "nose_length": (0.2, 0.3),
+    "mouth_width": (0.22, 0.3),
+    "mouth_height": (0.5, 0.57),
+    "lips": (0.04, 0.075),
+    "background": (20, 235),
+}
+"""Ranges of a person's features, in the order in which they are drawn."""
+
+
 def draw_split(count: int, params: Sample, stream: int) -> Iterator[tuple[int, np.ndarray]]:
     """Draw faces; yield the label (0 to 6) and the face, uint8 [48, 48], of each.
 
-    Args:
-        count: Number of faces.
-        params: Seed and label noise.
-        stream: Number of the split, so that each split has other faces.
+    `stream` is the number of the split, so that each split has other faces.
     """
     generator = np.random.default_rng([params.seed, stream])
     numbers = np.floor(np.array(SHARES) * count).astype(int).clip(1)
@@ -72,10 +90,6 @@ def draw_split(count: int, params: Sample, stream: int) -> Iterator[tuple[int, n
 
 def write_csv(path: Path, params: Sample) -> None:
     """Draw all splits and write them in Kaggle's format; the same params give the same bytes.
-
-    Args:
-        path: The CSV to write.
-        params: Sizes of the splits, label noise and seed.
 
     Raises:
         FerError: If the file cannot be written.
@@ -96,12 +110,7 @@ def write_csv(path: Path, params: Sample) -> None:
 
 
 def draw(emotion: str, generator: np.random.Generator) -> np.ndarray:
-    """Draw a new person with an expression of random strength, uint8 [48, 48].
-
-    Args:
-        emotion: Name of the emotion.
-        generator: Source of all random choices.
-    """
+    """Draw a new person with an expression of random strength, uint8 [48, 48]."""
     grey = np.asarray(draw_large(emotion, generator).reduce(_ZOOM), np.float32)
     y, x = np.mgrid[-1 : 1 : FACE_SIZE * 1j, -1 : 1 : FACE_SIZE * 1j].astype(np.float32)
     direction = generator.uniform(0, 2 * np.pi)
@@ -112,13 +121,8 @@ def draw(emotion: str, generator: np.random.Generator) -> np.ndarray:
 
 
 def draw_large(emotion: str, generator: np.random.Generator) -> Image.Image:
-    """Draw a new person without light and noise, 192 x 192 pixels of grey.
-
-    Args:
-        emotion: Name of the emotion.
-        generator: Source of all random choices.
-    """
-    person = _Person.of(generator)
+    """Draw a new person without light and noise, 192 x 192 pixels of grey."""
+    person = _draw_person(generator)
     return _Sketch(person, _expression(emotion, generator), generator).image
 
 
@@ -132,62 +136,19 @@ def _expression(emotion: str, generator: np.random.Generator) -> dict[int, float
     return strengths
 
 
-@dataclass(frozen=True)
-class _Person:
-    """The features of a person, which do not depend on the expression."""
-
-    width: float
-    jaw: float
-    skin: float
-    hair: float
-    hairline: float
-    hair_length: float
-    brow_tone: float
-    brow_thickness: float
-    brow_height: float
-    eye_distance: float
-    eye_width: float
-    eye_height: float
-    iris: float
-    nose_width: float
-    nose_length: float
-    mouth_width: float
-    mouth_height: float
-    lips: float
-    background: float
-
-    @classmethod
-    def of(cls, generator: np.random.Generator) -> "_Person":
-        skin = generator.uniform(95, 215)
-        hair = generator.choice([generator.uniform(15, 70), generator.uniform(60, 200)])
-        return cls(
-            width=generator.uniform(0.68, 0.82),
-            jaw=generator.uniform(0.5, 0.8),
-            skin=skin,
-            hair=hair,
-            hairline=generator.uniform(-0.78, -0.58),
-            hair_length=generator.uniform(-0.3, 0.9),
-            brow_tone=min(skin * 0.65, hair + 10),
-            brow_thickness=generator.uniform(0.035, 0.08),
-            brow_height=generator.uniform(-0.36, -0.29),
-            eye_distance=generator.uniform(0.29, 0.35),
-            eye_width=generator.uniform(0.14, 0.18),
-            eye_height=generator.uniform(0.06, 0.085),
-            iris=generator.uniform(15, 90),
-            nose_width=generator.uniform(0.1, 0.17),
-            nose_length=generator.uniform(0.2, 0.3),
-            mouth_width=generator.uniform(0.22, 0.3),
-            mouth_height=generator.uniform(0.5, 0.57),
-            lips=generator.uniform(0.04, 0.075),
-            background=generator.uniform(20, 235),
-        )
+def _draw_person(generator: np.random.Generator) -> SimpleNamespace:
+    """Draw the features of a person, which do not depend on the expression."""
+    skin = generator.uniform(95, 215)
+    hair = generator.choice([generator.uniform(15, 70), generator.uniform(60, 200)])
+    features = {name: generator.uniform(low, high) for name, (low, high) in _FEATURES.items()}
+    return SimpleNamespace(skin=skin, hair=hair, brow_tone=min(skin * 0.65, hair + 10), **features)
 
 
 class _Sketch:
     """A face on a canvas of 192x192 pixels, in one pose."""
 
     def __init__(
-        self, person: _Person, units: dict[int, float], generator: np.random.Generator
+        self, person: SimpleNamespace, units: dict[int, float], generator: np.random.Generator
     ) -> None:
         self.person, self.units = person, units
         self.image = Image.new("L", (FACE_SIZE * _ZOOM,) * 2, round(person.background))
@@ -207,8 +168,6 @@ class _Sketch:
         self.mouth()
         self.fringe()
 
-    # -- from lengths to pixels ------------------------------------------------------------------
-
     def place(self, points: Points) -> list[tuple[float, float]]:
         (u, v), scale, cos, sin = self.middle, self.scale, self.cos, self.sin
         pixels = []
@@ -227,8 +186,6 @@ class _Sketch:
 
     def shade(self, factor: float) -> float:
         return self.person.skin * factor
-
-    # -- the parts -------------------------------------------------------------------------------
 
     def head(self) -> None:
         p, chin = self.person, 0.93 + 0.12 * self.units[26]

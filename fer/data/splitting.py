@@ -1,27 +1,20 @@
 """Create the splits that a data set lacks."""
 
 from collections.abc import Set
+from dataclasses import replace
 
 import numpy as np
 
 from fer.core.errors import FerError
 from fer.core.faces import Faces, digests
 from fer.core.params import Prepare
-from fer.data.dataset import UNSPLIT, DataSet
-from fer.data.pictures import take_rows_in_place
-
-SPLITS = ("train", "val", "test")
+from fer.data.dataset import SPLITS, UNSPLIT, DataSet
 
 
 def add_missing_splits(data: DataSet, prepare: Prepare, location: str) -> DataSet:
     """Return the data set with train, val and test; existing val and test stay as they are.
 
-    The memory of the faces that are split is used again, so `data` must not be used afterwards.
-
-    Args:
-        data: Its splits are "unsplit" alone, or "train" with or without "val" and "test".
-        prepare: Its `split` has the shares; its `seed` decides which face goes where.
-        location: The folder of the data set, for errors.
+    The splits of `data` are "unsplit" alone, or "train" with or without "val" and "test".
 
     Raises:
         FerError: If there is no train, or too few faces to split.
@@ -43,20 +36,15 @@ def add_missing_splits(data: DataSet, prepare: Prepare, location: str) -> DataSe
         existing = {digest for split in splits.values() for digest in digests(split)}
         assigned = assign_splits(faces, shares, prepare.seed, existing)
         rows = {split: np.flatnonzero(assigned == split) for split in ("train", *shares)}
-        for split in shares:
-            splits[split] = faces[rows[split]]
-        soft_labels = None if faces.soft_labels is None else faces.soft_labels[rows["train"]]
-        images = take_rows_in_place(faces.images, rows["train"])
-        labels = take_rows_in_place(faces.labels, rows["train"])
-        splits["train"] = Faces(images, labels, faces.classes, soft_labels)
+        splits |= {split: faces[split_rows] for split, split_rows in rows.items()}
         sources |= {split: [names[row] for row in split_rows] for split, split_rows in rows.items()}
         counts = ", ".join(f"{len(splits[split]):,} {split}" for split in SPLITS)
         source = "train" if whole == "train" else "all faces"
         print(f"split {' and '.join(shares)} off {source}: {counts}", flush=True)
-    return DataSet(
-        {split: splits[split] for split in SPLITS},
-        {split: sources[split] for split in SPLITS},
-        data.dropped,
+    return replace(
+        data,
+        splits={split: splits[split] for split in SPLITS},
+        sources={split: sources[split] for split in SPLITS},
     )
 
 
@@ -93,8 +81,8 @@ def assign_splits(
         for split, share in shares.items():
             at_least = int(len(class_groups) > len(shares))
             count = max(round(share * len(class_groups)), at_least)
-            count = min(count, len(class_groups) - 1 - start)
-            for index in order[start : start + max(count, 0)]:
+            count = max(0, min(count, len(class_groups) - 1 - start))
+            for index in order[start : start + count]:
                 assigned[class_groups[index]] = split
-            start += max(count, 0)
+            start += count
     return assigned

@@ -5,6 +5,7 @@ the memory stays below a multiple of the input. A face is of 2 x 2 pixels here, 
 reaches every part of a row.
 """
 
+import csv
 import sys
 import tempfile
 import tracemalloc
@@ -14,62 +15,73 @@ import atheris
 
 with atheris.instrument_imports(include=["fer.data"]):
     from fer.data.formats import pixels
-    from fer.data.raw import RawFolder
+    from fer.data.raw import open_raw
 from fer.core import faces, params
 from fer.core.errors import FerError
 
 SIZE = 2
 PREPARE = params.load(Path(__file__).parents[2] / "params.yaml").prepare
-USAGES = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
+SPLITS = {"train": ("train", "training"), "test": ("test", "testing", "privatetest")}
+SPLITS |= {"val": ("val", "valid", "validation", "dev", "publictest")}
 SEED = b"emotion,pixels,Usage\n0,1 22 255 0,Training\n1,9 9 9 9,PublicTest\n0,0 0 0 0,PrivateTest\n"
 MEMORY = 4_000_000, 60
 """Bytes, and bytes for each of the input, that reading may take."""
 
 
-def reference(text):
+def reference(content):
     """Labels and pixels of each split in the order of the file, or None: the format in words.
 
     Of the files with numbers for labels: for one with words it returns None as well.
     """
-    header, *lines = text.split(b"\n")
-    header = header.removeprefix(b"\xef\xbb\xbf")
-    names = [name.strip(b' "\r').lower() for name in header.split(b",")]
-    columns = [name for name in (b"emotion", b"label", b"class") if name in names]
-    if b"pixels" not in names or not columns:
+    try:
+        header, *lines = content.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        return None
+    separator = max(",;\t", key=header.count)
+    names = [name.strip(' "\r').lower() for name in header.split(separator)]
+    labels = [name for name in ("emotion", "label", "class") if name in names]
+    usages = [n for n in ("usage", "split", "set", "subset", "partition") if n in names]
+    if "pixels" not in names or not labels:
         return None
     actual = {}
     for line in lines:
         if not line or line.isspace():
             continue
-        fields = [field.strip(b' "\r') for field in line.split(b",")]
+        try:
+            fields = line.split(separator) if '"' not in line else next(rows(line, separator))
+        except csv.Error:
+            return None
         if len(fields) != len(names):
             return None
-        label, pixels = (fields[names.index(name)] for name in (columns[0], b"pixels"))
-        usage = fields[names.index(b"usage")] if b"usage" in names else None
-        numbers = pixels.split()
-        if label not in [b"%d" % number for number in range(256)]:
-            return None
-        if usage is not None and usage.decode("latin-1") not in USAGES:
+        label = fields[names.index(labels[0])].strip()
+        numbers = fields[names.index("pixels")].encode().split()
+        usage = fields[names.index(usages[0])].strip().lower() if usages else "unsplit"
+        split = next((s for s, own in SPLITS.items() if usage in own), usage)
+        if label not in map(str, range(256)) or (usages and split not in SPLITS):
             return None
         if len(numbers) != SIZE * SIZE:
             return None
         if not all(number.isdigit() and int(number) < 256 for number in numbers):
             return None
-        split = "unsplit" if usage is None else USAGES[usage.decode()]
         actual.setdefault(split, []).append((int(label), [int(n) for n in numbers]))
-    labels = {label for rows in actual.values() for label, _ in rows}
-    return actual if len(labels) > 1 and labels == set(range(len(labels))) else None
+    labels = {label for own in actual.values() for label, _ in own}
+    return actual if labels and labels == set(range(len(labels))) else None
+
+
+def rows(line, separator):
+    return csv.reader([line + "\n"], delimiter=separator, skipinitialspace=True)
 
 
 def read(folder):
     try:
-        raw = RawFolder(folder)
-        if not pixels.recognizes(raw):
-            return None
-        data = pixels.read(raw, PREPARE)
+        with open_raw(folder) as raw:
+            if not pixels.recognizes(raw):
+                return None
+            data = pixels.read(raw, PREPARE)
     except FerError:
         return None
-    if not all(name.isdigit() for name in data.classes):
+    numbers = {name for name in data.classes if name.isdigit()}
+    if data.classes != pixels.CLASSES and len(numbers) < len(data.classes):
         return None  # words
     return {
         split: [

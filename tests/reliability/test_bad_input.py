@@ -1,6 +1,5 @@
 """What a user may get wrong: one line that says what and where, status 1, all outputs intact."""
 
-import gzip
 import importlib
 import io
 import itertools
@@ -9,7 +8,6 @@ import shutil
 import signal
 import sys
 import tarfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +105,7 @@ def change(name, value):
     YAML().dump(content, Path("params.yaml"))
 
 
-# -- the CSV ---------------------------------------------------------------------------------------
+# -- the data set ----------------------------------------------------------------------------------
 
 HEADER = "emotion,pixels,Usage"
 PIXELS = " ".join(["7"] * 2304)
@@ -125,69 +123,6 @@ GOOD = csv(
         for label in (0, 1)
     )
 )
-ROWS = {
-    "a label of 7": (f"7,{PIXELS},Training", "faces.csv: line 2 has label 7; number the classes"),
-    "a label below 0": (f"-1,{PIXELS},Training", "line 2: emotion is '-1', not a number"),
-    "a label in words": (f"Happy,{PIXELS},Training", "line 2: emotion is 'Happy', not a number"),
-    "a label with a point": (f"3.0,{PIXELS},Training", "line 2: emotion is '3.0', not a number"),
-    "no label": (f",{PIXELS},Training", "line 2: emotion is '', not a class"),
-    "another split": (f"3,{PIXELS},Test", "line 2: Usage is 'Test'"),
-    "a split in small letters": (
-        f"3,{PIXELS},training",
-        "line 2: Usage is 'training'; write it as Kaggle does, Training",
-    ),
-    "no split": (f"3,{PIXELS},", "line 2: Usage is ''"),
-    "a column too few": (f"3,{PIXELS}", "line 2: has 2 columns, not 3"),
-    "a column too many": (f"3,{PIXELS},Training,1", "line 2: has 4 columns"),
-    "no pixels": ("3,,Training", "line 2: has 0 pixels"),
-    "a pixel too few": (f"3,{PIXELS[2:]},Training", "line 2: has 2303 pixels"),
-    "a pixel too many": (f"3,{PIXELS} 7,Training", "line 2: has 2305 pixels"),
-    "a pixel of 256": (f"3,256{PIXELS[1:]},Training", "pixel 1 is '256'"),
-    "a pixel of 999": (f"3,{PIXELS[:-1]}999,Training", "pixel 2304 is '999'"),
-    "a pixel of many digits": (f"3,{'9' * 500}{PIXELS[1:]},Training", "pixel 1 is '9999"),
-    "a pixel below 0": (f"3,-1{PIXELS[1:]},Training", "pixel 1 is '-1'"),
-    "a pixel with a point": (f"3,7.5{PIXELS[1:]},Training", "pixel 1 is '7.5'"),
-    "an exponent": (f"3,1e2{PIXELS[1:]},Training", "pixel 1 is '1e2'"),
-    "a hexadecimal": (f"3,0x7{PIXELS[1:]},Training", "pixel 1 is '0x7'"),
-    "a sign": (f"3,+7{PIXELS[1:]},Training", "pixel 1 is '\\+7'"),
-    "not a number": (f"3,nan{PIXELS[1:]},Training", "pixel 1 is 'nan'"),
-    "semicolons": (f"3;{PIXELS};Training", "line 2: has 1 columns"),
-    "digits of another script": (f"3,\u0667{PIXELS[1:]},Training", "pixel 1 is "),
-    "a NUL": (f"3,\0{PIXELS[1:]},Training", "pixel 1 is "),
-    "a line without end": ("3," + "7 " * 70_000, "line 2: has 65536 bytes or more"),
-}
-UNKNOWN = "holds no data that is recognized"
-FILES = {
-    "nothing": ("faces.csv", b"", UNKNOWN),
-    "a header alone": ("faces.csv", csv(), "faces.csv: has no rows of faces"),
-    "no header": ("faces.csv", GOOD.partition(b"\n")[2], "line 1: is a row of pixels; add a first"),
-    "another header": ("faces.csv", csv(header="a,b,c"), f"{UNKNOWN} (found faces.csv)"),
-    "no column of labels": (
-        "faces.csv",
-        csv(header="pixels"),
-        "has no column emotion, label or class",
-    ),
-    "test faces alone": ("test.csv", csv(header="pixels"), "use Kaggle's icml_face_data.csv"),
-    "one class": ("faces.csv", csv(f"0,{PIXELS},Training"), "has one class only, 0"),
-    "labels from 1 on": (
-        "faces.csv",
-        csv(*(f"{n},{PIXELS},Training" for n in (1, 2, 3))),
-        "labels are 1 to 3; number the classes from 0, or write their names",
-    ),
-    "semicolons": ("faces.csv", GOOD.replace(b",", b";"), "separated by semicolons; separate"),
-    "tabs": ("faces.csv", GOOD.replace(b",", b"\t"), "separated by tabs; separate them by commas"),
-    "no training rows": ("faces.csv", csv(f"0,{PIXELS},PublicTest", f"1,{PIXELS},PublicTest"), ""),
-    "bytes": ("faces.csv", bytes(range(256)) * 20, UNKNOWN),
-    "UTF-16": ("faces.csv", GOOD.decode().encode("utf-16"), "is in UTF-16; save it as UTF-8"),
-    "a spreadsheet": ("faces.csv", b"PK\3\4" + bytes(100), "faces.csv: cannot be read"),
-    "a web page": ("faces.csv", b"<!DOCTYPE html>\n<html>\n", UNKNOWN),
-    "a web page as tar.gz": ("fer2013.tar.gz", b"<!DOCTYPE html>\n", "fer2013.tar.gz: cannot be"),
-    "a web page as zip": ("faces.zip", b"<!DOCTYPE html>\n", "faces.zip: cannot be read"),
-    "a web page as gz": ("faces.csv.gz", b"<!DOCTYPE html>\n", "faces.csv.gz: cannot be read"),
-    "no tar": ("faces.tar", b"", "faces.tar: cannot be read"),
-    "no zip": ("faces.zip", b"", "faces.zip: cannot be read"),
-    "a pickle": ("faces.csv", pickle.dumps([1, 2]), UNKNOWN),
-}
 
 
 def tar(members, mode="w:gz"):
@@ -195,36 +130,8 @@ def tar(members, mode="w:gz"):
     with tarfile.open(fileobj=stream, mode=mode) as archive:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
-            if isinstance(content, tarfile.TarInfo):
-                info = content
-            info.size = len(content) if isinstance(content, bytes) else 0
-            archive.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
-    return stream.getvalue()
-
-
-def zipped(members):
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return stream.getvalue()
-
-
-def link(name, target):
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = tarfile.SYMTYPE, target
-    return info
-
-
-def sparse():
-    """A tar of some 200 bytes that claims to hold 200 GB."""
-    info = tarfile.TarInfo("fer2013.csv")
-    names = ("major", "minor", "size", "numblocks", "map", "name")
-    values = ("0", "1", "200000000000", "1", "0,0", "fer2013.csv")
-    info.pax_headers = {f"GNU.sparse.{n}": v for n, v in zip(names, values, strict=True)}
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
-        archive.addfile(info)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
     return stream.getvalue()
 
 
@@ -234,77 +141,37 @@ def flipped(content, place):
     return bytes(spoiled)
 
 
-def name_that_does_not_decode():
-    content = zipped({"faces.csv": GOOD, "\u00e9": b""})
-    return content.replace("\u00e9".encode(), b"\xff\xff")
-
-
+UNKNOWN = "holds no data that is recognized"
 TAR = tar({"fer2013/fer2013.csv": GOOD, "fer2013/README": bytes(3000)})
-ZIP = zipped({"faces.csv": GOOD})
-ARCHIVES = {
-    "an empty tar": ("f.tar.gz", tar({}), UNKNOWN),
-    "an empty zip": ("f.zip", zipped({}), "holds no data: put"),
-    "no CSV in a tar": ("f.tar.gz", tar({"README": b"x"}), "(found f.tar.gz/README)"),
-    "two CSVs in a zip": ("f.zip", zipped({"a.csv": GOOD, "b.csv": GOOD}), "keep one file"),
-    "a link in a tar": ("f.tar", tar({"a.csv": link("a.csv", "/etc/passwd")}, "w"), "no data"),
-    "a tar cut short": ("f.tar.gz", TAR[:-20], "f.tar.gz: cannot be read"),
-    "half a tar": ("f.tar.gz", TAR[: len(TAR) // 2], "f.tar.gz: cannot be read"),
-    "half a plain tar": ("f.tar", tar({"a.csv": GOOD}, "w")[:3000], "f.tar: "),
-    "a bit of a tar.gz": ("f.tar.gz", flipped(TAR, len(TAR) // 2), "f.tar.gz: "),
-    "the checksum of a tar.gz": ("f.tar.gz", flipped(TAR, -6), "f.tar.gz: cannot be read: CRC"),
-    "the length of a tar.gz": ("f.tar.gz", flipped(TAR, -2), "f.tar.gz: cannot be read"),
-    "half a zip": ("f.zip", ZIP[: len(ZIP) // 2], "f.zip: cannot be read"),
-    "a bit of a zip": ("f.zip", flipped(ZIP, 60), "f.zip: "),
-    "half a gz": ("f.csv.gz", gzip.compress(GOOD)[:60], "f.csv.gz: cannot be read"),
-    "a bit of a gz": ("f.csv.gz", flipped(gzip.compress(GOOD), -6), "f.csv.gz: cannot be read"),
-    "a name that does not decode": ("f.zip", name_that_does_not_decode(), "f.zip: cannot be read"),
-    "200 GB that are not there": ("f.tar.gz", sparse(), "f.tar.gz: is more than 4 GiB unpacked"),
-    "zeros without end": ("f.csv.gz", gzip.compress(bytes(9 << 20)), UNKNOWN),
-    "a gz in a gz": ("f.csv.gz", gzip.compress(gzip.compress(GOOD)), UNKNOWN),
+DATA_SETS = {
+    "nothing": ({}, "data/raw/mine holds no data: put a folder of pictures"),
+    "an empty file": ({"faces.csv": b""}, UNKNOWN),
+    "two CSVs": ({"a.csv": GOOD, "b.csv": GOOD}, "mine: holds a.csv and b.csv; keep one file"),
+    "a bad row": ({"faces.csv": csv("3,7,Training")}, "faces.csv: line 2: has 1 pixels"),
+    "a label below 0": ({"faces.csv": csv(f"-1,{PIXELS},Training") + GOOD[21:]}, "emotion is '-1'"),
+    "a row without end": ({"faces.csv": csv("3," + "7 " * 70_000)}, "line 2: has 65536 bytes"),
+    "no training rows": ({"faces.csv": csv(f"0,{PIXELS},PrivateTest")}, "has no face for train"),
+    "bytes": ({"faces.csv": bytes(range(256)) * 20}, UNKNOWN),
+    "UTF-16": ({"faces.csv": GOOD.decode().encode("utf-16")}, "is not text in UTF-8; save"),
+    "a spreadsheet": ({"faces.csv": b"PK\3\4" + bytes(100)}, "faces.csv: cannot be read"),
+    "a web page": ({"fer2013.tar.gz": b"<!DOCTYPE html>\n"}, "fer2013.tar.gz: cannot be read"),
+    "a pickle": ({"faces.csv": pickle.dumps([1, 2])}, UNKNOWN),
+    "no CSV in a tar": ({"f.tar.gz": tar({"README": b"x"})}, "(found f.tar.gz/README)"),
+    "half a tar": ({"f.tar.gz": TAR[: len(TAR) // 2]}, "f.tar.gz: cannot be read"),
+    "a bit of a tar": ({"f.tar.gz": flipped(TAR, -6)}, "f.tar.gz: cannot be read: CRC"),
+    "a path outside": ({"f.tar.gz": tar({"a/../../faces.csv": GOOD})}, "mine holds no data: put"),
 }
 
 
-@pytest.mark.parametrize(("row", "message"), ROWS.values(), ids=ROWS)
-def test_row(project, row, message):
-    (project / "data/raw/mine/faces.csv").write_bytes(csv(row, GOOD.decode().partition("\n")[2]))
-    line = refusal(stage("prepare"))
-    assert "faces.csv" in line
-    assert_says(line, message)
-
-
 def assert_says(line, message):
-    assert message.replace("\\", "") in line, line
+    assert message in line, line
 
 
-@pytest.mark.parametrize(("name", "content", "message"), FILES.values(), ids=FILES)
-def test_file(project, name, content, message):
-    (project / "data/raw/mine" / name).write_bytes(content)
+@pytest.mark.parametrize(("files", "message"), DATA_SETS.values(), ids=DATA_SETS)
+def test_data_set(project, files, message):
+    for name, content in files.items():
+        (project / "data/raw/mine" / name).write_bytes(content)
     assert_says(refusal(stage("prepare")), message)
-
-
-@pytest.mark.parametrize(("name", "content", "message"), ARCHIVES.values(), ids=ARCHIVES)
-def test_archive(project, name, content, message):
-    (project / "data/raw/mine" / name).write_bytes(content)
-    assert_says(refusal(stage("prepare")), message)
-
-
-@pytest.mark.parametrize("name", ["../faces.csv", "a/../../faces.csv"])
-def test_path_that_leads_outside(project, name):
-    (project / "data/raw/mine/f.tar.gz").write_bytes(tar({name: GOOD}))
-    assert_says(refusal(stage("prepare")), "data/raw/mine holds no data: put")
-    assert not list(project.parent.rglob("faces.csv"))
-
-
-def test_no_data(project):
-    assert_says(refusal(stage("prepare")), "data/raw/mine holds no data: put a folder of pictures")
-
-
-def test_two_files(project):
-    for name in ("a.csv", "b.csv"):
-        (project / "data/raw/mine" / name).write_bytes(GOOD)
-    assert_says(
-        refusal(stage("prepare")), "data/raw/mine: holds a.csv and b.csv; keep one file of faces"
-    )
 
 
 def test_link_to_nothing(project):

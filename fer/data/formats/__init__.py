@@ -4,15 +4,18 @@ A format has a `NAME`, a function `recognizes(raw)` that decides by the content 
 function `read(raw, prepare)` that returns a `DataSet`.
 """
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from fer.core.errors import FerError
 from fer.core.params import Prepare
-from fer.data.dataset import DataSet, check, warn, warn_of_contradictions
+from fer.data.dataset import DataSet, check, warn
 from fer.data.formats import ferplus, folders, pixels, rafdb, table
-from fer.data.raw import RawFolder
+from fer.data.raw import RawFolder, open_raw
 from fer.data.splitting import add_missing_splits
+
+FORMATS = (ferplus, rafdb, table, pixels, folders)
+"""The formats in the order in which they are tried."""
 
 _COMPETITION = (
     "https://www.kaggle.com/c/"
@@ -20,44 +23,8 @@ _COMPETITION = (
 )
 
 
-class Format(Protocol):
-    """What a module of this package provides.
-
-    Attributes:
-        NAME: Name of the format, as in metrics and messages.
-    """
-
-    NAME: str
-
-    def recognizes(self, raw: RawFolder) -> bool:
-        """Tell whether the files are of this format.
-
-        Args:
-            raw: The files of the data set.
-        """
-
-    def read(self, raw: RawFolder, prepare: Prepare) -> DataSet:
-        """Read the data set.
-
-        Args:
-            raw: The files of the data set.
-            prepare: How to read it.
-
-        Raises:
-            FerError: If the files are not as the format needs them.
-        """
-
-
-FORMATS: tuple[Format, ...] = (ferplus, rafdb, table, pixels, folders)
-"""The formats in the order in which they are tried."""
-
-
 def read(folder: Path, prepare: Prepare) -> DataSet:
     """Read the data set in a folder, whatever its format, and add the splits that it lacks.
-
-    Args:
-        folder: The folder of the data set.
-        prepare: How to read and split it.
 
     Returns:
         The data set with the splits "train", "val" and "test", none of them empty.
@@ -65,21 +32,15 @@ def read(folder: Path, prepare: Prepare) -> DataSet:
     Raises:
         FerError: If the folder holds no data set, or one that cannot be trained on.
     """
-    data = read_labelled(folder, prepare)
-    data = add_missing_splits(data, prepare, str(folder)).with_format(data.format)
+    data = add_missing_splits(read_labelled(folder, prepare), prepare, str(folder))
     if data.dropped:
         print(f"left out: {data.reasons()}; listed in dropped.csv", flush=True)
-    warn_of_contradictions(data)
     check(data, str(folder))
     return data
 
 
-def read_labelled(folder: Path, prepare: Prepare) -> DataSet:
-    """Read the labelled faces in a folder, whatever their format, with the splits that it has.
-
-    Args:
-        folder: The folder of the data set, or its only file.
-        prepare: How to read it.
+def read_labelled(path: Path, prepare: Prepare) -> DataSet:
+    """Read the labelled faces in a folder or a single file, with the splits that it has.
 
     Returns:
         The data set; without splits, its only one is "unsplit".
@@ -87,19 +48,19 @@ def read_labelled(folder: Path, prepare: Prepare) -> DataSet:
     Raises:
         FerError: If the folder holds no data set.
     """
-    raw = RawFolder(folder)
-    for format_module in FORMATS:
-        if format_module.recognizes(raw):
-            print(f"reading {folder}: {format_module.NAME}", flush=True)
-            data = format_module.read(raw, prepare)
-            _warn_of_unread_pictures(raw, data)
-            return data.with_format(format_module.NAME)
-    files = ", ".join(raw.names[:3]) + (", ..." if len(raw.names) > 3 else "")
+    with open_raw(path) as raw:
+        for format_module in FORMATS:
+            if format_module.recognizes(raw):
+                print(f"reading {path}: {format_module.NAME}", flush=True)
+                data = format_module.read(raw, prepare)
+                _warn_of_unread_pictures(raw, data)
+                return replace(data, format=format_module.NAME)
+        files = ", ".join(raw.names[:3]) + (", ..." if len(raw.names) > 3 else "")
     raise FerError(
-        f"{folder} holds no data{f' that is recognized (found {files})' if files else ''}: put a "
-        "folder of pictures for each class there, or Kaggle's fer2013.csv, icml_face_data.csv or "
-        f"fer2013.tar.gz, from {_COMPETITION} ; or use the built-in sample, with `dataset: sample` "
-        "in params.yaml"
+        f"{path} holds no data{f' that is recognized (found {files})' if files else ''}: put a "
+        "folder of pictures for each class there, or a CSV with the columns emotion, pixels and "
+        f"Usage, such as Kaggle's fer2013.csv from {_COMPETITION} ; or use the built-in sample, "
+        "with `dataset: sample` in params.yaml"
     )
 
 

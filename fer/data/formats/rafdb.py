@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from fer.core.errors import FerError
 from fer.core.params import Prepare
 from fer.data.dataset import DataSet
-from fer.data.formats.listing import Picture, read_pictures
+from fer.data.pictures import read_pictures
 from fer.data.raw import RawFolder
 
 NAME = "RAF-DB"
@@ -18,24 +18,16 @@ NAME = "RAF-DB"
 CLASSES = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral")
 """The classes, in the order of the labels 1 to 7."""
 
-_LINE = re.compile(rb"(?:\xef\xbb\xbf)?((train|test)_\d+)\.jpg +([1-7])\s*")
+_LINE = re.compile(r"((train|test)_\d+)\.jpg +([1-7])\s*")
 
 
 def recognizes(raw: RawFolder) -> bool:
-    """Tell whether a file starts with a line such as `train_00001.jpg 5`.
-
-    Args:
-        raw: The files of the data set.
-    """
+    """Tell whether a file starts with a line such as `train_00001.jpg 5`."""
     return bool(_lists(raw))
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     """Read the pictures of list_patition_label.txt; aligned ones are preferred to original ones.
-
-    Args:
-        raw: The files of the data set.
-        prepare: How to read pictures.
 
     Raises:
         FerError: If a line is no picture and label, or its picture is missing.
@@ -48,7 +40,7 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
         stem = PurePosixPath(name).stem
         if stem.endswith("_aligned") or stem not in by_stem:
             by_stem[stem.removesuffix("_aligned")] = name
-    listed, lines = [], {}
+    labelled: dict[str, tuple[str, str]] = {}
     for number, line in enumerate(raw.lines(file), start=1):
         if line.isspace():
             continue
@@ -59,23 +51,20 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
                 f"{location}: is not a line such as `train_00001.jpg 5` with a label from 1 to 7; "
                 "correct it"
             )
-        stem, split, label = (part.decode() for part in match.groups())
+        stem, split, label = match.groups()
         if stem not in by_stem:
             raise FerError(
                 f"{location}: there is no picture {stem}_aligned.jpg or {stem}.jpg; add it"
             )
-        if stem in lines:
-            raise FerError(
-                f"{location}: lists {stem}.jpg again, as line {lines[stem]} does; keep one of them"
-            )
-        lines[stem] = number
-        listed.append(Picture(by_stem[stem], CLASSES[int(label) - 1], split))
-    return read_pictures(raw, listed, prepare, CLASSES)
+        if by_stem[stem] in labelled:
+            raise FerError(f"{location}: lists {stem}.jpg again; keep one of the lines")
+        labelled[by_stem[stem]] = split, CLASSES[int(label) - 1]
+    return read_pictures(raw, labelled, prepare, CLASSES)
 
 
 def _lists(raw: RawFolder) -> list[str]:
-    return [
-        name
-        for name, head in raw.others().items()
-        if _LINE.fullmatch(head.partition(b"\n")[0] + b"\n")
-    ]
+    first_lines = {
+        name: head.decode("utf-8-sig", errors="replace").partition("\n")[0]
+        for name, head in raw.heads.items()
+    }
+    return [name for name, line in first_lines.items() if _LINE.fullmatch(line)]
