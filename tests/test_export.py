@@ -282,7 +282,7 @@ def test_int8_sums_do_not_overflow_on_this_processor(float32, faces):
 
 
 def test_weights_that_could_overflow_are_refused(float32, faces):
-    path = quantized(float32, faces, portable=False)
+    path = quantized(float32, faces, reduce_range=False)
     with pytest.raises(FerError, match=r"fer\.int8\.onnx: the sums of layer \d+ can leave 16 bits"):
         quantize.check_portable(path)
 
