@@ -222,7 +222,7 @@ def release(p: Params, seed: int) -> None:
         for name in (*RELEASED, ENSEMBLE):
             float32, int8 = Path(folder, f"{name}.onnx"), Path(folder, f"{name}.int8.onnx")
             export.export(float32, networks[name])
-            quantize.quantize(float32, calibration, p.quantize.calibration_method, int8)
+            quantize.quantize(float32, int8, calibration, p.quantize.calibration_method)
             quantize.check_portable(int8)
             accuracy, int8_accuracy = (
                 float((runtimes.predict(predictor, val.images).argmax(1) == val.labels).mean())

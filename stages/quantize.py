@@ -47,7 +47,7 @@ def main() -> None:
         full_range = paths["ONNX Runtime, int8 (full range)"]
         shutil.copyfile(path, paths["PyTorch, float32"])
         export.export(float32, network)
-        to_int8 = partial(quantize.quantize, float32, calibration, method)
+        to_int8 = partial(quantize.quantize, float32, images=calibration, method=method)
         to_int8(int8)
         to_int8(full_range, reduce_range=False)
         quantize.check_portable(int8)

@@ -46,7 +46,7 @@ _INPUT_STEPS = ("DequantizeLinear", "QuantizeLinear", "Div", "Cast", "Slice", "S
 
 
 def quantize(
-    source: Path, images: np.ndarray, method: str, target: Path, *, reduce_range: bool = True
+    source: Path, target: Path, images: np.ndarray, method: str, *, reduce_range: bool = True
 ) -> None:
     """Quantize a float32 ONNX file to int8, by ONNX Runtime's static quantization.
 
