@@ -49,19 +49,15 @@ def export(path: Path, network: Network) -> None:
             output_names=["probabilities", "maps"],
             dynamic_shapes=({0: torch.export.Dim("N")},),
             dynamo=True,
-            verbose=False,
         )
     write_short(program.model_proto, path)
 
 
 def write_metadata(path: Path, metadata: Mapping[str, object], classes: Sequence[str]) -> None:
-    """Replace the metadata of an ONNX file: the version of fer, some entries, and the classes.
-
-    Each value becomes JSON. The classes are in the order of the outputs.
-    """
+    """Replace the metadata of an ONNX file: entries as JSON, the version of fer, and the classes."""
     model = onnx.load(path)
-    producer = f"fer-pipeline {__version__}"
-    entries = {"producer": producer, **metadata, "classes": list(classes)}
+    version = {"producer": f"fer-pipeline {__version__}"}
+    entries = {**version, **metadata, "classes": list(classes)}
     helper.set_model_props(model, {key: json.dumps(value) for key, value in entries.items()})
     _save(model, path)
 

@@ -104,10 +104,7 @@ def predict(predictor: Predictor, images: np.ndarray) -> np.ndarray:
 
 
 def predict_views(predictor: Predictor, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Predict probabilities of faces ("single_view"), and their means with those of mirror images.
-
-    The latter ("flip_averaged") are what `Recognizer` returns.
-    """
+    """Predict a "single_view", and "flip_averaged" with mirror images, as `Recognizer` does."""
     single, mirrored = (predict(predictor, views) for views in (images, images[..., ::-1]))
     return {"single_view": single, "flip_averaged": (single + mirrored) / 2}
 
