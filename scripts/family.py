@@ -24,6 +24,7 @@ import torch
 from fer.core import faces, files, params
 from fer.core.errors import FerError, exit_on_error
 from fer.core.faces import Faces
+from fer.core.machine import cores
 from fer.core.params import Params, TrainingConfig
 from fer.deploy import export, quantize, runtimes
 from fer.training import model_file, workflow
@@ -197,7 +198,7 @@ def print_epoch(job: Job, history: list[Row]) -> None:
 def release(p: Params, seed: int) -> None:
     """Export the students and their mean to int8, and measure all sizes on val and test.
 
-    The accuracies are those of `Recognizer`, which averages each face with its mirror image.
+    The accuracies are averaged over each face and its mirror image, as in `Recognizer`.
     """
     train_faces, val, test = (faces.load(DATA / split) for split in ("train", "val", "test"))
     checkpoints = {"nano": MODELS / "baseline.pt"}
@@ -216,8 +217,10 @@ def release(p: Params, seed: int) -> None:
             quantize.quantize(float32, int8, calibration, p.quantize.calibration_method)
             quantize.check_portable(int8)
             accuracy, int8_accuracy = (
-                float((runtimes.predict(factory, val.images).argmax(1) == val.labels).mean())
-                for factory in map(runtimes.onnx_runtime, (float32, int8))
+                float((runtimes.predict(predictor, val.images).argmax(1) == val.labels).mean())
+                for predictor in (
+                    runtimes.onnx_predictor(file, cores()) for file in (float32, int8)
+                )
             )
             limit = p.quantize.max_accuracy_drop
             metadata = {
@@ -250,13 +253,14 @@ def release(p: Params, seed: int) -> None:
 
 def accuracies(path: Path, precision: str, val: Faces, test: Faces) -> dict[str, float]:
     """Return the accuracies of an ONNX file on val and test, 0 to 1."""
-    factory = runtimes.recognizer_runtime(path)
-    return {
-        f"{name}_accuracy_{precision}": round(
-            float((runtimes.predict(factory, split.images).argmax(1) == split.labels).mean()), 6
+    predictor = runtimes.onnx_predictor(path, cores())
+    rows = {}
+    for name, split in (("val", val), ("test", test)):
+        averaged = runtimes.predict_views(predictor, split.images)["flip_averaged"]
+        rows[f"{name}_accuracy_{precision}"] = round(
+            float((averaged.argmax(1) == split.labels).mean()), 6
         )
-        for name, split in (("val", val), ("test", test))
-    }
+    return rows
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ A table is between `<!-- table: name -->` and `<!-- end -->`; its name is that o
 import argparse
 import csv
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -54,48 +54,36 @@ def models() -> Table:
         "test, averaged with mirror image (%)",
         "test, unique faces (%)",
     ]
-    val = {
-        "teacher": teach.get("val_accuracy"),
-        "baseline": train["val_accuracy"],
-        "tuned": tune.get("after", {}).get("val_accuracy"),
-        "float32": float(runtimes["ONNX Runtime, float32"]["val_accuracy"]),
-        "int8": float(runtimes["ONNX Runtime, int8"]["val_accuracy"]),
+    float32, int8 = (runtimes[f"ONNX Runtime, {name}"] for name in ("float32", "int8"))
+    is_kept, exported = tune["winner"]["trial"] == 0, quantize["model"]
+    kept = ", kept by the search" if is_kept else ""
+    rows = {
+        "teacher": (f"teacher, {teach['epochs']} epochs", teach.get("val_accuracy")),
+        "baseline": (f"baseline, {train['epochs']} epochs{kept}", train["val_accuracy"]),
+        "tuned": ("winner of the search", tune.get("after", {}).get("val_accuracy")),
+        "float32": (f"released: {exported} in float32", float(float32["val_accuracy"])),
+        "int8": (f"released: {exported} in int8", float(int8["val_accuracy"])),
     }
-    is_kept = tune["winner"]["trial"] == 0
-    names = {
-        "teacher": f"teacher, {teach['epochs']} epochs",
-        "baseline": f"baseline, {train['epochs']} epochs"
-        + (", kept by the search" if is_kept else ""),
-        "tuned": "winner of the search",
-        "float32": f"released: {quantize['model']} in float32",
-        "int8": f"released: {quantize['model']} in int8",
-    }
-    for model, name in names.items():
+    for model, (name, val) in rows.items():
         if model not in test:  # there may be no teacher, and no winner of the search
             continue
         single, averaged = test[model]["single_view"], test[model]["flip_averaged"]
-        accuracies = (
-            val[model],
-            single["accuracy"],
-            averaged["accuracy"],
-            single["accuracy_unique"],
-        )
-        parameters = test["parameters"].get(model, test["parameters"][quantize["model"]])
+        accuracies = (val, single["accuracy"], averaged["accuracy"], single["accuracy_unique"])
+        parameters = test["parameters"].get(model, test["parameters"][exported])
         yield [name, f"{parameters:,}", *map(percent, accuracies)]
 
 
 def seeds() -> Table:
     """The same configuration with other seeds."""
-    yield [
-        "seed",
-        "val (%)",
-        "test (%)",
-        "test, averaged (%)",
-        "int8: val (%)",
-        "int8: test (%)",
-        "int8: test, averaged (%)",
-    ]
-    columns = ("val", "test", "test_flip", "val_int8", "test_int8", "test_int8_flip")
+    columns = {
+        "val": "val (%)",
+        "test": "test (%)",
+        "test_flip": "test, averaged (%)",
+        "val_int8": "int8: val (%)",
+        "test_int8": "int8: test (%)",
+        "test_int8_flip": "int8: test, averaged (%)",
+    }
+    yield ["seed", *columns.values()]
     for row in read_csv(Path("docs", "seeds.csv")):
         yield [row["seed"], *(percent(float(row[column])) for column in columns)]
     yield ["mean ± standard deviation", *(spread(column) for column in columns)]
@@ -111,15 +99,11 @@ def finals() -> Table:
         "gain, 95 % confidence interval (points)",
     ]
     for final in tune["finals"]:
-        is_trial = "gain" in final
-        gain = (
-            f"{100 * final['gain']:+.2f} ± {100 * final['margin_of_error']:.2f}" if is_trial else ""
-        )
-        yield [
-            f"trial {final['trial']}" if is_trial else "baseline",
-            percent(final["mean"]),
-            gain,
-        ]
+        name, gain = "baseline", ""
+        if "gain" in final:
+            name = f"trial {final['trial']}"
+            gain = f"{100 * final['gain']:+.2f} ± {100 * final['margin_of_error']:.2f}"
+        yield [name, percent(final["mean"]), gain]
 
 
 def family() -> Table:
@@ -217,24 +201,6 @@ def machine() -> Table:
     yield ["versions", ", ".join(f"{name} {info[key]}" for name, key in versions)]
 
 
-TABLES: dict[str, Callable[[], Table]] = {
-    function.__name__: function
-    for function in (
-        sizes,
-        models,
-        seeds,
-        finals,
-        family,
-        runtimes,
-        processors,
-        loading,
-        scores,
-        classes,
-        machine,
-    )
-}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="fail if a table is out of date")
@@ -242,15 +208,13 @@ def main() -> None:
     for file in map(Path, FILES):
         text = file.read_text(encoding="utf-8")
         filled = re.sub(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", fill, text, flags=re.DOTALL)
-        if filled == text:
-            continue
-        if check:
+        if check and filled != text:
             raise FerError(f"{file}: a table is not that of metrics/; run python -m scripts.tables")
         file.write_text(filled, encoding="utf-8")
 
 
 def fill(match: re.Match[str]) -> str:
-    header, *rows = TABLES[match[2]]()
+    header, *rows = globals()[match[2]]()
     lines = [header, ["---"] * len(header), *rows]
     return match[1] + "".join(f"| {' | '.join(line)} |\n" for line in lines) + match[3]
 

@@ -4,11 +4,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from fer.core import faces, files, params
 from fer.core.errors import FerError, exit_on_error
-from fer.predict.recognizer import Recognizer
+from fer.core.machine import cores
+from fer.deploy import runtimes
 from fer.report import figures, scores
 from fer.training import evaluation, model_file
 from fer.training.networks import parameter_count
@@ -27,18 +26,15 @@ def main() -> None:
     networks = {name: model_file.load(path, test.classes)[0] for name, path in paths.items()}
     if p.teach.epochs:
         networks["teacher"], _ = model_file.load(models / "teacher" / "teacher.pt", test.classes)
-    recognizers = {name: Recognizer(models / file, flip=False) for name, file in EXPORTED.items()}
-    classifiers = {
+    predictors = {
         name: partial(evaluation.predict_probabilities, network)
         for name, network in networks.items()
-    } | {name: recognizer.classify for name, recognizer in recognizers.items()}
+    } | {name: runtimes.onnx_predictor(models / file, cores()) for name, file in EXPORTED.items()}
 
-    mirrored = np.ascontiguousarray(test.images[..., ::-1])
     results, class_rows, predictions = {}, [], {}
-    for name, classify in classifiers.items():
-        single_view, flipped = classify(test.images), classify(mirrored)
-        views = {"single_view": single_view, "flip_averaged": (single_view + flipped) / 2}
-        predictions[name] = single_view.argmax(1)
+    for name, predictor in predictors.items():
+        views = runtimes.predict_views(predictor, test.images)
+        predictions[name] = views["single_view"].argmax(1)
         results[name] = {
             view: scores.scores(output, test.labels, unique, p.evaluate.calibration_bins)
             for view, output in views.items()
@@ -52,7 +48,7 @@ def main() -> None:
         pairs = scores.confusions(predictions[name], test.labels, test.classes)
         files.write_csv(plots / f"confusion_{name}.csv", pairs)
 
-    warning = recognizers["int8"].metadata["warning"]  # of stage quantize
+    warning = runtimes.read_metadata(models / "fer.int8.onnx")["warning"]
     correct = {name: predicted == test.labels for name, predicted in predictions.items()}
     report = {
         "dataset": p.dataset,
@@ -67,14 +63,14 @@ def main() -> None:
     }
     files.write_json(Path("metrics", p.dataset, "evaluate.json"), report)
     files.write_csv(plots / "per_class.csv", class_rows)
-    examples = scores.examples(test, correct["float32"], p.evaluate.examples_seed)
-    predicted = recognizers["float32"].predict(list(test.images[examples]), face=True)
+    examples = test[scores.examples(test, correct["float32"], p.evaluate.examples_seed)]
+    session = runtimes.onnx_session(models / "fer.onnx", cores())
+    outputs = session.run(["probabilities", "maps"], {"faces": examples.images})
     # Drawn here, because no other stage may read test faces.
     figures.explained(
         plots / "explained.png",
-        test[examples],
-        np.array([list(face.probabilities.values()) for (face,) in predicted]),
-        np.array([face.maps for (face,) in predicted]),
+        examples,
+        *outputs,
         f"{p.dataset}: class activation maps of float32 on test faces",
     )
     if warning:

@@ -337,7 +337,7 @@ def test_export_that_differs_is_not_kept(run, tmp_path, monkeypatch):
         ("none.pt", "onnx", "m.onnx", "no model here"),
         ("baseline.pt", "onnx", "m.xml", "is no name for onnx; use the suffix .onnx"),
         ("fer.onnx", "torchscript", "m.torchscript", "needs a PyTorch file of the pipeline"),
-        ("../../README.md", "onnx", "m.onnx", "is no model; name a PyTorch file (.pt) or an ONNX"),
+        ("../../README.md", "onnx", "m.onnx", "needs a PyTorch file of the pipeline"),
         ("broken.onnx", "openvino", "m.xml", "is not a model that ONNX Runtime can read"),
         ("broken.pt", "torchscript", "m.torchscript", "is not a file of PyTorch"),
     ],

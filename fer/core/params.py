@@ -308,7 +308,7 @@ class Quantize(Section):
     """Static quantization to int8, and the timing of the runtimes."""
 
     calibration_method: Literal["minmax", "percentile"]
-    calibration_faces: Count
+    calibration_faces: Annotated[int, Field(ge=1, le=4096)]  # 1.3 MB of activations each
     max_accuracy_drop: Fraction
     rounds: Annotated[Count, ByDataSet]
     seed: Seed

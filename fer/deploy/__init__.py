@@ -1,4 +1,1 @@
-"""Export a trained network to ONNX files in float32 and int8.
-
-`fer.predict` reads these files, and `fer.bench` times them.
-"""
+"""Export a trained network to ONNX files in float32 and int8, and compare their runtimes."""

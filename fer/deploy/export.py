@@ -2,7 +2,6 @@
 
 import json
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -22,22 +21,14 @@ from fer.training.networks import Network
 
 
 class Deployed(nn.Module):
-    """A network with the preprocessing before it and the softmax behind it.
-
-    Args:
-        network: The network.
-    """
+    """A network with the preprocessing before it and the softmax behind it."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return probabilities and class activation maps.
-
-        Args:
-            faces: uint8 [N, 48, 48].
-        """
+        """Return the probabilities and class activation maps of faces, uint8 [N, 48, 48]."""
         maps = self.network.maps(center_crop(faces))
         return maps.mean((2, 3)).softmax(1), maps
 
@@ -48,77 +39,41 @@ def export(path: Path, network: Network) -> None:
     The input `faces` is uint8 [N, 48, 48], 0 black to 255 white, for any N. The outputs are
     `probabilities`, float32 [N, C], and `maps`, float32 [N, C, h, w], the class activation maps.
     The mean of a map is the logit of its class.
-
-    Args:
-        path: The file to write.
-        network: The trained network.
-
-    Raises:
-        FerError: If the file cannot be written.
     """
-    deployed = Deployed(network).cpu().eval()
     faces = torch.zeros(2, FACE_SIZE, FACE_SIZE, dtype=torch.uint8)
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        exported = Path(folder, "fer.onnx")
-        torch.onnx.export(
-            deployed,
+    with quiet():
+        program = torch.onnx.export(
+            Deployed(network).cpu().eval(),
             (faces,),
-            exported,
             input_names=["faces"],
             output_names=["probabilities", "maps"],
             dynamic_shapes=({0: torch.export.Dim("N")},),
-            external_data=False,
             dynamo=True,
-            verbose=False,
         )
-        strip_names(exported, path)
+    write_short(program.model_proto, path)
 
 
 def write_metadata(path: Path, metadata: Mapping[str, object], classes: Sequence[str]) -> None:
-    """Replace the metadata of an ONNX file: the version of fer, some entries, and the classes.
-
-    Operator sets that the graph does not use are removed: ONNX Runtime's tools declare them, and
-    other runtimes may not know them.
-
-    Args:
-        path: The file; it is replaced.
-        metadata: Entries of the metadata; each value becomes JSON.
-        classes: Names of the classes, in the order of the outputs.
-
-    Raises:
-        FerError: If the file cannot be written.
-    """
-    graph = onnx.load(path)
-    producer = f"fer-pipeline {__version__}"
-    entries = {"producer": producer, **metadata, "classes": list(classes)}
-    used = {node.domain for node in graph.graph.node}
-    operator_sets = [entry for entry in graph.opset_import if entry.domain in used]
-    del graph.opset_import[:]
-    graph.opset_import.extend(operator_sets)
-    helper.set_model_props(graph, {key: json.dumps(value) for key, value in entries.items()})
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(graph.SerializeToString(deterministic=True))
+    """Replace the metadata of an ONNX file: entries as JSON, the version of fer, and the classes."""
+    model = onnx.load(path)
+    version = {"producer": f"fer-pipeline {__version__}"}
+    entries = {**version, **metadata, "classes": list(classes)}
+    helper.set_model_props(model, {key: json.dumps(value) for key, value in entries.items()})
+    _save(model, path)
 
 
-def strip_names(source: Path, target: Path) -> None:
+def write_short(model: onnx.ModelProto, path: Path) -> None:
     """Write a graph with short names and without the exporter's notes, a fifth of its bytes.
 
-    The notes say where each operator came from, with paths of this machine.
-
-    Args:
-        source: The ONNX file to read.
-        target: The ONNX file to write.
-
-    Raises:
-        FerError: If the file cannot be written.
+    The notes say where each operator came from, with paths of this machine. Operator sets that the
+    graph does not use are removed as well: ONNX Runtime's tools declare them, and other runtimes
+    may not know them.
     """
-    model = onnx.load(source)
     graph = model.graph
     model.ClearField("metadata_props")
     graph.ClearField("metadata_props")
     graph.ClearField("value_info")
-    interface = {value.name for value in (*graph.input, *graph.output)}
-    names: dict[str, str] = {name: name for name in ("", *interface)}
+    names = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
     for constant in graph.initializer:
         constant.name = names.setdefault(constant.name, f"c{len(names)}")
     for node in graph.node:
@@ -126,8 +81,16 @@ def strip_names(source: Path, target: Path) -> None:
             node.ClearField(field)
         for tensors in (node.input, node.output):
             tensors[:] = [names.setdefault(name, f"t{len(names)}") for name in tensors]
-    with atomic_path(target) as temporary:
-        onnx.save(model, temporary)
+    used = {node.domain for node in graph.node}
+    operator_sets = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(operator_sets)
+    _save(model, path)
+
+
+def _save(model: onnx.ModelProto, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
 
 
 @contextmanager
