@@ -51,7 +51,6 @@ def main() -> None:
     files.write_json(metrics / "prepare.json", report)
     files.write_json(metrics / "timings" / "prepare.json", timings)
     files.write_csv(plots / "classes.csv", cleaning.class_counts(data.splits, cleaned))
-    files.write_csv(plots / "intensity.csv", cleaning.intensities(cleaned["train"]))
 
 
 if __name__ == "__main__":

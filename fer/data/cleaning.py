@@ -115,21 +115,3 @@ def class_counts(
         for split, faces in after.items()
         for name, count in faces.counts().items()
     ]
-
-
-def intensities(faces: Faces, step: int = 8) -> list[dict[str, str | int | float]]:
-    """Return the histogram of grey values per class, one row per class and bin of `step` values.
-
-    A row has "class", "grey" (the lowest grey value of the bin) and "share" of the class's pixels.
-    """
-    counts = np.zeros((len(faces.classes), 256), np.int64)
-    for start in range(0, len(faces), 500):  # in parts, because bincount converts to int64
-        images, labels = faces.images[start : start + 500], faces.labels[start : start + 500]
-        keys = labels[:, None, None].astype(np.int64) * 256 + images
-        counts += np.bincount(keys.ravel(), minlength=counts.size).reshape(counts.shape)
-    shares = counts.reshape(len(counts), -1, step).sum(2) / counts.sum(1, keepdims=True).clip(1)
-    return [
-        {"class": name, "grey": number * step, "share": round(float(share), 6)}
-        for name, row in zip(faces.classes, shares, strict=True)
-        for number, share in enumerate(row)
-    ]
