@@ -54,7 +54,7 @@ def export(path: Path, network: Network) -> None:
 
 
 def write_metadata(path: Path, metadata: Mapping[str, object], classes: Sequence[str]) -> None:
-    """Replace the metadata of an ONNX file: entries as JSON, the version of fer, and the classes."""
+    """Replace the metadata of an ONNX file: entries as JSON, the version of fer, the classes."""
     model = onnx.load(path)
     version = {"producer": f"fer-pipeline {__version__}"}
     entries = {**version, **metadata, "classes": list(classes)}
