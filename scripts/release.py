@@ -1,7 +1,7 @@
 """Check a release and print the commands that publish it; nothing is uploaded.
 
-Checks: the git tree is clean, CHANGELOG.md has a section for the version of fer/__init__.py, the
-version has no tag yet, lint and tests pass, the models in the wheel are those of fer/weights,
+Checks: the git tree is clean, CHANGELOG.md has a section for the version in fer/core/__init__.py,
+which has no tag yet, lint and tests pass, the models in the wheel are those of fer/weights,
 and the wheel installs and predicts in a clean environment.
 """
 
@@ -34,10 +34,10 @@ def main() -> None:
     if f"\n## [{version}] - " not in Path("CHANGELOG.md").read_text(encoding="utf-8"):
         raise FerError(
             f"CHANGELOG.md: has no section `## [{version}] - <date>`; move the entries of "
-            "Unreleased there, or raise the version in fer/__init__.py"
+            "Unreleased there, or raise the version in fer/core/__init__.py"
         )
     if run("git", "tag", "--list", f"v{version}"):
-        raise FerError(f"git: the tag v{version} exists; raise the version in fer/__init__.py")
+        raise FerError(f"git: the tag v{version} exists; raise the version in fer/core/__init__.py")
     if subprocess.run(["make", "lint", "test"]).returncode:
         raise FerError("make: lint or tests fail, see above; mend them")
     shutil.rmtree("dist", ignore_errors=True)

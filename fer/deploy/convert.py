@@ -35,6 +35,9 @@ def convert(model: Path, kind: str, target: Path) -> float:
     is_onnx = model.suffix == ".onnx"
     if model.suffix != ".pt" and not (is_onnx and kind == "openvino"):
         raise FerError(f"{model}: {kind} needs a PyTorch file of the pipeline, such as baseline.pt")
+    weights = target.with_suffix(".bin")
+    if kind == "openvino" and weights.exists() and not target.exists():
+        raise FerError(f"{weights}: exists, and OpenVINO writes this file too; use another name")
     faces = np.random.default_rng(0).integers(0, 256, (64, FACE_SIZE, FACE_SIZE), np.uint8)
     if is_onnx:
         read_metadata(model)  # refuses other ONNX files
@@ -50,7 +53,7 @@ def convert(model: Path, kind: str, target: Path) -> float:
                 f"{target}: is not kept: its probabilities differ by {difference:.3f} from those "
                 f"of {model}; use that file"
             )
-        for file in Path(folder).iterdir():  # OpenVINO writes two files
+        for file in Path(folder).iterdir():
             with atomic_path(target.with_suffix(file.suffix)) as temporary:
                 shutil.copyfile(file, temporary)
     return difference
