@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 import torch
-from onnx import helper, numpy_helper
+from onnx import helper
 from torch import nn
 
 from fer.core import __version__
@@ -75,9 +75,7 @@ def write_short(model: onnx.ModelProto, path: Path) -> None:
     graph.ClearField("value_info")
     names = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
     for constant in graph.initializer:
-        name = names.setdefault(constant.name, f"c{len(names)}")
-        # One form for all constants, as the tools differ in this.
-        constant.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(constant), name))
+        constant.name = names.setdefault(constant.name, f"c{len(names)}")
     for node in graph.node:
         for field in ("name", "metadata_props", "doc_string"):
             node.ClearField(field)
