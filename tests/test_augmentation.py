@@ -18,15 +18,11 @@ def run(faces, strengths, seed=0):
     return augment(faces, strengths, torch.Generator().manual_seed(seed))
 
 
-def test_zero_strengths_give_the_center_crop():
+def test_zero_strengths_give_the_center_crop_and_flip_its_mirror_image():
     faces = images(5)
-    torch.testing.assert_close(run(faces, Augment()), center_crop(faces), atol=1e-5, rtol=0)
-
-
-def test_flip_gives_the_mirror_image():
-    faces = images(5)
-    mirrored = center_crop(faces).flip(-1)
-    torch.testing.assert_close(run(faces, Augment(flip=1.0)), mirrored, atol=1e-5, rtol=0)
+    plain = center_crop(faces)
+    torch.testing.assert_close(run(faces, Augment()), plain, atol=1e-5, rtol=0)
+    torch.testing.assert_close(run(faces, Augment(flip=1.0)), plain.flip(-1), atol=1e-5, rtol=0)
 
 
 def test_shift_gives_every_possible_crop():
@@ -109,25 +105,18 @@ def test_erasing_fills_one_rectangle_with_one_grey_value():
         assert max(inside.shape) <= 23  # half a face
 
 
-@pytest.mark.parametrize("probability", [0.2, 0.5])
-def test_erasing_changes_a_share_of_the_faces(probability):
+def test_erasing_changes_some_faces_and_leaves_the_other_draws_as_they_are():
     faces = images(1000)
-    changed = (run(faces, Augment(erase=probability)) - center_crop(faces)).abs().amax((1, 2, 3))
-    assert (changed > 1e-4).float().mean() == pytest.approx(probability, abs=0.05)
-
-
-def test_erasing_leaves_the_other_draws_as_they_are():
-    faces = images(20)
     plain = run(faces, STRONG)
     erased = run(faces, STRONG.model_copy(update={"erase": 0.5}))
     same = (plain == erased).float().mean((1, 2, 3))
     assert (same > 0.7).all()
-    assert (same < 1).any()
+    assert (same < 1).float().mean() == pytest.approx(0.5, abs=0.05)
 
 
 @given(alpha=st.floats(0.05, 5), seed=st.integers(0, 2**32 - 1), count=st.integers(1, 9))
 @settings(max_examples=50, deadline=None)
-def test_mixup_mixes_faces_and_targets_by_the_same_share(alpha, seed, count):
+def test_mixup_mixes_faces_and_targets_by_the_same_lambda(alpha, seed, count):
     faces = torch.arange(count).float()[:, None, None, None].expand(count, 1, 4, 4)
     mixed, targets = mix(faces, torch.eye(count), alpha, seed)
     torch.testing.assert_close(targets.sum(1), torch.ones(count))

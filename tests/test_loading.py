@@ -49,14 +49,13 @@ def test_mixup_gives_soft_labels_whose_classes_are_those_of_two_faces(faces):
         assert targets.shape == (len(labels), 7)
         torch.testing.assert_close(targets.sum(1), torch.ones(len(labels)))
         rows = torch.arange(len(labels))
-        share = torch.where(labels == labels.flip(0), 1.0, targets[rows, labels])
+        lam = torch.where(labels == labels.flip(0), 1.0, targets[rows, labels])
         other = torch.where(labels == labels.flip(0), 1.0, targets[rows, labels.flip(0)])
         differ = labels != labels.flip(0)
-        torch.testing.assert_close((share + other)[differ], torch.ones(int(differ.sum())))
-        expected = share[:, None, None, None] * (plain - plain.flip(0)) + plain.flip(0)
+        torch.testing.assert_close((lam + other)[differ], torch.ones(int(differ.sum())))
+        expected = lam[:, None, None, None] * (plain - plain.flip(0)) + plain.flip(0)
         torch.testing.assert_close(images[differ], expected[differ], atol=1e-5, rtol=0)
-    shares = torch.cat([targets.max(1).values for _, targets in mixed])
-    assert (shares < 0.95).any()
+    assert (torch.cat([targets.max(1).values for _, targets in mixed]) < 0.95).any()
 
 
 def test_mixup_keeps_the_votes_of_soft_labels(faces):

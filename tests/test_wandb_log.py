@@ -24,10 +24,12 @@ def test_offline_run_is_kept_on_disk(tmp_path, monkeypatch, capsys):
 
 
 def test_run_of_a_temporary_experiment_is_kept_in_the_repository(tmp_path, monkeypatch):
+    """And the variable of W&B wins over params.yaml."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.chdir(tmp_path / "temporary")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    with wandb_log.run("offline", "test", {}) as run:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with wandb_log.run("disabled", "test", {}) as run:
         run.log({"loss": 1.0})
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
 
@@ -56,11 +58,3 @@ def test_disabled_writes_nothing(tmp_path, monkeypatch, mode, environment):
         run.log({"loss": 1.0})
         run.add_files("faces", "model", [tmp_path / "model"])
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["home", "model"]
-
-
-def test_mode_of_the_environment_wins(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    with wandb_log.run("disabled", "test", {}) as run:
-        run.log({"loss": 1.0})
-    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
