@@ -1,4 +1,5 @@
 """Predict over HTTP: the web application, and the limits of its connections."""
+# ruff: noqa: D102 (methods of uvicorn)
 
 import asyncio
 import base64
@@ -157,11 +158,9 @@ class App(FastAPI):
             message = "the request did not arrive in time; send it again"
             raise HTTPException(408, message, {"Connection": "close"}) from error
         if not 1 <= len(images) <= MAX_IMAGES:
-            message = f"the request has {len(images)} images; send 1 to {MAX_IMAGES}"
-            raise HTTPException(400, message)
-        run, results = asyncio.get_running_loop().run_in_executor, []
-        for name, file in images:
-            results.append(await run(self.threads, self._predict, name, file))
+            raise HTTPException(400, f"{len(images)} images; send 1 to {MAX_IMAGES}")
+        run = asyncio.get_running_loop().run_in_executor
+        results = [await run(self.threads, self._predict, *image) for image in images]
         if kind in ("multipart/form-data", "application/json"):
             return results
         if "error" in results[0]:
@@ -199,17 +198,14 @@ class Connection(HttpToolsProtocol):
     _head_left = math.inf  # bytes; without a limit outside the headers
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a request."""
         super().connection_made(transport)
         self._timer = self.loop.call_later(HEAD_TIMEOUT, transport.close)
 
     def on_message_begin(self) -> None:
-        """Read headers."""
         super().on_message_begin()
         self._head_left = MAX_HEAD
 
     def data_received(self, data: bytes) -> None:
-        """Read what has arrived."""
         self._head_left -= len(data)
         if self._head_left < 0:
             self.send_400_response("the headers are too long")
@@ -217,17 +213,15 @@ class Connection(HttpToolsProtocol):
             super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        """Answer a request."""
         super().on_headers_complete()
         self._head_left = math.inf
         self._timer.cancel()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP, and close the connection."""
         super().send_400_response(json.dumps({"error": msg}))
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, also while a body arrives that was not read."""
         super().on_response_complete()
+        # A body that was not read may still arrive.
         if self.cycle.response_complete:  # no other request has arrived meanwhile
             self._timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
