@@ -60,7 +60,7 @@ def ask(address):
             connection.request(method, path, body, TOKEN | (headers or {}))
             answer = connection.getresponse()
             content = answer.read().decode()
-            is_json = answer.headers["Content-Type"] == "application/json"
+            is_json = content and answer.headers["Content-Type"] == "application/json"
             return answer.status, json.loads(content) if is_json else content
 
     return ask
@@ -114,6 +114,7 @@ def test_page_health_metrics_and_documentation(ask):
     assert "<title>fer serve</title>" in ask("GET", "/")[1]
     status, health = ask("GET", "/health")
     assert (status, health["status"], len(health["classes"])) == (200, "ok", 7)
+    assert ask("HEAD", "/health") == (200, "")
     ask("POST", "/predict", CONTENT)
     ask("POST", "/predict", b"no picture")
     lines = [line for line in ask("GET", "/metrics")[1].splitlines() if line[0] != "#"]

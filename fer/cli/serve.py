@@ -76,7 +76,10 @@ def _listen(host: str, port: int) -> socket.socket:
         raise FerError("--host is empty, which would mean all networks; write 0.0.0.0 for that")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=1024)
+        is_all = host == "::"  # then of IPv4 too
+        return socket.create_server(
+            (host, port), family=family, backlog=1024, dualstack_ipv6=is_all
+        )
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise FerError(f"--host {host} --port {port}: {reason}; use another one") from error

@@ -89,6 +89,7 @@ class App(FastAPI):
         async def page() -> FileResponse:
             return FileResponse(Path(__file__).with_name("page.html"))
 
+        @self.head("/health", include_in_schema=False)
         @self.get("/health")
         async def health() -> dict[str, Any]:
             model = {"model": recognizer.path.name, "classes": recognizer.classes}
