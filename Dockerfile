@@ -1,8 +1,15 @@
 FROM python:3.13-slim
 WORKDIR /app
-COPY pyproject.toml README.md LICENSE ./
+# The packages come before the code, so that a change of the code does not install them anew.
+COPY pyproject.toml ./
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+    print(*p['dependencies'], *p['optional-dependencies']['serve'], sep='\n')" > packages.txt \
+    && pip install --no-cache-dir -r packages.txt
+COPY README.md LICENSE ./
 COPY fer fer
-RUN pip install --no-cache-dir .
-USER nobody
+RUN pip install --no-cache-dir --no-deps .
+USER 65534:65534
 EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python", "-c", \
+    "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health', timeout=4)"]
 CMD ["fer", "serve", "--host", "0.0.0.0"]

@@ -44,7 +44,7 @@ def _run() -> None:
     except ModuleNotFoundError as error:
         if not error.name or error.name.startswith("fer."):
             raise
-        extra = "video" if arguments.command == "predict" else "train"
+        extra = {"predict": "video", "serve": "serve"}.get(arguments.command, "train")
         raise FerError(
             f"this command needs {error.name}; pip install 'fer-pipeline[{extra}]'"
         ) from error
