@@ -432,8 +432,6 @@ def test_images_that_cannot_be_read_may_be_skipped(recognizer, tmp_path):
     assert_is_portrait(faces[0])
     with pytest.raises(FerError, match=r"bad.jpg: is not an image"):
         recognizer.predict([PHOTO, bad])
-    with pytest.raises(FerError, match="errors is 'ignore'; use 'raise' or 'skip'"):
-        recognizer.predict([PHOTO], errors="ignore")
 
 
 @pytest.mark.parametrize(

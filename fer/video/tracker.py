@@ -233,7 +233,7 @@ class Tracker:
         pairs = self._match(detections)
         pairs.sort(key=lambda pair: pair[0].center[0] - pair[0].side / 2)
         boxes = [track.box(pixels.shape) for track, _ in pairs]
-        faces = self.recognizer.predict_boxes(pixels, boxes)
+        faces = self.recognizer.predict(pixels, boxes=boxes)
         return [
             replace(track.smooth(face), score=detection.score)
             for (track, detection), face in zip(pairs, faces, strict=True)
