@@ -66,7 +66,7 @@ def as_array(image: Any) -> Any:
     Raises:
         FerError: If NumPy cannot read it, such as a tensor on a GPU.
     """
-    if isinstance(image, Image.Image | str) or not hasattr(image, "__array__"):
+    if isinstance(image, Image.Image | str | bytes) or not hasattr(image, "__array__"):
         return image
     try:
         return np.asarray(image)

@@ -1,12 +1,13 @@
 """Read the frames of a video file, a stream or a camera."""
 
 import os
+import queue
 import re
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -46,7 +47,8 @@ class Camera:
     """A camera.
 
     Attributes:
-        name: Its number, from "0", or its name, or on Linux its file, such as "/dev/video0".
+        name: Its number, from "0"; on Linux its file too, such as "/dev/video0", and on other
+            systems its name.
     """
 
     name: str = "0"
@@ -276,25 +278,20 @@ def _open_stream(url: str) -> av.container.InputContainer:
 
 def _open_camera(name: str) -> av.container.InputContainer:
     kind = _DEVICES.get(sys.platform, "v4l2")
+    file, options = name, {}
     try:
-        devices = av.device.enumerate_input_devices(kind)
-    except (av.FFmpegError, ValueError, OSError):  # some systems do not tell; the name may be right
-        devices = []
-    cameras = [d for d in devices if not d.media_types or "video" in d.media_types]
-    names = {text.lower(): d.name for d in cameras for text in (d.name, d.description)}
-    file = names.get(name.lower(), name)
-    if name.isdigit() and kind == "v4l2":
-        file = f"/dev/video{name}"
-    elif name.isdigit() and kind == "dshow" and int(name) < len(cameras):
-        file = cameras[int(name)].name
-    # avfoundation's own default is a rate that most cameras lack.
-    options = {"framerate": "30"} if kind == "avfoundation" else {}
-    try:
-        return av.open(f"video={file}" if kind == "dshow" else file, format=kind, options=options)
-    except (av.FFmpegError, ValueError) as error:
-        connected = ", ".join(f"{d.name} ({d.description})" for d in cameras) or "none"
+        if kind == "v4l2" and name.isdigit():
+            file = f"/dev/video{name}"
+        elif kind == "dshow":  # knows no numbers
+            devices = av.device.enumerate_input_devices(kind)
+            cameras = [device.name for device in devices if device.media_types != ["audio"]]
+            file = f"video={cameras[int(name)] if name.isdigit() else name}"
+        elif kind == "avfoundation":  # its own default is a rate that most cameras lack
+            options = {"framerate": "30"}
+        return av.open(file, format=kind, options=options)
+    except (av.FFmpegError, ValueError, IndexError) as error:
         raise FerError(
-            f"--webcam {name}: cannot be opened: {_reason(error)}; connected cameras: {connected}"
+            f"--webcam {name}: cannot be opened: {_reason(error)}; check its number or name"
         ) from error
 
 
@@ -357,32 +354,28 @@ def _newest(
     Raises:
         FerError: If no frame comes for a while, even if the driver of a camera blocks.
     """
-    newest: deque[tuple[float, av.VideoFrame]] = deque(maxlen=1)
-    errors: list[Exception] = []
+    newest: queue.Queue[Any] = queue.Queue()  # of a frame; at the end, an error or None
 
     def read() -> None:
         try:
             for frame in frames:
-                newest.append(frame)
+                with suppress(queue.Empty):
+                    newest.get_nowait()
+                newest.put(frame)
+            newest.put(None)
         except Exception as error:  # raised again in the other thread
-            errors.append(error)
+            newest.put(error)
 
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    waiting_since = time.monotonic()
+    threading.Thread(target=read, daemon=True).start()
     try:
         while not stopped.is_set():
-            has_ended = not reader.is_alive()  # before the look at its last frame
-            if newest:
-                yield newest.pop()
-                waiting_since = time.monotonic()
-            elif has_ended:
-                if errors:
-                    raise errors[0]
+            item = newest.get(timeout=2 * _TIMEOUT)
+            if item is None:
                 return
-            elif time.monotonic() - waiting_since > 2 * _TIMEOUT:
-                raise FerError(f"no frame came for {2 * _TIMEOUT:.0f} s; check the camera")
-            else:
-                time.sleep(0.005)
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    except queue.Empty:
+        raise FerError(f"no frame came for {2 * _TIMEOUT:.0f} s; check the camera") from None
     finally:
         stopped.set()
