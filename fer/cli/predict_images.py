@@ -1,12 +1,10 @@
 """Run `fer predict` on images."""
 
 import argparse
-import glob
 import io
 import os
 import struct
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -28,13 +26,15 @@ _STDIN = Path("-")
 def run_on_images(recognizer: Recognizer, show: Printer, arguments: argparse.Namespace) -> None:
     """Print the faces of each image, draw and explain them; exit with 1 if an image fails."""
     draw, explain = arguments.draw, arguments.explain
-    sources = [path for pattern in arguments.images for path in _expand(pattern)]
-    images = [path for source in sources for path in _list_images(source, arguments.recursive)]
+    sources, recursive = arguments.images, arguments.recursive
+    images = [path for source in sources for path in _list_images(source, recursive)]
     paths = list(dict.fromkeys(images))
     targets = _targets(sources, paths, draw) if draw else {}
     outputs = [*targets.values(), *filter(None, [explain])]
-    _check_names(outputs)
-    folders = [path for path in sources if arguments.recursive and os.path.isdir(path)]
+    for output in outputs:
+        if output.suffix.lower() not in reading.WRITABLE:
+            raise FerError(f"{output}: is no name for an image; use the suffix .png or .jpg")
+    folders = [path for path in sources if recursive and os.path.isdir(path)]
     inputs = [path for path in paths if path != _STDIN]
     protect_inputs(outputs, [*inputs, *folders], draw)
     # Read in the main thread, because Ctrl-C would wait for a reading worker.
@@ -81,12 +81,6 @@ def _predict_file(
     return faces, None
 
 
-def _expand(path: Path) -> list[Path]:
-    """Return the files that a pattern such as *.jpg names, which Windows' shells pass on."""
-    names = [] if os.path.lexists(path) else sorted(glob.glob(str(path)))
-    return [Path(name) for name in names] or [path]
-
-
 def _list_images(source: Path, recursive: bool) -> list[Path]:
     """Return a file itself, or the images in a folder.
 
@@ -126,17 +120,6 @@ def _targets(sources: list[Path], paths: list[Path], draw: Path) -> dict[Path, P
         suffix = "" if full.suffix.lower() in reading.WRITABLE else ".png"
         targets[path] = draw / full.relative_to(top).with_name(full.name + suffix)
     return targets
-
-
-def _check_names(outputs: list[Path]) -> None:
-    """Refuse outputs that are no image names, or belong to two images."""
-    counts = Counter(map(os.path.realpath, outputs))
-    for output in outputs:
-        if output.suffix.lower() not in reading.WRITABLE:
-            suffixes = ", ".join(sorted(reading.WRITABLE))
-            raise FerError(f"{output}: is no name for an image; use one of {suffixes}")
-        if counts[os.path.realpath(output)] > 1:
-            raise FerError(f"{output}: two images would be written there; name another place")
 
 
 def _save(image: Image.Image, path: Path) -> None:

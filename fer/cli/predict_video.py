@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from tqdm import tqdm
 
@@ -76,10 +74,7 @@ def run_on_video(recognizer: Recognizer, show: Printer, arguments: argparse.Name
 def _source(arguments: argparse.Namespace) -> str | Path | Camera:
     if arguments.webcam is not None:
         return Camera(arguments.webcam)
-    name = arguments.video
-    if name.startswith("file://"):  # as file managers copy it
-        name = url2pathname(urlsplit(name).path)
-    return name if is_url(name) else path_argument(name)
+    return arguments.video if is_url(arguments.video) else path_argument(arguments.video)
 
 
 def _until_error(frames: Iterable[Frame], errors: list[FerError]) -> Iterator[Frame]:

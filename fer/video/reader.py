@@ -26,10 +26,7 @@ _TIMEOUT = 10.0
 _MAX_FAILURES = 1000
 """Number of failures in a row after which the rest of a file is given up."""
 
-_DEFAULT_RATE = 25.0
-"""Frames per second of a video that does not tell."""
-
-_SILENT_FORMATS = {"avi", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
+_SILENT_FORMATS = {"flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
 """Formats that FFmpeg reads without an error if the end of the file is missing."""
 
 _DEVICES = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
@@ -37,9 +34,6 @@ _DEVICES = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 
 _JOIN = 1.0
 """Seconds by which times step back where two videos were joined; less is an error of one packet."""
-
-_NUDGE = 0.0005
-"""Seconds between two frames to which a file gives the same time."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +81,15 @@ class Video:
         length, start = self._container.duration, self._container.start_time
         self.duration = None if length is None else length / av.time_base
         rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(0)
-        self.rate = float(rate) if 0.01 <= rate <= 1000 else _DEFAULT_RATE
+        self.rate = float(rate) if 0.01 <= rate <= 1000 else 25.0
         self.is_live = self.path is None and length is None and self._container.size <= 0
         self.end = 0.0
         self._is_avi = self._container.format.name == "avi"
-        self._announced = self._announced_length()
+        # The length of a file, if only that shows whether its end is missing.
+        is_silent = self._container.format.name in _SILENT_FORMATS
+        self._announced = (self.duration or 0.0) if is_silent else 0.0
+        if self._is_avi:  # its `duration` is of the bytes that are there
+            self._announced = self._stream.frames / self.rate
         # The times of decoding in AVI are late by the frames that the decoder holds back.
         self._origin = None if start is None or self._is_avi else start / av.time_base
         self._is_used = False
@@ -137,22 +135,14 @@ class Video:
         if self.is_live or self._stopped.is_set():  # it may start and end anywhere
             return
         missing = self._announced - self._read_until
+        if missing > 0.05 * self._announced + 0.1:  # some containers round
+            self._note_damage()
         if self._first_damage < np.inf:
-            damage = f"damaged near {max(0.0, self._first_damage - (self._origin or 0)):.2f} s"
-        elif missing > 0.05 * self._announced + 0.1:  # some containers round
-            damage = f"damaged: it ends after {self._read_until:.2f} of {self._announced:.2f} s"
-        else:
-            return
-        raise FerError(
-            f"{self.name}: is {damage}; the frames that can be read were used; get it again"
-        )
-
-    def _announced_length(self) -> float:
-        """Return the length of a file in seconds, if only that shows whether its end is missing."""
-        if self._is_avi:  # its `duration` is of the bytes that are there
-            return self._stream.frames / self.rate
-        is_silent = self._container.format.name in _SILENT_FORMATS
-        return self.duration or 0.0 if is_silent else 0.0
+            seconds = max(0.0, self._first_damage - (self._origin or 0))
+            raise FerError(
+                f"{self.name}: is damaged near {seconds:.2f} s; the frames that can be read were "
+                "used; get it again"
+            )
 
     def _timed_frames(self) -> Iterator[tuple[float, av.VideoFrame]]:
         """Yield the frames with rising times in seconds; close the video at the end."""
@@ -167,7 +157,7 @@ class Video:
                     time_in_file = float(ticks * frame.time_base)
                     self._origin = time_in_file if self._origin is None else self._origin
                     seconds = time_in_file - self._origin
-                last = seconds if seconds > last else last + _NUDGE
+                last = seconds if seconds > last else last + 0.0005
                 self.end = last + 1 / self.rate
                 yield last, frame
                 if self._stopped.is_set():
@@ -261,8 +251,6 @@ def _open_file(path: Path) -> av.container.InputContainer:
         container = av.open(ffmpeg_path(path))
         if container.format.name != "tty":  # FFmpeg plays any text file
             return container
-    except PermissionError as error:
-        raise FerError(f"{path}: cannot be read: {error.strerror}") from error
     except av.FFmpegError:
         pass
     raise FerError(f"{path}: is not a video that can be read; convert it to MP4")
@@ -296,17 +284,10 @@ def _open_camera(name: str) -> av.container.InputContainer:
 
 
 def _video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
-    """Return the video of a container.
-
-    Raises:
-        FerError: If it has none, or nothing here can decode it.
-    """
     stream = container.streams.best("video")
     is_cover = stream is not None and stream.disposition & av.stream.Disposition.attached_pic
-    if not isinstance(stream, av.VideoStream) or is_cover:
-        raise FerError(f"{name}: has no video, only sound or text; name another file")
-    if stream.codec_context is None:
-        raise FerError(f"{name}: its codec cannot be decoded; convert it to H.264")
+    if not isinstance(stream, av.VideoStream) or is_cover or stream.codec_context is None:
+        raise FerError(f"{name}: has no video that can be decoded; convert it to H.264 in MP4")
     return stream
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -102,25 +103,19 @@ def predict_video(
 def _predict_frames(
     recognizer: Recognizer, video: Video, every: int, face: bool
 ) -> Iterator[Frame]:
-    def predict_face(frame: tuple[float, Image.Image]) -> Frame:
-        return Frame(*frame, recognizer.predict(frame[1], face=True))
-
-    def detect(
-        frame: tuple[float, Image.Image],
-    ) -> tuple[float, Image.Image, np.ndarray, list[_Detection]]:
+    def predict(frame: tuple[float, Image.Image]) -> Any:
+        """Return the time, the frame, and the faces or what finds them."""
+        if face:
+            return *frame, recognizer.predict(frame[1], face=True)
         pixels = reading.grey(frame[1])
-        return *frame, pixels, _detect(recognizer, pixels)
+        return *frame, (pixels, _detect(recognizer, pixels))
 
-    frames = video.frames(every)
     # The newest frame of a camera cannot wait for others.
     workers = min(recognizer.threads, _MAX_WORKERS)
     run = map if video.is_live else partial(map_in_order, workers=workers)
-    if face:
-        yield from run(predict_face, frames)
-    else:
-        tracker = Tracker(recognizer)
-        for seconds, image, pixels, detections in run(detect, frames):
-            yield Frame(seconds, image, tracker.track(pixels, detections, seconds))
+    tracker = Tracker(recognizer)
+    for seconds, image, result in run(predict, video.frames(every)):
+        yield Frame(seconds, image, result if face else tracker.track(*result, seconds=seconds))
     video.check_damage()
 
 

@@ -25,14 +25,10 @@ _ENCODER_OPTIONS = {"preset": "veryfast", "crf": "20"}
 def open_writer(path: Path, rate: float, sound: Path | None = None) -> Iterator["VideoWriter"]:
     """Write an MP4 file in the block; it appears only when it is complete.
 
-    Args:
-        path: The file, with the suffix .mp4.
-        rate: Frames per second of the source.
-        sound: A video whose sound is added, if it can be decoded.
+    `rate` is in frames per second. The sound of the video `sound` is added, if it can be decoded.
 
     Raises:
-        FerError: If the name has another suffix, no frame is written, or the file cannot be
-            written.
+        FerError: If the suffix is not .mp4, no frame is written, or the file cannot be written.
     """
     if path.suffix.lower() != ".mp4":
         raise FerError(f"{path}: is no name for a video; use the suffix .mp4")
@@ -75,9 +71,6 @@ class VideoWriter:
         """Add a frame in RGB at a time that is later than that of the frame before.
 
         If its size is not that of the first one, it is scaled and gets black bars.
-
-        Raises:
-            FerError: If this size cannot be written.
         """
         if self._size is None:
             self._size = image.size
@@ -97,11 +90,7 @@ class VideoWriter:
             self._encode(self._last[0], seconds - self._frame_seconds)
 
     def finish(self) -> None:
-        """Write what is left.
-
-        Raises:
-            FerError: If no frame was written.
-        """
+        """Write what is left."""
         if self._size is None:
             raise FerError(f"{self._path}: the video has no frames; check the input")
         if self._sound:
@@ -121,14 +110,7 @@ class VideoWriter:
         frame.pts, frame.time_base = round(seconds / _TIME_BASE), _TIME_BASE
         if self._sound:
             self._sound.copy_until(seconds)
-        try:
-            packets = self._stream.encode(frame)
-        except av.FFmpegError as error:
-            raise FerError(
-                f"{self._path}: frames of {frame.width} x {frame.height} cannot be written as "
-                "H.264; scale the video down"
-            ) from error
-        self._container.mux(packets)
+        self._container.mux(self._stream.encode(frame))
 
 
 class _Sound:
