@@ -121,21 +121,14 @@ class Detector:
         self.session = Session(network, providers)
 
     def __call__(self, pixels: np.ndarray) -> list[Box]:
-        """Return square boxes of the faces, from left to right.
+        """Return square boxes of the faces in grey pixels, uint8 [H, W], from left to right.
 
         The boxes have the margin of FER2013's crops, so they may reach beyond the image.
-
-        Args:
-            pixels: Grey image, uint8 [H, W].
         """
         return [box for box, _ in self.detect(pixels)]
 
     def detect(self, pixels: np.ndarray) -> list[tuple[Box, float]]:
-        """Return the boxes of `__call__`, each with the score of its detection, 0 to 1.
-
-        Args:
-            pixels: Grey image, uint8 [H, W].
-        """
+        """Return the boxes of `__call__`, each with the score of its detection, 0 to 1."""
         image = Image.fromarray(pixels)
         *fine, coarsest = _zooms(max(image.size), self.min_face)
         fine_score = max(self.min_score, _MIN_FINE_SCORE)
@@ -236,10 +229,7 @@ def non_maximum_suppression(detections: np.ndarray) -> np.ndarray:
 
 
 def center_square(pixels: np.ndarray) -> Box:
-    """Return the largest square in the center of an image.
-
-    Args:
-        pixels: Grey image, uint8 [H, W].
+    """Return the largest square in the center of grey pixels, uint8 [H, W].
 
     Examples:
         >>> center_square(np.zeros((100, 120), np.uint8))

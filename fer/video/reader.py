@@ -204,17 +204,17 @@ class Video:
 
 
 class Joins:
-    """Shift the packets of joined videos, whose times start anew, so that they go on."""
+    """Shift the packets of joined videos, whose times start anew, so that they go on.
+
+    All streams get the same shift, so that sound and picture stay together.
+    """
 
     def __init__(self) -> None:
         self._shift = Fraction(0)
         self._ends: dict[int, Fraction] = {}
 
     def shift(self, packet: av.Packet) -> None:
-        """Change the times of the next packet of a file.
-
-        All streams get the same shift, so that sound and picture stay together.
-        """
+        """Change the times of the next packet of a file."""
         if packet.dts is None or packet.stream.type not in ("video", "audio"):
             return
         start = packet.dts * packet.time_base + self._shift

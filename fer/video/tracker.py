@@ -22,9 +22,6 @@ _TIME_CONSTANT = 0.05
 _EMOTION_TIME_CONSTANT = 0.08
 """The same for probabilities."""
 
-_FRAME_SECONDS = 0.04
-"""Time between frames whose time is not told."""
-
 # The following five were chosen by ten made clips; docs/detection.md has the table.
 
 _MAX_GAP = 3.0
@@ -115,7 +112,10 @@ def _predict_frames(
     run = map if video.is_live else partial(map_in_order, workers=workers)
     tracker = Tracker(recognizer)
     for seconds, image, result in run(predict, video.frames(every)):
-        yield Frame(seconds, image, result if face else tracker.track(*result, seconds=seconds))
+        if not face:
+            pixels, detections = result
+            result = tracker.track(pixels, detections, seconds)
+        yield Frame(seconds, image, result)
     video.check_damage()
 
 
@@ -203,7 +203,7 @@ class Tracker:
     def __init__(self, recognizer: Recognizer) -> None:
         self.recognizer = recognizer
         self.tracks: list[_Track] = []
-        self.seconds, self.next_id = -_FRAME_SECONDS, 0
+        self.seconds, self.next_id = -0.04, 0
 
     def __call__(self, image: Image.Image, seconds: float | None = None) -> list[Face]:
         """Return the faces in the next frame, from left to right.
@@ -216,7 +216,7 @@ class Tracker:
         Raises:
             FerError: If the time is not later.
         """
-        seconds = self.seconds + _FRAME_SECONDS if seconds is None else seconds
+        seconds = self.seconds + 0.04 if seconds is None else seconds
         if seconds <= self.seconds:
             raise FerError(f"seconds is {seconds}, not after the frame before; pass rising times")
         pixels = reading.grey(image)
