@@ -95,23 +95,6 @@ def test_a_face_elsewhere_or_much_later_is_another_one(clip):
         clip.show({0: (20, 50)}, seconds=12.1)
 
 
-def test_emotion_of_long_ago_is_forgotten(clip):
-    photo = Image.open(PHOTO).convert("L")
-    (box, _), *_ = Recognizer().detect(np.asarray(photo))
-    clip.detector.boxes = [box]
-    clip.tracker(photo, 0.0)
-    (before,) = clip.tracker(photo, 0.04)
-    clip.detector.boxes = []
-    for number in range(2, 50):
-        clip.tracker(photo, 0.04 * number)
-    clip.detector.boxes = [box]
-    dark = photo.point(lambda value: value // 3)
-    (after,) = clip.tracker(dark, 2.0)
-    assert after.id == before.id
-    plain = clip.tracker.recognizer.predict(dark, boxes=[after.box])[0]
-    assert after.probabilities == pytest.approx(plain.probabilities, abs=1e-6)
-
-
 def test_two_faces_that_come_back_are_told_apart_by_their_looks(clip):
     for _ in range(10):
         clip.show({0: (60, 50), 1: (180, 50)})
