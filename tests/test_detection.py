@@ -31,16 +31,6 @@ def test_single_face_at_any_size(detector, height):
     np.testing.assert_allclose(actual, [(100 + 275 * scale, 213 * scale)], atol=20 * scale)
 
 
-@pytest.mark.parametrize("height", [480, 200])
-def test_smaller_face_beside_a_large_one(detector, height):
-    page = Image.new("L", (1280, 1000), 128)
-    page.paste(portrait(1000), (0, 0))
-    page.paste(portrait(height), (870, 200))
-    actual = centers(detector(np.asarray(page)))
-    expected = [(458, 355), (870 + 0.458 * height, 200 + 0.355 * height)]
-    np.testing.assert_allclose(actual, expected, atol=20)
-
-
 @pytest.mark.parametrize(("height", "columns", "rows"), [(160, 8, 5), (300, 4, 3)])
 def test_groups(detector, height, columns, rows):
     """Faces of a twentieth of the long side are found."""
