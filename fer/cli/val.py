@@ -62,22 +62,15 @@ def _read(
     path: Path, split: str | None, detect: bool, classes: list[str]
 ) -> tuple[str, Faces, list[str]]:
     """Return what was read, for titles; the faces, with a model's classes; and their sources."""
-    from fer.core.params import Prepare, SplitShares
+    from fer.core.params import Prepare
     from fer.data import formats
     from fer.data.dataset import UNSPLIT
 
     if not path.exists():
         raise FerError(f"{path}: no such file or folder; check the name")
-    prepare = Prepare(
-        on_error="skip",
-        face="detect" if detect else "crop",
-        votes="majority",
-        split=SplitShares(val=0.1, test=0.1),
-        drop_blank=False,
-        drop_leaks=False,
-        balance="none",
-        cap={},
-        seed=0,
+    # All that reading uses.
+    prepare = Prepare.model_construct(
+        on_error="skip", face="detect" if detect else "crop", votes="majority"
     )
     data = formats.read_labelled(path, prepare)
     if data.dropped:
