@@ -229,10 +229,7 @@ def test_signals_end_without_a_traceback(run, folder, monkeypatch, number, statu
     monkeypatch.setattr(reading, "read", read_and_stop)
     result = run("predict", folder / "a.jpg", "--draw", folder / "drawn.png")
     assert (result[0], result[2]) == (status, "")
-    assert names(folder) in (
-        ["a.jpg", "b.png", "c.jpg", "notes.txt"],
-        ["a.jpg", "b.png", "c.jpg", "drawn.png", "notes.txt"],
-    )
+    assert {*names(folder)} - {"drawn.png"} == {"a.jpg", "b.png", "c.jpg", "notes.txt"}
 
 
 def test_small_faces_give_a_warning(run, tmp_path):
@@ -304,7 +301,6 @@ def test_unwritable_drawing_does_not_stop_the_other_images(run, tmp_path):
     [
         ((), "takes images, --video or --webcam; give one of them"),
         (("photo.jpg", "--webcam"), "takes images, --video or --webcam; give one of them"),
-        (("",), "a file name is empty; write . for the current folder"),
         (("--video", ""), "a file name is empty; write . for the current folder"),
         (("photo.jpg",), "photo.jpg: cannot be read: No such file"),
         (("a.heic",), "a.heic: is a HEIC photo; pip install pillow-heif"),
@@ -315,10 +311,9 @@ def test_unwritable_drawing_does_not_stop_the_other_images(run, tmp_path):
         (("photo.jpg", "--draw", "out.txt"), "out.txt: is no name for an image; use the suffix"),
         (("a.jpg", "b.jpg", "--draw", "c.png"), "c.png: is the name of a file; for several"),
         ((PHOTO, "--explain", "a.heic/e.png"), "a.heic/e.png: cannot be written: "),
-        (("photo.jpg", "--model", "m.onnx"), "m.onnx: no model here"),
         (("photo.jpg", "--model", "large", "--precision", "float32"), "only nano in float32"),
-        ((PHOTO, "--min-score", "2"), "min_score"),
-        ((PHOTO, "--min-face", "5"), "min_face"),
+        ((PHOTO, "--min-score", "2"), "min_score is 2"),
+        ((PHOTO, "--min-face", "23"), "min_face is 23"),
     ],
 )
 def test_mistakes_are_one_line(run, tmp_path, monkeypatch, arguments, message):

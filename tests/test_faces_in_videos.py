@@ -34,7 +34,7 @@ class Clip:
     """Show faces by their number at positions (left, top), frame by frame."""
 
     def __init__(self):
-        self.detector, self.number = Detector(), 0
+        self.detector = Detector()
         self.tracker = Tracker(Recognizer(detector=self.detector))
 
     def show(self, faces, hidden=(), seconds=None):
@@ -44,13 +44,12 @@ class Clip:
             frame.paste(texture(number), (round(left), round(top)))
         seen = {n: box_at(*position) for n, position in faces.items() if n not in hidden}
         self.detector.boxes = list(seen.values())
-        self.number += 1
-        found = self.tracker(frame, self.number / RATE if seconds is None else seconds)
-        by_distance = {
-            n: min(found, key=lambda face: abs(np.subtract(face.box, box)).sum())
-            for n, box in seen.items()
-        }
-        return {n: face.id for n, face in by_distance.items()}
+        found = self.tracker(frame, seconds)
+
+        def nearest(box):
+            return min(found, key=lambda face: abs(np.subtract(face.box, box)).sum())
+
+        return {n: nearest(box).id for n, box in seen.items()}
 
 
 def box_at(left, top):
