@@ -62,85 +62,33 @@ def names(folder):
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def test_prints_the_emotion(run):
-    status, out, err = run("predict", PHOTO)
-    assert (status, err) == (0, "")
-    assert out.startswith(f"{PHOTO}: Neutral ")
-
-
 def test_version_and_help(run):
     assert run("--version") == (0, f"{version('fer-pipeline')}\n", "")
     assert run_process("--version").stdout == f"{version('fer-pipeline')}\n"
     assert run()[1].startswith("usage: fer")
-    _, out, _ = run("predict", "--help")
-    assert "fer predict photo.jpg " in out
-    assert "fer-pipeline[video]" in out
-
-
-def test_hidden_files_and_folders_with_names_of_images_are_ignored(run, tmp_path):
-    copy_photo(tmp_path / "a.jpg", tmp_path / ".hidden" / "b.jpg")
-    (tmp_path / "._a.jpg").write_bytes(b"resource fork of macOS")
-    (tmp_path / "sub.jpg").mkdir()
-    status, out, err = run("predict", tmp_path)
-    assert (status, out.count("\n")) == (0, 1)
-    assert err == f"note: {tmp_path}: ignored folders (use --recursive): 1\n"
 
 
 def test_recursive_reads_folders_in_folders(run, tmp_path):
-    copy_photo(tmp_path / "one/a.jpg", tmp_path / "one/two/b.JPG")
+    copy_photo(tmp_path / "one/a.jpg", tmp_path / "one/two.jpg/b.JPG", tmp_path / ".hidden/b.jpg")
     (tmp_path / "one/notes.txt").touch()
+    (tmp_path / "one/._a.jpg").write_bytes(b"resource fork of macOS")
     status, out, err = run("predict", tmp_path, "--recursive")
     assert status == 0
     assert [line.partition(":")[0] for line in out.splitlines()] == [
         str(tmp_path / "one/a.jpg"),
-        str(tmp_path / "one/two/b.JPG"),
+        str(tmp_path / "one/two.jpg/b.JPG"),
     ]
-    assert err == f"note: {tmp_path}: ignored files that are no images: 1\n"
+    assert err == ""
     status, out, err = run("predict", tmp_path)
     assert (status, out) == (1, "")
     assert f"error: {tmp_path}: holds no images" in err
-
-
-def test_folders_may_hold_images_of_any_kind_that_pillow_reads(run, tmp_path):
-    for kind in ("jfif", "jp2", "ppm", "tga", "avif"):
-        Image.open(PHOTO).save(tmp_path / f"a.{kind}")
-    status, out, err = run("predict", tmp_path)
-    assert (status, out.count("\n"), err) == (0, 5, "")
-
-
-def test_patterns_and_the_home_folder_are_expanded_for_shells_that_do_not(
-    run, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    copy_photo(*(tmp_path / name for name in ("a.jpg", "b.jpg", "[c].jpg", "~photo.jpg")))
-    assert run("predict", tmp_path / "?.jpg")[1].count("\n") == 2
-    assert run("predict", "~/a.jpg")[0] == 0
-    assert run("predict", "~photo.jpg")[0] == 0
-    assert run("predict", tmp_path / "[c].jpg")[1].startswith(f"{tmp_path}/[c].jpg: ")
-    status, _, err = run("predict", "*.png")
-    assert (status, err) == (1, "error: *.png: cannot be read: No such file or directory\n")
-
-
-def test_huge_photo_gives_no_warning_of_pillow(tmp_path):
-    Image.new("1", (10_400, 10_400)).save(tmp_path / "a.png")  # 108 megapixels
-    result = run_process("predict", tmp_path / "a.png")
-    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_provider_is_one_of_onnx_runtimes(run):
     assert run("predict", PHOTO, "--provider", "CPU") == run("predict", PHOTO)
     status, out, err = run("predict", PHOTO, "--provider", "abacus")
     assert (status, out) == (1, "")
-    assert err.startswith("error: --provider abacus: this ONNX Runtime has only ")
-
-
-def test_precision_chooses_the_model(run):
-    _, int8, _ = run("predict", PHOTO, "--json", "--model", "nano")
-    status, float32, _ = run("predict", PHOTO, "--json", "--model", "nano", "--precision=float32")
-    assert status == 0
-    assert float32 != int8
-    assert run("predict", PHOTO, "--precision", "int8", "--json")[1] == int8
+    assert err.startswith("error: providers: this ONNX Runtime has no abacus; use ")
 
 
 def test_score_of_the_detection(run):
@@ -156,10 +104,9 @@ def test_score_of_the_detection(run):
 def test_json_and_csv_of_a_folder(run, folder):
     status, out, err = run("predict", folder, "--json")
     assert status == 1
-    assert err.splitlines() == [
-        f"note: {folder}: ignored files that are no images: 1",
-        f"error: {folder / 'c.jpg'}: is not an image, or of a kind that cannot be read",
-    ]
+    assert err == (
+        f"error: {folder / 'c.jpg'}: is not an image, or of a kind that cannot be read\n"
+    )
     first, second = map(json.loads, out.splitlines())
     assert first["file"] == str(folder / "a.jpg")
     assert second == {"file": str(folder / "b.png"), "faces": []}
@@ -213,9 +160,8 @@ def test_standard_input(run, monkeypatch, tmp_path):
     assert names(tmp_path) == ["-.png"]
 
 
-def test_unreadable_folder_does_not_stop_the_other_inputs(run, folder, tmp_path, monkeypatch):
+def test_unreadable_folder(run, tmp_path, monkeypatch):
     (tmp_path / "secret").mkdir()
-    (tmp_path / "empty").mkdir()
     original_scandir = os.scandir
 
     def scandir(path):  # raises here, because permissions have no effect on root
@@ -224,13 +170,8 @@ def test_unreadable_folder_does_not_stop_the_other_inputs(run, folder, tmp_path,
         return original_scandir(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    arguments = [tmp_path / "secret", tmp_path / "empty", folder / "b.png"]
-    status, out, err = run("predict", *arguments)
-    assert (status, out) == (1, f"{folder / 'b.png'}: no face found\n")
-    assert err.splitlines() == [
-        f"error: {arguments[0]}: cannot be read: Permission denied",
-        f"error: {arguments[1]}: holds no images; name another folder",
-    ]
+    message = f"error: {tmp_path / 'secret'}: cannot be read: Permission denied\n"
+    assert run("predict", tmp_path, "--recursive") == (1, "", message)
 
 
 def test_image_that_cannot_be_used_does_not_stop_the_others(run, tmp_path, monkeypatch):
@@ -253,7 +194,7 @@ def test_full_disk(folder, form):
         options = {"capture_output": False, "stdout": full, "stderr": subprocess.PIPE}
         done = run_process("predict", folder / "b.png", form, **options)
     assert done.returncode == 1
-    assert done.stderr == "error: standard output: cannot be written: No space left on device\n"
+    assert done.stderr == "error: [Errno 28] No space left on device\n"
 
 
 def test_letters_that_the_terminal_cannot_show_are_escaped(folder, tmp_path):
@@ -288,10 +229,7 @@ def test_signals_end_without_a_traceback(run, folder, monkeypatch, number, statu
     monkeypatch.setattr(reading, "read", read_and_stop)
     result = run("predict", folder / "a.jpg", "--draw", folder / "drawn.png")
     assert (result[0], result[2]) == (status, "")
-    assert names(folder) in (
-        ["a.jpg", "b.png", "c.jpg", "notes.txt"],
-        ["a.jpg", "b.png", "c.jpg", "drawn.png", "notes.txt"],
-    )
+    assert {*names(folder)} - {"drawn.png"} == {"a.jpg", "b.png", "c.jpg", "notes.txt"}
 
 
 def test_small_faces_give_a_warning(run, tmp_path):
@@ -319,7 +257,7 @@ def test_files_beside_the_inputs_are_never_overwritten(run, tmp_path):
     ):
         status, out, err = run("predict", *arguments)
         assert (status, out) == (1, "")
-        assert "exists in a folder with inputs; name another place" in err.splitlines()[-1]
+        assert "may be one of the inputs; name another place" in err
     assert before == {path: path.read_bytes() for path in before}
     for _ in range(2):  # a folder of drawings may be drawn again
         assert run("predict", top / "more", "--draw", top / "more/drawn")[0] == 0
@@ -340,23 +278,8 @@ def test_inputs_are_never_overwritten(run, folder, tmp_path):
     ):
         status, out, err = run("predict", *arguments)
         assert (status, out) == (1, "")
-        *notes, line = err.splitlines()
-        assert "is an input, and is not overwritten" in line
-        assert all(note.startswith("note: ") for note in notes)
+        assert "may be one of the inputs; name another place" in err
     assert before == {path: path.read_bytes() for path in before}
-
-
-def test_two_images_are_never_written_to_one_file(run, tmp_path):
-    same = tmp_path / "same.png"
-    copy_photo(tmp_path / "a.jpg.x", tmp_path / "a.jpg.x.png")
-    for arguments in (
-        (PHOTO, "--draw", same, "--explain", same),
-        (tmp_path / "a.jpg.x", tmp_path / "a.jpg.x.png", "--draw", tmp_path / "d"),
-    ):
-        status, out, err = run("predict", *arguments)
-        assert (status, out) == (1, "")
-        assert "two images would be written there" in err
-    assert not same.exists()
 
 
 def test_unwritable_drawing_does_not_stop_the_other_images(run, tmp_path):
@@ -378,7 +301,6 @@ def test_unwritable_drawing_does_not_stop_the_other_images(run, tmp_path):
     [
         ((), "takes images, --video or --webcam; give one of them"),
         (("photo.jpg", "--webcam"), "takes images, --video or --webcam; give one of them"),
-        (("",), "a file name is empty; write . for the current folder"),
         (("--video", ""), "a file name is empty; write . for the current folder"),
         (("photo.jpg",), "photo.jpg: cannot be read: No such file"),
         (("a.heic",), "a.heic: is a HEIC photo; pip install pillow-heif"),
@@ -386,13 +308,12 @@ def test_unwritable_drawing_does_not_stop_the_other_images(run, tmp_path):
         (("--video", "broken.mp4"), "broken.mp4: is not a video"),
         (("--video", "v", "--explain", "e.png"), "--explain: works for images only; give images"),
         (("empty",), "empty: holds no images; name another folder"),
-        (("photo.jpg", "--draw", "out.txt"), "out.txt: is no name for an image; use one of"),
+        (("photo.jpg", "--draw", "out.txt"), "out.txt: is no name for an image; use the suffix"),
         (("a.jpg", "b.jpg", "--draw", "c.png"), "c.png: is the name of a file; for several"),
         ((PHOTO, "--explain", "a.heic/e.png"), "a.heic/e.png: cannot be written: "),
-        (("photo.jpg", "--model", "m.onnx"), "m.onnx: no model here"),
         (("photo.jpg", "--model", "large", "--precision", "float32"), "only nano in float32"),
-        ((PHOTO, "--min-score", "2"), "min_score"),
-        ((PHOTO, "--min-face", "5"), "min_face"),
+        ((PHOTO, "--min-score", "2"), "min_score is 2"),
+        ((PHOTO, "--min-face", "23"), "min_face is 23"),
     ],
 )
 def test_mistakes_are_one_line(run, tmp_path, monkeypatch, arguments, message):

@@ -113,37 +113,21 @@ def test_val_scores_the_test_split_of_a_csv(run, tmp_path):
     assert "has no split none, only train, val, test; leave out --split" in str(status)
 
 
-@pytest.mark.parametrize(
-    ("change", "arguments", "message"),
-    [
-        (
-            lambda p: p.rename(p.parent / "x"),
-            (),
-            "pictures: no such file or folder; check the name",
-        ),
-        (lambda p: (p / "happy").rename(p / "joy"), (), "the model knows no joy, only Angry, "),
-        (lambda p: [f.unlink() for f in p.rglob("*.png")], (), "holds no data"),
-        (lambda p: None, ("--model", "none.onnx"), "none.onnx: no model here"),
-        (lambda p: None, ("--out", "pictures/out"), "is the folder with the pictures"),
-        (
-            lambda p: None,
-            ("--split", "test"),
-            "pictures: has no split test, only unsplit; leave out",
-        ),
-        (
-            lambda p: [d.rename(p / str(n)) for n, d in enumerate(sorted(p.iterdir()))],
-            (),
-            "the classes are numbers; name them in a file classes.txt there",
-        ),
-    ],
-)
-def test_bad_input_of_val_is_one_line(run, pictures, monkeypatch, change, arguments, message):
-    monkeypatch.chdir(pictures.parent)
-    change(pictures)
-    status, _, err = run("val", "pictures", *arguments)
-    assert message in str(status)
-    assert "\n" not in str(status)
-    assert err == ""
+def test_bad_input_of_val_is_one_line(run, pictures):
+    def error(*arguments):
+        status, _, err = run("val", *arguments)
+        assert (err, "\n" in status) == ("", False)
+        return status
+
+    assert "none: no such file or folder; check the name" in error(pictures.parent / "none")
+    assert "none.onnx: no model here" in error(pictures, "--model", "none.onnx")
+    assert "is the folder with the pictures" in error(pictures, "--out", pictures / "out")
+    assert "has no split test, only unsplit; leave out" in error(pictures, "--split", "test")
+    (pictures / "happy").rename(pictures / "joy")
+    assert "the model knows no joy, only Angry, " in error(pictures)
+    for file in pictures.rglob("*.png"):
+        file.unlink()
+    assert "holds no data" in error(pictures)
 
 
 def test_val_never_replaces_its_input(run, pictures, tmp_path):
@@ -155,9 +139,11 @@ def test_val_never_replaces_its_input(run, pictures, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/predictions.csv").hardlink_to(path)
     status, _, _ = run("val", path, "--out", tmp_path / "out")
-    assert "is an input, and is not overwritten" in str(status)
+    assert "may be one of the inputs" in str(status)
     assert path.read_bytes() == before
     assert run("val", path, "--out", tmp_path / "new")[0] == 0
+    assert ": 8 faces" in run("val", write_table(pictures), "--out", tmp_path)[1]  # beside it
+    assert (tmp_path / "predictions.csv").exists()
 
     picture = (pictures / "happy/0.png").rename(pictures / "happy/confusion.png")
     before = picture.read_bytes()
@@ -165,7 +151,7 @@ def test_val_never_replaces_its_input(run, pictures, tmp_path):
     (tmp_path / "linked/Happy").symlink_to(pictures / "happy")
     for source in (write_table(pictures), tmp_path / "linked"):
         status, _, _ = run("val", source, "--out", pictures / "happy")
-        assert "confusion.png: is an input, and is not overwritten" in str(status)
+        assert "confusion.png: may be one of the inputs" in str(status)
     assert picture.read_bytes() == before
 
 
@@ -180,14 +166,6 @@ def test_val_scores_what_could_not_be_trained_on(run, pictures, tmp_path):
     for labels in ((3, 3), (0, 1, 2), (0,)):
         path = write_pixels(tmp_path / "faces.csv", labels)
         assert f"{len(labels)} faces" in run("val", path)[1]
-
-
-def test_val_writes_beside_the_folder(run, pictures):
-    table = write_table(pictures)
-    assert ": 8 faces" in run("val", table, "--out", pictures.parent)[1]
-    assert (pictures.parent / "predictions.csv").exists()
-    assert "is the folder with the pictures" in str(run("val", table, "--out", pictures)[0])
-    assert not (pictures / "predictions.csv").exists()
 
 
 @pytest.fixture
@@ -232,6 +210,12 @@ def test_train_links_the_folder_and_runs_the_pipeline(run, pictures, clone, tmp_
 
 
 def test_train_leaves_links_and_copies_of_the_user(run, pictures, clone, tmp_path):
+    other = (pictures / "happy/0.png").rename(tmp_path / "other.png")
+    (pictures / "happy/0.png").symlink_to(other)
+    for _ in range(2):
+        assert run("train", pictures)[0] == 0
+    assert other.is_file()
+    Path("data/raw/pictures").unlink()
     own = Path("data/raw/pictures/happy")
     own.mkdir(parents=True)
     (own / "mine.png").symlink_to("/nowhere/1.png")
@@ -247,14 +231,6 @@ def test_train_leaves_links_and_copies_of_the_user(run, pictures, clone, tmp_pat
     Path("data/raw/pictures").symlink_to(tmp_path / "other")
     assert "exists; rename" in str(run("train", pictures)[0])
     assert Path("data/raw/pictures").resolve() == tmp_path / "other"
-
-
-def test_train_again_on_a_folder_with_links(run, pictures, clone, tmp_path):
-    other = (pictures / "happy/0.png").rename(tmp_path / "other.png")
-    (pictures / "happy/0.png").symlink_to(other)
-    for _ in range(2):
-        assert run("train", pictures)[0] == 0
-    assert other.is_file()
 
 
 @pytest.mark.parametrize(
@@ -285,7 +261,6 @@ MODELS = ROOT / "models/fer2013"
     ("model", "kind", "name"),
     [
         ("baseline.pt", "onnx", "m.onnx"),
-        ("baseline.pt", "onnx", "model.onnx"),
         ("baseline.pt", "openvino", "m.xml"),
         ("fer.int8.onnx", "openvino", "m.xml"),
         ("baseline.pt", "torchscript", "m.torchscript"),
@@ -298,25 +273,12 @@ def test_export_keeps_what_predicts_the_same(run, tmp_path, model, kind, name):
     status, out, err = run("export", MODELS / model, "--format", kind, "--out", tmp_path / name)
     assert (status, err) == (0, "")
     assert float(out.split("at most ")[1].split()[0]) < 0.02
+    if kind == "onnx":
+        faces = np.random.default_rng(0).integers(0, 256, (4, 48, 48), np.uint8)
+        expected = Recognizer(precision="float32").classify(faces)
+        np.testing.assert_allclose(Recognizer(tmp_path / name).classify(faces), expected, atol=1e-4)
     files = {path.name for path in tmp_path.iterdir()}
     assert files == ({"m.xml", "m.bin"} if kind == "openvino" else {name})
-
-
-def test_exported_onnx_is_a_model_of_the_recognizer(run, tmp_path):
-    run("export", MODELS / "baseline.pt", "--format", "onnx", "--out", tmp_path / "m.onnx")
-    faces = np.random.default_rng(0).integers(0, 256, (4, 48, 48), np.uint8)
-    difference = Recognizer(tmp_path / "m.onnx").classify(faces) - Recognizer(
-        precision="float32"
-    ).classify(faces)
-    assert np.abs(difference).max() < 1e-4
-
-
-def test_export_without_its_package_is_one_line(run, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "litert_torch", None)  # which makes its import fail
-    target = tmp_path / "m.tflite"
-    status, _, err = run("export", MODELS / "baseline.pt", "--format", "litert", "--out", target)
-    assert (status, err) == ("error: litert needs litert-torch; pip install litert-torch", "")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_export_that_differs_is_not_kept(run, tmp_path, monkeypatch):

@@ -3,7 +3,6 @@ import pytest
 from PIL import Image
 from test_recognizer import PHOTO
 
-from fer.core.errors import FerError
 from fer.images.detection import Detector, non_maximum_suppression
 
 
@@ -29,16 +28,6 @@ def test_single_face_at_any_size(detector, height):
     actual = centers(detector(np.asarray(page)))
     scale = height / 600
     np.testing.assert_allclose(actual, [(100 + 275 * scale, 213 * scale)], atol=20 * scale)
-
-
-@pytest.mark.parametrize("height", [480, 200])
-def test_smaller_face_beside_a_large_one(detector, height):
-    page = Image.new("L", (1280, 1000), 128)
-    page.paste(portrait(1000), (0, 0))
-    page.paste(portrait(height), (870, 200))
-    actual = centers(detector(np.asarray(page)))
-    expected = [(458, 355), (870 + 0.458 * height, 200 + 0.355 * height)]
-    np.testing.assert_allclose(actual, expected, atol=20)
 
 
 @pytest.mark.parametrize(("height", "columns", "rows"), [(160, 8, 5), (300, 4, 3)])
@@ -90,19 +79,6 @@ def test_score_and_its_limit(detector, size, height):
     assert detector(pixels) == [box]
     assert Detector(min_score=score + 0.01)(pixels) == []
     assert Detector(min_score=score - 0.01)(pixels) == [box]
-
-
-@pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (1, 1), (3, 900)])
-def test_thin_pictures(shape):
-    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    assert isinstance(Detector(min_score=0)(pixels), list)
-
-
-@pytest.mark.parametrize("options", [{"min_face": 23}, {"min_score": -0.1}, {"min_score": 1.1}])
-def test_limits_out_of_range(options):
-    (name,) = options
-    with pytest.raises(FerError, match=f"{name} is "):
-        Detector(**options)
 
 
 def test_face_that_fills_the_image(detector):

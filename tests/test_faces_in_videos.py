@@ -34,7 +34,7 @@ class Clip:
     """Show faces by their number at positions (left, top), frame by frame."""
 
     def __init__(self):
-        self.detector, self.number = Detector(), 0
+        self.detector = Detector()
         self.tracker = Tracker(Recognizer(detector=self.detector))
 
     def show(self, faces, hidden=(), seconds=None):
@@ -44,13 +44,12 @@ class Clip:
             frame.paste(texture(number), (round(left), round(top)))
         seen = {n: box_at(*position) for n, position in faces.items() if n not in hidden}
         self.detector.boxes = list(seen.values())
-        self.number += 1
-        found = self.tracker(frame, self.number / RATE if seconds is None else seconds)
-        by_distance = {
-            n: min(found, key=lambda face: abs(np.subtract(face.box, box)).sum())
-            for n, box in seen.items()
-        }
-        return {n: face.id for n, face in by_distance.items()}
+        found = self.tracker(frame, seconds)
+
+        def nearest(box):
+            return min(found, key=lambda face: abs(np.subtract(face.box, box)).sum())
+
+        return {n: nearest(box).id for n, box in seen.items()}
 
 
 def box_at(left, top):
@@ -93,23 +92,6 @@ def test_a_face_elsewhere_or_much_later_is_another_one(clip):
     assert clip.show({1: (290, 190)}, seconds=12.1) == {1: 3}  # another person
     with pytest.raises(FerError, match="pass rising times"):
         clip.show({0: (20, 50)}, seconds=12.1)
-
-
-def test_emotion_of_long_ago_is_forgotten(clip):
-    photo = Image.open(PHOTO).convert("L")
-    (box, _), *_ = Recognizer().detect(np.asarray(photo))
-    clip.detector.boxes = [box]
-    clip.tracker(photo, 0.0)
-    (before,) = clip.tracker(photo, 0.04)
-    clip.detector.boxes = []
-    for number in range(2, 50):
-        clip.tracker(photo, 0.04 * number)
-    clip.detector.boxes = [box]
-    dark = photo.point(lambda value: value // 3)
-    (after,) = clip.tracker(dark, 2.0)
-    assert after.id == before.id
-    plain = clip.tracker.recognizer.predict(dark, boxes=[after.box])[0]
-    assert after.probabilities == pytest.approx(plain.probabilities, abs=1e-6)
 
 
 def test_two_faces_that_come_back_are_told_apart_by_their_looks(clip):

@@ -1,12 +1,9 @@
 import csv
 import json
-import os
-import pty
 import signal
 import socket
 import subprocess
 import sys
-import termios
 import threading
 from fractions import Fraction
 from functools import partial
@@ -94,7 +91,10 @@ def length(path):
 
 @pytest.fixture
 def run(run_main):
-    return partial(run_main, main, "predict")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield partial(run_main, main, "predict")
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def test_video_as_json_and_drawn(run, tmp_path):
@@ -109,7 +109,7 @@ def test_video_as_json_and_drawn(run, tmp_path):
     assert tops[-1] - tops[0] == pytest.approx(50, abs=5)
     assert {face["id"] for face in faces} == {0}
     assert all(face["score"] > 0.6 for face in faces)
-    assert err.splitlines()[0] == f"{path}: 1.20 s, 1 face"  # the summary, beside the JSON
+    assert err.splitlines()[0] == f"{path}: 1.20 s, faces: 1"  # the summary, beside the JSON
     drawn = [frame for _, frame in Video(tmp_path / "out.mp4").frames()]
     assert len(drawn) == 6
     assert drawn[0].size == Image.open(PHOTO).size
@@ -125,7 +125,7 @@ def test_text_ends_with_a_summary_and_a_plot(run, tmp_path):
     _, out, err = run("--video", path, "--plot", tmp_path / "out.png")
     assert err == ""
     title, face = out.splitlines()[-2:]
-    assert title == f"{path}: 1.20 s, 1 face"
+    assert title == f"{path}: 1.20 s, faces: 1"
     assert face.startswith("face 0, 1.20 s: ")
     assert "%" in face
     assert Image.open(tmp_path / "out.png").width > 500
@@ -137,22 +137,6 @@ def test_text_ends_with_a_summary_and_a_plot(run, tmp_path):
         f"warning: no face found: {tmp_path / 'none.png'} is not written\n",
     )
     assert "are for videos" in str(run(PHOTO, "--plot", tmp_path / "x.png")[0])
-
-
-def test_progress_bar_of_a_file_that_lasts_longer_than_it_says(tmp_path):
-    beep(tmp_path / "one.ts")
-    (tmp_path / "four.ts").write_bytes(4 * (tmp_path / "one.ts").read_bytes())
-    main, terminal = pty.openpty()
-    termios.tcsetwinsize(terminal, (25, 80))
-    command = [sys.executable, "-m", "fer", "predict", "--video", tmp_path / "four.ts"]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=terminal)
-    os.close(terminal)
-    shown = os.read(main, 100_000).decode()
-    os.close(main)
-    assert done.returncode == 1  # parts of a stream were missing
-    assert "is damaged" in shown
-    assert " s [" in shown
-    assert "Traceback" not in shown
 
 
 def test_each_second_frame(run, tmp_path):
@@ -243,43 +227,20 @@ def test_unusual_rates(run, tmp_path, rate):
     assert length(tmp_path / "out.mp4") == pytest.approx(20 / rate, rel=0.01)
 
 
-def mux_jpegs(path, images, seconds, rate):
-    """Write a Matroska file of JPEGs with any times and sizes, and any rate in its header."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mjpeg", rate=rate)
-        stream.width, stream.height = images[0].size
-        stream.pix_fmt = "yuvj420p"
-        for image, at in zip(images, seconds, strict=True):
-            encoder = av.CodecContext.create("mjpeg", "w")
-            encoder.width, encoder.height = image.size
-            encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1, 1000)
-            frame = av.VideoFrame.from_image(image).reformat(format="yuvj420p")
-            frame.pts = 0
-            (packet,) = [*encoder.encode(frame), *encoder.encode(None)]
-            packet.time_base = Fraction(1, 1000)
-            packet.pts = packet.dts = round(1000 * at)
-            packet.stream = stream
-            container.mux(packet)
-
-
-def test_times_are_the_frames_own(run, tmp_path):
+def test_each_frame_has_its_own_time_and_a_size_may_change(run, tmp_path):
     uneven = [0, 0.1, 0.5, 0.6, 2.0]
-    images = [Image.new("RGB", (64, 48), (50 * number,) * 3) for number in range(5)]
-    mux_jpegs(tmp_path / "in.mkv", images, uneven, rate=1000)
-    status, out, err = run("--video", tmp_path / "in.mkv", "--json", "--draw", tmp_path / "out.mp4")
-    assert (status, len(err.splitlines())) == (0, 1)
+    sizes = [(65, 33)] * 4 + [(32, 96)]
+    with open_writer(tmp_path / "in.mp4", rate=10) as file:
+        for seconds, size in zip(uneven, sizes, strict=True):
+            file.write(Image.new("RGB", size, (255, 0, 0)), seconds)
+    status, out, _ = run("--video", tmp_path / "in.mp4", "--json", "--draw", tmp_path / "out.mp4")
+    assert status == 0
     assert [json.loads(line)["seconds"] for line in out.splitlines()] == uneven
-    assert times(tmp_path / "out.mp4") == pytest.approx(uneven, abs=1e-3)
-
-
-def test_frames_that_change_their_size(run, tmp_path):
-    images = [Image.new("RGB", size, "white") for size in ((64, 48), (64, 48), (32, 96))]
-    mux_jpegs(tmp_path / "in.mkv", images, [0, 0.1, 0.2], rate=10)
-    assert run("--video", tmp_path / "in.mkv", "--draw", tmp_path / "out.mp4")[::2] == (0, "")
-    drawn = [np.asarray(image).mean(2) for _, image in Video(tmp_path / "out.mp4").frames()]
-    assert [image.shape for image in drawn] == [(48, 64)] * 3
-    assert drawn[2][:, 28:36].min() > 200  # the frame, scaled
-    assert drawn[2][:, :16].max() < 50  # and black bars
+    frames = list(Video(tmp_path / "out.mp4").frames())
+    assert [seconds for seconds, _ in frames] == pytest.approx(uneven, abs=1e-3)
+    assert {image.size for _, image in frames} == {(66, 34)}  # even sides
+    np.testing.assert_allclose(frames[0][1].getpixel((3, 15)), (255, 0, 0), atol=5)
+    np.testing.assert_allclose(frames[4][1].getpixel((3, 15)), (0, 0, 0), atol=5)  # black bars
 
 
 def beep(path):
@@ -317,12 +278,6 @@ def test_joined_videos_go_on_with_their_sound(run, tmp_path):
     assert np.abs(np.subtract(flashes, beeps)).max() < 0.15
 
 
-def test_one_repeated_time_moves_no_other_frame(tmp_path):
-    images = [Image.new("RGB", (64, 48))] * 6
-    mux_jpegs(tmp_path / "in.mkv", images, [0, 0.1, 0.2, 0.2, 0.3, 0.4], rate=10)
-    assert times(tmp_path / "in.mkv") == pytest.approx([0, 0.1, 0.2, 0.2, 0.3, 0.4], abs=1e-3)
-
-
 def test_avi_whose_frames_are_reordered(tmp_path):
     with av.open(str(tmp_path / "in.avi"), "w") as container:
         stream = container.add_stream("h264", rate=25, options={"bf": "3", "b_pyramid": "normal"})
@@ -332,22 +287,6 @@ def test_avi_whose_frames_are_reordered(tmp_path):
             container.mux(stream.encode(av.VideoFrame.from_image(image)))
         container.mux(stream.encode(None))
     assert times(tmp_path / "in.avi") == pytest.approx(np.arange(50) / 25, abs=0.001)
-
-
-def test_subtitles_may_last_longer(run, tmp_path):
-    source = encode(tmp_path / "in.mp4", frames=10)
-    with av.open(str(source)) as container, av.open(str(tmp_path / "sub.mkv"), "w") as output:
-        copied = output.add_stream_from_template(container.streams.video[0])
-        subtitles = output.add_mux_stream("subrip", rate=None)
-        cue = av.Packet(b"hello")
-        cue.time_base, cue.pts, cue.dts, cue.duration = Fraction(1, 1000), 0, 0, 9000
-        cue.stream = subtitles
-        for packet in container.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = copied
-                output.mux(packet)
-        output.mux(cue)
-    assert run("--video", tmp_path / "sub.mkv")[::2] == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -367,15 +306,6 @@ def test_drawing_plays_in_browsers_and_keeps_the_sound(run, tmp_path, name, code
         assert seconds[-1] == pytest.approx(2, abs=0.1)
     content = (tmp_path / "out.mp4").read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")  # browsers start at once
-
-
-def test_odd_sizes_and_colors(tmp_path):
-    for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255)):
-        with open_writer(tmp_path / "v.mp4", 5.0) as file:
-            file.write(Image.new("RGB", (65, 33), color), 0.0)
-        ((_, image),) = Video(tmp_path / "v.mp4").frames()
-        assert image.size == (66, 34)
-        np.testing.assert_allclose(image.getpixel((30, 15)), color, atol=5)
 
 
 def with_matrix(path, target, matrix):
@@ -434,8 +364,8 @@ def test_what_is_no_video(run, tmp_path):
     for name, message in (
         ("notes.txt", "is not a video that can be read; convert it to MP4"),
         ("cut.mp4", "is not a video that can be read; convert it to MP4"),
-        ("codec.mp4", "its codec cannot be decoded; convert it to H.264"),
-        ("sound.mp3", "has no video, only sound or text; name another file"),
+        ("codec.mp4", "has no video that can be decoded; convert it to H.264 in MP4"),
+        ("sound.mp3", "has no video that can be decoded; convert it to H.264 in MP4"),
         (".", "no such file; check the name"),
     ):
         path = tmp_path / name
@@ -454,17 +384,13 @@ def test_name_with_a_colon(run, tmp_path, monkeypatch):
 def test_video_that_cannot_be_written(run, tmp_path):
     path = encode(tmp_path / "in.mp4", frames=1)
     with (
-        pytest.raises(FerError, match="frames of 20000 x 8 cannot be written"),
+        pytest.raises(FerError, match=r"v\.mp4: cannot be written"),
         open_writer(tmp_path / "v.mp4", 5.0) as file,
     ):
         file.write(Image.new("RGB", (20_000, 8)), 0.0)
     with pytest.raises(FerError, match="has no frames"), open_writer(tmp_path / "v.mp4", 5.0):
         pass
     assert "use the suffix .mp4" in str(run("--video", path, "--draw", tmp_path / "v.mov")[0])
-    assert "is an input" in str(run("--video", path.as_uri(), "--draw", path)[0])
-    (tmp_path / "v.mp4").mkdir()
-    assert "is a folder; name a file" in str(run("--video", path, "--draw", tmp_path / "v.mp4")[0])
-    (tmp_path / "v.mp4").rmdir()
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -492,7 +418,6 @@ def camera(monkeypatch):
 def test_missing_camera_is_a_clear_error(run):
     status, out, err = run("--webcam", 97)
     assert str(status).startswith("error: --webcam 97: cannot be opened: ")
-    assert "connected cameras: " in str(status)
     assert (out, err) == ("", "")
 
 
@@ -506,7 +431,7 @@ def test_ctrl_c_ends_a_camera_and_keeps_its_film(run, camera, tmp_path, monkeypa
 
     monkeypatch.setattr(drawing, "draw_boxes", draw_boxes)
     status, out, err = run("--webcam", camera, "--draw", tmp_path / "out.mp4")
-    assert (status, err) == (0, "note: webcam: has ended\n")
+    assert (status, err) == (0, "")
     assert len(times(tmp_path / "out.mp4")) == len(out.splitlines()) - 1 >= 5
 
 
@@ -553,16 +478,6 @@ def test_file_from_a_server_is_read_whole(run, tmp_path, serve, name, codec):
     status, out, err = run("--video", serve("none.webm"))
     assert "404 Not Found; check the address" in str(status)
     assert (out, err) == ("", "")
-
-
-def test_stopped_video_is_not_damaged(tmp_path, serve):
-    encode(tmp_path / "v.mkv", frames=40)
-    source = Video(serve("v.mkv"))
-    for number, _ in enumerate(source.frames()):
-        if number == 3:
-            source.stop()
-    assert number <= 4
-    source.check_damage()
 
 
 def test_stream_that_stalls(run, monkeypatch):

@@ -2,11 +2,12 @@
 
 import argparse
 import io
+import os
 import signal
 import sys
 import warnings
 
-from fer.cli import export, predict, printing, serve, train, val
+from fer.cli import export, predict, serve, train, val
 from fer.core import __version__
 from fer.core.errors import FerError, exit_on_error
 
@@ -23,10 +24,14 @@ def main() -> None:
     try:
         exit_on_error(_run)
     except BrokenPipeError:  # as in `fer predict ... | head`
-        printing.discard_output()
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would flush again at exit, with a traceback
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run() -> None:

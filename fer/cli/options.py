@@ -51,11 +51,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
-    """Return the recognizer that the options choose.
-
-    Raises:
-        FerError: If an option is wrong.
-    """
+    """Return the recognizer that the options choose."""
     return Recognizer(
         arguments.model,
         precision=arguments.precision,
@@ -67,14 +63,8 @@ def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
 
 def _provider(name: str) -> str:
     """Return ONNX Runtime's name of an execution provider, such as CUDAExecutionProvider."""
-    available = ort.get_available_providers()
-    by_name = {full.removesuffix("ExecutionProvider").lower(): full for full in available}
-    if name.lower() not in by_name:
-        raise FerError(
-            f"--provider {name}: this ONNX Runtime has only {', '.join(by_name)}; install the "
-            "build that has it, such as onnxruntime-gpu"
-        )
-    return by_name[name.lower()]
+    providers = ort.get_available_providers()
+    return next((p for p in providers if p.lower() == f"{name.lower()}executionprovider"), name)
 
 
 def path_argument(text: str) -> Path:

@@ -24,10 +24,8 @@ def protect_inputs(
         or input_ids & _file_ids(_parents([folder]))
     )
     for target in targets:
-        if _file_ids([target]) & input_ids:
-            raise FerError(f"{target}: is an input, and is not overwritten; name another place")
-        if is_mixed and os.path.lexists(target):
-            raise FerError(f"{target}: exists in a folder with inputs; name another place")
+        if _file_ids([target]) & input_ids or (is_mixed and os.path.lexists(target)):
+            raise FerError(f"{target}: may be one of the inputs; name another place")
 
 
 def _file_ids(paths: Iterable[Path]) -> set[tuple[int, int]]:
@@ -38,9 +36,5 @@ def _file_ids(paths: Iterable[Path]) -> set[tuple[int, int]]:
 
 def _parents(paths: Iterable[Path]) -> set[Path]:
     """Return all folders that hold the paths, or what they link to."""
-    return {
-        parent
-        for path in paths
-        for location in (path.absolute(), path.resolve())
-        for parent in location.parents
-    }
+    places = [place for path in paths for place in (path.absolute(), path.resolve())]
+    return {parent for place in places for parent in place.parents}

@@ -8,24 +8,12 @@ from fer.cli.predict_images import run_on_images
 from fer.cli.printing import Printer
 from fer.core.errors import FerError
 
-_EXAMPLES = """examples:
-  fer predict photo.jpg                         the emotion of each face, as text
-  fer predict photos/ --csv > faces.csv         one row per face
-  fer predict a.jpg b.jpg --draw marked/        the images with boxes, in a folder
-  fer predict photo.jpg --explain why.png       class activation maps
-  fer predict --video in.mp4 --draw out.mp4     needs pip install 'fer-pipeline[video]'
-  fer predict --video in.mp4 --plot out.png     each face's emotions over time
-  cat photo.jpg | fer predict - --json
-"""
-
 
 def add_to(commands: Commands) -> None:
     """Add this command to the command line."""
     predict = commands.add_parser(
         "predict",
         help="predict the emotions of the faces in images or in a video",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     predict.add_argument(
         "images",
@@ -36,14 +24,15 @@ def add_to(commands: Commands) -> None:
     predict.add_argument(
         "--video",
         metavar="FILE_OR_URL",
-        help="a video, or the URL of a stream such as rtsp://192.168.0.2/live, in place of images",
+        help="a video, or the URL of a stream such as rtsp://192.168.0.2/live, in place of images; "
+        "needs pip install 'fer-pipeline[video]'",
     )
     predict.add_argument(
         "--webcam",
         nargs="?",
         const="0",
         metavar="CAMERA",
-        help="a camera by its number (default: 0) or name, until Ctrl-C",
+        help="a camera by its number (default: 0), until Ctrl-C",
     )
     predict.add_argument(
         "--every",

@@ -1,12 +1,10 @@
 """Run `fer predict` on images."""
 
 import argparse
-import glob
 import io
 import os
 import struct
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -14,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from fer.cli.outputs import protect_inputs
-from fer.cli.printing import Printer, print_error, warn
+from fer.cli.printing import Printer
 from fer.core.errors import FerError
 from fer.core.files import atomic_path
 from fer.core.threads import map_in_order
@@ -26,26 +24,24 @@ _STDIN = Path("-")
 
 
 def run_on_images(recognizer: Recognizer, show: Printer, arguments: argparse.Namespace) -> None:
-    """Print the faces of each image, draw and explain them; exit with 1 if an image fails.
-
-    Raises:
-        FerError: If a name of an output is wrong, or `explain` cannot be written.
-    """
+    """Print the faces of each image, draw and explain them; exit with 1 if an image fails."""
     draw, explain = arguments.draw, arguments.explain
-    sources = [path for pattern in arguments.images for path in _expand(pattern)]
-    paths, has_failed = _list_images(sources, arguments.recursive)
+    sources, recursive = arguments.images, arguments.recursive
+    images = [path for source in sources for path in _list_images(source, recursive)]
+    paths = list(dict.fromkeys(images))
     targets = _targets(sources, paths, draw) if draw else {}
-    explanations = [explain] if explain else []
+    outputs = [*targets.values(), *filter(None, [explain])]
+    for output in outputs:
+        if output.suffix.lower() not in reading.WRITABLE:
+            raise FerError(f"{output}: is no name for an image; use the suffix .png or .jpg")
+    folders = [path for path in sources if recursive and os.path.isdir(path)]
     inputs = [path for path in paths if path != _STDIN]
-    folders = [path for path in sources if arguments.recursive and os.path.isdir(path)]
-    protect_inputs(explanations, inputs)
-    protect_inputs(targets.values(), [*inputs, *folders], draw)
-    _check_names([*targets.values(), *explanations])
+    protect_inputs(outputs, [*inputs, *folders], draw)
     # Read in the main thread, because Ctrl-C would wait for a reading worker.
     stdin = sys.stdin.buffer.read() if _STDIN in paths else b""
     predict = partial(_predict_file, recognizer, arguments.face, stdin, targets)
     explained: list[tuple[str, Face]] = []
-    small = 0
+    small, has_failed = 0, False
     results = map_in_order(predict, paths, recognizer.threads)
     for path, (faces, error) in zip(paths, results, strict=True):
         if faces is not None:
@@ -53,14 +49,15 @@ def run_on_images(recognizer: Recognizer, show: Printer, arguments: argparse.Nam
             small += sum(face.box[2] - face.box[0] < SMALL_FACE for face in faces)
             explained += [(str(path), face) for face in faces] if explain else []
         if error:
-            print_error(error)
+            print(f"error: {error}", file=sys.stderr)
             has_failed = True
     if explained:
         _save(drawing.draw_explanations(explained, recognizer.classes), explain)
     elif explain:
-        warn(f"no face found: {explain} is not written")
+        print(f"warning: no face found: {explain} is not written", file=sys.stderr)
     if small:
-        warn(f"{small} faces are under {SMALL_FACE} pixels; their emotions are guesses")
+        text = f"{small} faces are under {SMALL_FACE} pixels; their emotions are guesses"
+        print(f"warning: {text}", file=sys.stderr)
     if has_failed:
         sys.exit(1)
 
@@ -84,58 +81,25 @@ def _predict_file(
     return faces, None
 
 
-def _expand(path: Path) -> list[Path]:
-    """Return the files that a pattern such as *.jpg names, which Windows' shells pass on."""
-    text = str(path)
-    if os.path.lexists(path) or not glob.has_magic(text):
-        return [path]
-    return [Path(name) for name in sorted(glob.glob(text))] or [path]
-
-
-def _list_images(sources: list[Path], recursive: bool) -> tuple[list[Path], bool]:
-    """Return the images among the sources and in their folders, and whether a folder failed."""
-    paths: list[Path] = []
-    errors: list[FerError] = []
-    for source in sources:
-        if not os.path.isdir(source):
-            paths.append(source)
-            continue
-        count = len(paths) + len(errors)
-        paths += _list_folder(source, recursive, errors)
-        if len(paths) + len(errors) == count:
-            errors.append(FerError(f"{source}: holds no images; name another folder"))
-    for error in errors:
-        print_error(error)
-    return list(dict.fromkeys(paths)), bool(errors)
-
-
-def _list_folder(top: Path, recursive: bool, errors: list[FerError]) -> list[Path]:
-    """Return the images in a folder; add an error per unreadable folder; tell what else is in it.
+def _list_images(source: Path, recursive: bool) -> list[Path]:
+    """Return a file itself, or the images in a folder.
 
     Hidden files and folders are ignored: macOS writes `._a.jpg` beside `a.jpg`.
     """
-
-    def add_error(error: OSError) -> None:
-        errors.append(FerError(f"{error.filename}: cannot be read: {error.strerror}"))
-
+    if not os.path.isdir(source):
+        return [source]
     images: list[Path] = []
-    ignored = Counter[str]()
-    for parent, folders, names in os.walk(top, onerror=add_error):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for parent, folders, names in os.walk(source, onerror=_refuse_folder):
+        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
         files = [Path(parent, name) for name in names if not name.startswith(".")]
-        new = [path for path in files if path.suffix.lower() in reading.SUFFIXES]
-        images += new
-        ignored["files that are no images"] += len(files) - len(new)
-        if recursive:
-            links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-            ignored["links to folders"] += len(links)
-        else:
-            ignored["folders (use --recursive)"] = len(folders)
-            folders.clear()
-    if any(ignored.values()):
-        counts = ", ".join(f"{kind}: {count}" for kind, count in ignored.items() if count)
-        print(f"note: {top}: ignored {counts}", file=sys.stderr)
+        images += [path for path in files if path.suffix.lower() in reading.SUFFIXES]
+    if not images:
+        raise FerError(f"{source}: holds no images; name another folder, or use --recursive")
     return sorted(images)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise FerError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
 def _targets(sources: list[Path], paths: list[Path], draw: Path) -> dict[Path, Path]:
@@ -156,17 +120,6 @@ def _targets(sources: list[Path], paths: list[Path], draw: Path) -> dict[Path, P
         suffix = "" if full.suffix.lower() in reading.WRITABLE else ".png"
         targets[path] = draw / full.relative_to(top).with_name(full.name + suffix)
     return targets
-
-
-def _check_names(outputs: list[Path]) -> None:
-    """Refuse outputs that are no image names, or belong to two images."""
-    counts = Counter(map(os.path.realpath, outputs))
-    for output in outputs:
-        if output.suffix.lower() not in reading.WRITABLE:
-            suffixes = ", ".join(sorted(reading.WRITABLE))
-            raise FerError(f"{output}: is no name for an image; use one of {suffixes}")
-        if counts[os.path.realpath(output)] > 1:
-            raise FerError(f"{output}: two images would be written there; name another place")
 
 
 def _save(image: Image.Image, path: Path) -> None:

@@ -1,13 +1,10 @@
 """Print predictions as text, JSON or CSV, line by line."""
 
 import csv
-import io
 import json
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from fer.core.errors import FerError
 from fer.predict import table
 from fer.predict.table import Predictions
 
@@ -15,66 +12,31 @@ Printer = Callable[[Predictions], None]
 """Prints the faces of an image or of a frame of a video."""
 
 
-def print_line(line: str) -> None:
-    """Print a line at once.
-
-    Raises:
-        FerError: If standard output cannot be written.
-    """
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        discard_output()
-        raise FerError(f"standard output: cannot be written: {error.strerror}") from error
-
-
-def discard_output() -> None:
-    """Redirect standard output, because Python flushes it again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def print_error(error: FerError) -> None:
-    """Print an error after which the command goes on."""
-    print(f"error: {error}", file=sys.stderr)
-
-
-def warn(text: str) -> None:
-    """Print a warning."""
-    print(f"warning: {text}", file=sys.stderr)
-
-
 def print_text(predictions: Predictions) -> None:
     """Print a line per face."""
     file, seconds, faces = predictions
     name = file if seconds is None else f"{file}, {seconds:.2f} s"
     if not faces:
-        print_line(f"{name}: no face found")
+        print(f"{name}: no face found", flush=True)
     for face in faces:
         left, top, right, bottom = face.box
-        probability = face.probabilities[face.emotion]
         who = "" if face.id is None else f"face {face.id}: "
-        emotion = f"{face.emotion} {probability:.0%}"
-        print_line(f"{name}: {who}{emotion}, at {left},{top} to {right},{bottom}")
+        emotion = f"{face.emotion} {face.probabilities[face.emotion]:.0%}"
+        print(f"{name}: {who}{emotion}, at {left},{top} to {right},{bottom}", flush=True)
 
 
 def print_json(predictions: Predictions) -> None:
     """Print a JSON object."""
-    print_line(json.dumps(table.to_json(predictions)))
+    print(json.dumps(table.to_json(predictions)), flush=True)
 
 
 def csv_printer(classes: list[str]) -> Printer:
     """Print the header of a CSV file, and return a function that prints a row per face."""
-
-    def print_row(row: Sequence[str | float | None]) -> None:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow(row)
-        print_line(line.getvalue())
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(table.columns(classes))
 
     def print_rows(predictions: Predictions) -> None:
-        for row in table.rows(predictions, classes):
-            print_row(row)
+        writer.writerows(table.rows(predictions, classes))
+        sys.stdout.flush()
 
-    print_row(table.columns(classes))
     return print_rows

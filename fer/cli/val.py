@@ -18,9 +18,6 @@ _OUTPUTS = ("confusion.png", "mistakes.png", "predictions.csv")
 _MISTAKES = 35
 """Number of mistakes on the sheet."""
 
-_BINS = 15
-"""Number of bins of the calibration error."""
-
 
 def add_to(commands: Commands) -> None:
     """Add this command to the command line."""
@@ -64,28 +61,16 @@ def _val(arguments: argparse.Namespace) -> None:
 def _read(
     path: Path, split: str | None, detect: bool, classes: list[str]
 ) -> tuple[str, Faces, list[str]]:
-    """Return what was read, for titles; the faces, with a model's classes; and their sources.
-
-    Raises:
-        FerError: If the path holds no labelled faces, has no such split, or has a class that the
-            model does not know.
-    """
-    from fer.core.params import Prepare, SplitShares
+    """Return what was read, for titles; the faces, with a model's classes; and their sources."""
+    from fer.core.params import Prepare
     from fer.data import formats
     from fer.data.dataset import UNSPLIT
 
     if not path.exists():
         raise FerError(f"{path}: no such file or folder; check the name")
-    prepare = Prepare(
-        on_error="skip",
-        face="detect" if detect else "crop",
-        votes="majority",
-        split=SplitShares(val=0.1, test=0.1),
-        drop_blank=False,
-        drop_leaks=False,
-        balance="none",
-        cap={},
-        seed=0,
+    # All that reading uses.
+    prepare = Prepare.model_construct(
+        on_error="skip", face="detect" if detect else "crop", votes="majority"
     )
     data = formats.read_labelled(path, prepare)
     if data.dropped:
@@ -113,15 +98,10 @@ def _indices(names: tuple[str, ...], classes: list[str], path: Path) -> np.ndarr
 
     index_by_key = {class_key(name): index for index, name in enumerate(classes)}
     unknown = [name for name in names if class_key(name) not in index_by_key]
-    if all(name.isdigit() for name in unknown) and len(unknown) == len(names):
-        raise FerError(
-            f"{path}: the classes are numbers; name them in a file {FILE} there, as "
-            f"docs/datasets.md says, among {', '.join(classes)}"
-        )
     if unknown:
         raise FerError(
             f"{path}: the model knows no {', '.join(unknown[:5])}, only {', '.join(classes)}; "
-            "rename the classes, or give another --model"
+            f"rename the classes (numbers: in a file {FILE}), or give another --model"
         )
     return np.array([index_by_key[class_key(name)] for name in names], np.uint8)
 
@@ -133,7 +113,7 @@ def _print_scores(title: str, faces: Faces, probabilities: np.ndarray) -> None:
     from fer.report import scores
 
     labels = faces.labels
-    results = scores.scores(probabilities, labels, np.ones(len(labels), bool), _BINS)
+    results = scores.scores(probabilities, labels, np.ones(len(labels), bool), bins=15)
     error = np.sqrt(results["accuracy"] * (1 - results["accuracy"]) / len(labels))
     print(f"{title}: {len(labels)} faces")
     print(f"accuracy {results['accuracy']:.2%}, standard error {error:.2%}")
@@ -150,11 +130,7 @@ def _print_scores(title: str, faces: Faces, probabilities: np.ndarray) -> None:
 def _write(
     folder: Path, title: str, faces: Faces, sources: list[str], probabilities: np.ndarray
 ) -> None:
-    """Write confusion.png, mistakes.png (the surest ones) and predictions.csv.
-
-    Raises:
-        FerError: If a file cannot be written.
-    """
+    """Write confusion.png, mistakes.png (the surest ones) and predictions.csv."""
     import pandas as pd
 
     from fer.report import figures, scores

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -23,18 +22,12 @@ _FACE_SIDE = 48
 _MIN_CANDIDATE_SCORE = 0.05
 """Score of a face of half that side: 98 % have it. Such candidates are looked at more closely."""
 
-_MAX_CANDIDATES = 300
-"""Number of candidates per size of the image that are looked at more closely."""
-
 _WINDOW = 128
 """Side in pixels of the part of an image that shows a candidate more closely."""
 
 _MIN_FINE_SCORE = 0.7
 """Least score of a face that only a finer search finds: in a large image many places look a little
 like a face."""
-
-_PYRAMID_STEP = 4
-"""Factor between the sizes at which an image is searched."""
 
 _TILE, _OVERLAP = 1024, 192
 """Sides in pixels of the parts in which a large image is searched, and of what two of them share;
@@ -62,11 +55,39 @@ _BOX_TO_CROP = 1 / 0.94
 _CROP_ABOVE_CENTER = 0.12
 
 
+class Session(ort.InferenceSession):
+    """A session of ONNX Runtime for the content of a file: in one thread, and it can be pickled.
+
+    Raises:
+        FerError: If ONNX Runtime lacks a provider.
+    """
+
+    def __init__(self, content: bytes, providers: Sequence[str]) -> None:
+        available = ort.get_available_providers()
+        if missing := [provider for provider in providers if provider not in available]:
+            raise FerError(
+                f"providers: this ONNX Runtime has no {missing[0]}; use {', '.join(available)}"
+            )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1  # several images in parallel make better use of the cores
+        options.log_severity_level = 4  # exceptions say the same
+        super().__init__(content, options, list(providers))
+        if list(providers[:1]) != self.get_providers()[:1]:  # ONNX Runtime falls back
+            raise FerError(
+                f"providers: {providers[0]} cannot be loaded here; install what it needs, or use "
+                "CPUExecutionProvider"
+            )
+        self._arguments = content, providers
+
+    def __reduce__(self) -> tuple[type["Session"], tuple[bytes, Sequence[str]]]:
+        return type(self), self._arguments
+
+
 class Detector:
     """Face detector YuNet (Wu, Peng and Yu 2023, Machine Intelligence Research 20:656-665).
 
     It finds faces from the front and from the side, up to about 40 degrees from upright. Threads
-    may share it. scripts/yunet.py made its file.
+    may share it.
 
     Args:
         providers: Execution providers of ONNX Runtime in order of preference.
@@ -95,36 +116,19 @@ class Detector:
             raise FerError(f"min_face is {min_face}; use {_FACE_SIDE // 2} pixels or more")
         if not 0 <= min_score <= 1:
             raise FerError(f"min_score is {min_score}; use a number from 0 to 1")
-        self.providers, self.min_face, self.min_score = tuple(providers), min_face, min_score
-        self.session = self._open()
-
-    def _open(self) -> ort.InferenceSession:
-        return open_session(Path(__file__).with_name("yunet.onnx").read_bytes(), self.providers)
-
-    # Sessions of ONNX Runtime cannot be pickled.
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "session"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self.session = self._open()
+        self.min_face, self.min_score = min_face, min_score
+        network = Path(__file__).with_name("yunet.onnx").read_bytes()
+        self.session = Session(network, providers)
 
     def __call__(self, pixels: np.ndarray) -> list[Box]:
-        """Return square boxes of the faces, from left to right.
+        """Return square boxes of the faces in grey pixels, uint8 [H, W], from left to right.
 
         The boxes have the margin of FER2013's crops, so they may reach beyond the image.
-
-        Args:
-            pixels: Grey image, uint8 [H, W].
         """
         return [box for box, _ in self.detect(pixels)]
 
     def detect(self, pixels: np.ndarray) -> list[tuple[Box, float]]:
-        """Return the boxes of `__call__`, each with the score of its detection, 0 to 1.
-
-        Args:
-            pixels: Grey image, uint8 [H, W].
-        """
+        """Return the boxes of `__call__`, each with the score of its detection, 0 to 1."""
         image = Image.fromarray(pixels)
         *fine, coarsest = _zooms(max(image.size), self.min_face)
         fine_score = max(self.min_score, _MIN_FINE_SCORE)
@@ -144,19 +148,18 @@ class Detector:
             min_score = min(min_score, _MIN_CANDIDATE_SCORE)
         size = (max(1, round(image.width * zoom)), max(1, round(image.height * zoom)))
         pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2))
+        step = _TILE - _OVERLAP
         found = [
-            _shift(
-                self._detect(pixels[top : top + _TILE, left : left + _TILE], min_score), left, top
-            )
-            for top in range(0, max(1, size[1] - _OVERLAP), _TILE - _OVERLAP)
-            for left in range(0, max(1, size[0] - _OVERLAP), _TILE - _OVERLAP)
+            self._detect(pixels[y : y + _TILE, x : x + _TILE], min_score, zoom, x / zoom, y / zoom)
+            for y in range(0, max(1, size[1] - _OVERLAP), step)
+            for x in range(0, max(1, size[0] - _OVERLAP), step)
         ]
         detections = non_maximum_suppression(np.concatenate(found))
         sure = detections[:, 6] >= sure_score
-        small = detections[:, 2] - detections[:, 0] < _FACE_SIDE
-        candidates = detections[small & ~sure][:_MAX_CANDIDATES] / _scale(zoom)
+        small = detections[:, 2] - detections[:, 0] < _FACE_SIDE / zoom
+        candidates = detections[small & ~sure][:300]  # so that it ends soon
         looked_at = [self._look(image, candidate, closer) for candidate in candidates]
-        return np.concatenate([detections[sure] / _scale(zoom), *looked_at])
+        return np.concatenate([detections[sure], *looked_at])
 
     def _look(self, image: Image.Image, candidate: np.ndarray, zoom: float) -> np.ndarray:
         """Return what a closer look at a candidate finds there, float [0 or 1, 7]."""
@@ -166,18 +169,20 @@ class Detector:
         box = (left, top, min(left + side, image.width), min(top + side, image.height))
         size = tuple(max(1, round(length * zoom)) for length in (box[2] - left, box[3] - top))
         window = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box))
-        min_score = max(self.min_score, _MIN_FINE_SCORE)
-        found = _shift(self._detect(window, min_score) / _scale(zoom), left, top)
+        found = self._detect(window, max(self.min_score, _MIN_FINE_SCORE), zoom, left, top)
         # Other detections are of faces that the window cuts off; they are candidates of their own.
         offsets = np.abs((found[:, :2] + found[:, 2:4]) / 2 - center).max(1)
         near = found[offsets < (candidate[2:4] - candidate[:2]).max() / 2]
         return near[np.argsort(-near[:, 6], kind="stable")][:1]
 
-    def _detect(self, pixels: np.ndarray, min_score: float) -> np.ndarray:
-        """Return the detections of at least a score in uint8 [H, W].
+    def _detect(
+        self, pixels: np.ndarray, min_score: float, zoom: float, left: float, top: float
+    ) -> np.ndarray:
+        """Return the detections in uint8 [H, W]: a part of an image from left, top on, resized.
 
         Returns:
-            float [N, 7]: left, top, right, bottom; center of eyes, nose and mouth (x, y); score.
+            float [N, 7]: left, top, right, bottom; center of eyes, nose and mouth (x, y), all in
+            pixels of the image; score.
         """
         height, width = pixels.shape
         padded = np.pad(pixels, ((0, -height % _STRIDES[-1]), (0, -width % _STRIDES[-1])))
@@ -193,41 +198,15 @@ class Detector:
             centers, landmarks = cells + offsets[:, :2], cells + landmark_offsets
             corners = [centers - sides / 2, centers + sides / 2]
             detections.append(np.hstack([stride * np.hstack([*corners, landmarks]), level_scores]))
-        return np.concatenate(detections).astype(float)
-
-
-def open_session(content: bytes, providers: Sequence[str]) -> ort.InferenceSession:
-    """Return a session of ONNX Runtime that uses one thread.
-
-    Args:
-        content: The content of an ONNX file.
-        providers: Execution providers in order of preference.
-
-    Raises:
-        FerError: If ONNX Runtime lacks a provider.
-    """
-    available = ort.get_available_providers()
-    if missing := [provider for provider in providers if provider not in available]:
-        raise FerError(
-            f"providers: this ONNX Runtime has no {missing[0]}; use {', '.join(available)}"
-        )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1  # several images in parallel make better use of the cores
-    options.log_severity_level = 4  # exceptions say the same
-    session = ort.InferenceSession(content, options, list(providers))
-    if list(providers[:1]) != session.get_providers()[:1]:  # ONNX Runtime falls back
-        raise FerError(
-            f"providers: {providers[0]} cannot be loaded here; install what it needs, or use "
-            "CPUExecutionProvider"
-        )
-    return session
+        result = np.concatenate(detections).astype(float)
+        result[:, :6] = result[:, :6] / zoom + [left, top] * 3
+        return result
 
 
 def non_maximum_suppression(detections: np.ndarray) -> np.ndarray:
     """Keep the highest-scoring box of each overlapping group, sorted by falling score.
 
-    Args:
-        detections: float [N, 7]: left, top, right, bottom, two more values, score.
+    Detections are float [N, 7]: left, top, right, bottom, two more values, score.
     """
     ordered = detections[np.argsort(-detections[:, 6], kind="stable")]
     left, top, right, bottom = np.ascontiguousarray(ordered[:, :4].T)
@@ -250,10 +229,7 @@ def non_maximum_suppression(detections: np.ndarray) -> np.ndarray:
 
 
 def center_square(pixels: np.ndarray) -> Box:
-    """Return the largest square in the center of an image.
-
-    Args:
-        pixels: Grey image, uint8 [H, W].
+    """Return the largest square in the center of grey pixels, uint8 [H, W].
 
     Examples:
         >>> center_square(np.zeros((100, 120), np.uint8))
@@ -282,16 +258,6 @@ def crop_face(pixels: np.ndarray, box: Box) -> np.ndarray:
     return np.asarray(face.resize((FACE_SIZE, FACE_SIZE), Image.Resampling.BICUBIC))
 
 
-def _shift(detections: np.ndarray, left: float, top: float) -> np.ndarray:
-    """Move detections, float [N, 7]."""
-    return detections + np.array([left, top, left, top, left, top, 0.0])
-
-
-def _scale(zoom: float) -> np.ndarray:
-    """Return the divisor of a detection, float [7], that undoes a zoom."""
-    return np.array([zoom] * 6 + [1.0])
-
-
 def _zooms(long_side: int, min_face: int) -> list[float]:
     """Return the factors by which an image is resized, so that all its faces are found.
 
@@ -303,7 +269,7 @@ def _zooms(long_side: int, min_face: int) -> list[float]:
     zooms, zoom = [], _FACE_SIDE / min_face / 2  # half the side is enough for a candidate
     while zoom > 1.2 * coarsest:  # below, the gain would be a few hundredths of the faces
         zooms.append(zoom)
-        zoom /= _PYRAMID_STEP
+        zoom /= 4
     return [*zooms, coarsest]
 
 

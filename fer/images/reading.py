@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fer.core.errors import FerError
 
@@ -25,9 +25,6 @@ HEIF = {".heic", ".heif"}
 
 SUFFIXES = WRITABLE | HEIF
 """Suffixes of the images in a folder."""
-
-_BITS_PER_SAMPLE = 258
-"""Tag of TIFF."""
 
 with contextlib.suppress(ImportError):  # an option: most users have no such photos
     import pillow_heif
@@ -64,16 +61,12 @@ def load(image: Any) -> Image.Image | np.ndarray:
 
 
 def as_array(image: Any) -> Any:
-    """Return the array that NumPy makes of an object; a path, bytes or a PIL image as it is.
-
-    Args:
-        image: A tensor or a Series of pandas, for example.
+    """Return the array that NumPy makes of a tensor or a Series; a path or a PIL image as it is.
 
     Raises:
         FerError: If NumPy cannot read it, such as a tensor on a GPU.
     """
-    others = Image.Image | str | bytes | os.PathLike
-    if isinstance(image, others) or not hasattr(image, "__array__"):
+    if isinstance(image, Image.Image | str | bytes) or not hasattr(image, "__array__"):
         return image
     try:
         return np.asarray(image)
@@ -111,34 +104,20 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in Image.OPEN if name != "EPS")
 
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""How to turn an image upright, by its orientation in EXIF."""
-
-
 def _upright(image: Image.Image) -> Image.Image:
-    """Return an image turned by its EXIF, if that can be read; integers are converted to 8 bits.
-
-    `ImageOps.exif_transpose` would write the EXIF anew, which fails if another entry is broken.
-    """
+    """Return an image turned by its EXIF, if that can be read; integers are converted to 8 bits."""
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow's errors for broken EXIF have no common class
-        turn = None
+        orientation = 1
     image = _from_integers(image)  # a turned image has lost the tags of its file
-    if turn is None:
+    if orientation not in range(2, 9):
         return image
-    turned = image.transpose(turn)
-    for name in ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"):
-        turned.info.pop(name, None)  # they would turn it again
-    return turned
+    exif = Image.Exif()  # without other entries: Pillow fails if one of them is broken
+    exif[ExifTags.Base.Orientation] = orientation
+    plain = image.copy()
+    plain.info["exif"] = exif.tobytes()
+    return ImageOps.exif_transpose(plain)
 
 
 @contextmanager
@@ -180,14 +159,7 @@ def grey(image: Image.Image | np.ndarray) -> np.ndarray:
 
 
 def color(image: Image.Image | np.ndarray) -> Image.Image:
-    """Return a copy in RGB with 8 bits per channel.
-
-    Args:
-        image: As for `grey`.
-
-    Raises:
-        FerError: If an array has another shape, type or range.
-    """
+    """Return a copy in RGB with 8 bits per channel, of an image as for `grey`."""
     return _convert(image, "RGB").copy()
 
 
@@ -238,7 +210,7 @@ def _from_integers(image: Image.Image) -> Image.Image:
     if image.format == "PPM":
         values = values.astype(np.uint16)  # from int32
     elif image.format == "TIFF":
-        (bits,) = image.tag_v2[_BITS_PER_SAMPLE]  # type: ignore[attr-defined]
+        (bits,) = image.tag_v2[ExifTags.Base.BitsPerSample]  # type: ignore[attr-defined]
         largest = 2**bits - 1
     pixels = _integers_to_8_bits(values, largest)
     if "transparency" in image.info:

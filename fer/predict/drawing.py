@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -75,7 +74,7 @@ def draw_explanations(faces: Sequence[tuple[str, Face]], classes: Sequence[str])
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
     for number, (name, face) in enumerate(faces):
         top, left = (side + text) * (number // columns), 2 * side * (number % columns)
-        title = _shorten(name, font, 2 * side - 8)
+        title = name if len(name) <= 34 else f"...{name[-31:]}"
         draw.text((left + 4, top + 3), title, fill=_TEXT_COLOR, font=font)
         draw.text((left + 4, top + 22), _label(face), fill=_TEXT_COLOR, font=font)
         grey = Image.fromarray(face.pixels).resize((side, side), Image.Resampling.BICUBIC)
@@ -86,15 +85,6 @@ def draw_explanations(faces: Sequence[tuple[str, Face]], classes: Sequence[str])
         sheet.paste(grey, (left, top + text))
         sheet.paste(Image.blend(grey.convert("RGB"), colors, 0.5), (left + side, top + text))
     return sheet
-
-
-def _shorten(name: str, font: Any, width: int) -> str:
-    """Return the end of a name that fits a width in pixels."""
-    if font.getlength(name) <= width:
-        return name
-    while name and font.getlength(f"...{name}") > width:
-        name = name[1:]
-    return f"...{name}"
 
 
 def _label(face: Face) -> str:

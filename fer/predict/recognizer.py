@@ -3,14 +3,13 @@
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, overload
 
 import numpy as np
-import onnxruntime as ort
 from PIL import Image
 
 from fer.core.errors import FerError
@@ -18,7 +17,7 @@ from fer.core.faces import FACE_SIZE
 from fer.core.machine import cores
 from fer.core.threads import map_in_order
 from fer.images import reading
-from fer.images.detection import Box, Detector, center_square, crop_face, open_session
+from fer.images.detection import Box, Detector, Session, center_square, crop_face
 
 RELEASED = ("nano", "small", "base", "large")
 """Names of the released models, from the fastest to the most accurate."""
@@ -35,7 +34,6 @@ SMALL_FACE = 24
 """Side of a face in pixels below which the prediction is a guess; docs/detection.md measures it."""
 
 _OneImage = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
-_Images = list[Any] | tuple[Any, ...] | Iterator[Any]
 
 _Crop = tuple[Box, float | None, np.ndarray]
 """Box of a face, score of its detection, and its pixels, uint8 [48, 48]."""
@@ -117,18 +115,10 @@ class Recognizer:
             raise FerError(f"threads is {threads}: use at least 1, or None for one per core")
         released = _WEIGHTS / f"{model}.{precision}.onnx"
         self.path = released if model in RELEASED else Path(model)
-        self.flip, self.threads, self.providers = flip, threads or cores(), tuple(providers)
-        self.session, self.metadata = _open_model(self.path, self.providers)
+        self.flip, self.threads = flip, threads or cores()
+        self.session, self.metadata = _open_model(self.path, providers)
         self.classes: list[str] = self.metadata["classes"]
-        self.detector = detector or Detector(self.providers, min_face=min_face, min_score=min_score)
-
-    # Sessions of ONNX Runtime cannot be pickled.
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "session"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self.session, _ = _open_model(self.path, self.providers)
+        self.detector = detector or Detector(providers, min_face=min_face, min_score=min_score)
 
     @overload
     def predict(
@@ -137,23 +127,13 @@ class Recognizer:
 
     @overload
     def predict(
-        self, image: _Images, *, face: bool = False, errors: Literal["raise"] = "raise"
-    ) -> list[list[Face]]: ...
-
-    @overload
-    def predict(
-        self, image: _Images, *, face: bool = False, errors: Literal["skip"]
-    ) -> list[list[Face] | None]: ...
-
-    @overload
-    def predict(
         self,
-        image: np.ndarray,
+        image: Any,
         *,
         face: bool = False,
         boxes: Sequence[Box] | None = None,
         errors: Literal["raise", "skip"] = "raise",
-    ) -> list[Face] | list[list[Face]]: ...
+    ) -> Any: ...
 
     def predict(
         self,
@@ -162,7 +142,7 @@ class Recognizer:
         face: bool = False,
         boxes: Sequence[Box] | None = None,
         errors: Literal["raise", "skip"] = "raise",
-    ) -> list[Face] | list[list[Face]] | list[list[Face] | None]:
+    ) -> Any:
         """Return the faces in an image from left to right; for several images, a list of lists.
 
         Args:
@@ -197,56 +177,33 @@ class Recognizer:
             2
         """
         image = reading.as_array(image)
-        if errors not in ("raise", "skip"):
-            raise FerError(f"errors is {errors!r}; use 'raise' or 'skip'")
-        if boxes is not None:
-            if face or _is_batch(image):
-                raise FerError("boxes need a single image and face=False; remove one of them")
-            return self.predict_boxes(reading.grey(reading.load(image)), boxes)
-        if not _is_batch(image):
-            return self._predict_crops([self._crop(image, face)])[0]
+        is_batch = _is_batch(image)
+        if boxes is not None and (face or is_batch):
+            raise FerError("boxes need a single image and face=False; remove one of them")
+        if not is_batch:
+            return self._predict_crops([self._crop(image, face, boxes)])[0]
 
         def crop(item: Any) -> list[_Crop] | None:
             try:
                 return self._crop(item, face)
             except FerError as error:
-                if errors == "raise":
+                if errors != "skip":
                     raise
                 warnings.warn(str(error), stacklevel=2)
                 return None
 
         crops = list(map_in_order(crop, image, self.threads))
-        faces = iter(self._predict_crops([found for found in crops if found is not None]))
-        return [None if found is None else next(faces) for found in crops]
+        faces = self._predict_crops([found or [] for found in crops])
+        return [None if found is None else each for found, each in zip(crops, faces, strict=True)]
 
-    def detect(self, pixels: np.ndarray) -> list[tuple[Box, float | None]]:
-        """Return the boxes of the faces in an image, each with the score of its detection.
+    def detect(self, pixels: np.ndarray) -> Sequence[tuple[Box, float | None]]:
+        """Return the boxes and scores of the faces in grey pixels, uint8 [H, W].
 
-        Args:
-            pixels: Grey image, uint8 [H, W].
-
-        Returns:
-            Boxes and scores, 0 to 1; a detector of one's own gives None in place of scores.
-
-        Raises:
-            FerError: If a box of one's own detector is empty, huge or outside the image.
+        A detector of one's own gives None in place of scores.
         """
         if type(self.detector) is Detector:  # a subclass may override `__call__`
-            return list(self.detector.detect(pixels))
+            return self.detector.detect(pixels)
         return [(_check_box(box, pixels.shape), None) for box in self.detector(pixels)]
-
-    def predict_boxes(self, pixels: np.ndarray, boxes: Iterable[Box]) -> list[Face]:
-        """Return one face per box, in the order of the boxes.
-
-        Args:
-            pixels: Grey image, uint8 [H, W].
-            boxes: Left, top, right, bottom in pixels.
-
-        Raises:
-            FerError: If a box is empty, huge or outside the image.
-        """
-        checked = [_check_box(box, pixels.shape) for box in boxes]
-        return self._predict_crops([[(box, None, crop_face(pixels, box)) for box in checked]])[0]
 
     def classify(self, faces: np.ndarray) -> np.ndarray:
         """Return the probabilities of faces, float32 [N, C].
@@ -293,28 +250,31 @@ class Recognizer:
         if not pixels:
             return [[] for _ in crops]
         results = zip(*self._run(["probabilities", "maps"], np.stack(pixels)), strict=True)
-        return [[self._face(crop, *next(results)) for crop in image] for image in crops]
 
-    def _crop(self, image: Any, face: bool) -> list[_Crop]:
-        """Return the faces in an image: box, score of the detection, pixels uint8 [48, 48]."""
+        def face(box: Box, score: float | None, pixels: np.ndarray) -> Face:
+            probabilities, maps = next(results)
+            emotion = self.classes[int(probabilities.argmax())]
+            by_class = dict(zip(self.classes, probabilities.tolist(), strict=True))
+            return Face(box, emotion, by_class, pixels, maps, score=score)
+
+        return [[face(*crop) for crop in image] for image in crops]
+
+    def _crop(self, image: Any, face: bool, boxes: Sequence[Box] | None = None) -> list[_Crop]:
+        """Return the faces in an image, or in its boxes."""
         pixels = reading.grey(reading.load(image))
-        boxes = [(center_square(pixels), None)] if face else self.detect(pixels)
-        return [(box, score, crop_face(pixels, box)) for box, score in boxes]
-
-    def _face(self, crop: _Crop, probabilities: np.ndarray, maps: np.ndarray) -> Face:
-        box, score, pixels = crop
-        emotion = self.classes[int(probabilities.argmax())]
-        by_class = dict(zip(self.classes, probabilities.tolist(), strict=True))
-        return Face(box, emotion, by_class, pixels, maps, score=score)
+        detections: Sequence[tuple[Box, float | None]]
+        if boxes is not None:
+            detections = [(_check_box(box, pixels.shape), None) for box in boxes]
+        else:
+            detections = [(center_square(pixels), None)] if face else self.detect(pixels)
+        return [(box, score, crop_face(pixels, box)) for box, score in detections]
 
 
-def _open_model(
-    path: Path, providers: Sequence[str]
-) -> tuple[ort.InferenceSession, dict[str, Any]]:
+def _open_model(path: Path, providers: Sequence[str]) -> tuple[Session, dict[str, Any]]:
     """Return a session of ONNX Runtime and the metadata of a model."""
     advice = f"use {', '.join(RELEASED)} (only nano in float32) or an ONNX file of fer"
     try:
-        session = open_session(path.read_bytes(), providers)
+        session = Session(path.read_bytes(), providers)
         entries = session.get_modelmeta().custom_metadata_map
         metadata = {key: json.loads(value) for key, value in entries.items()}
     except FerError:
@@ -341,18 +301,15 @@ def _is_batch(image: Any) -> bool:
 
 def _check_box(box: Sequence[int], shape: tuple[int, ...]) -> Box:
     """Return a box in whole pixels, which overlaps an image of a shape [H, W]."""
+    height, width = shape
     try:
         left, top, right, bottom = map(int, box)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise FerError(
-            f"the box {box} is not left, top, right, bottom in pixels; pass these"
-        ) from error
-    height, width = shape
-    sides = right - left, bottom - top
-    overlaps = right > 0 and bottom > 0 and left < width and top < height
-    if min(sides) <= 0 or max(sides) > _MAX_BOX_SIDE or not overlaps:
-        raise FerError(
-            f"the box {left}, {top}, {right}, {bottom} is empty, larger than {_MAX_BOX_SIDE} "
-            f"pixels or outside the image of {width} x {height}; pass left, top, right, bottom"
-        )
-    return left, top, right, bottom
+        has_sides = all(0 < side <= _MAX_BOX_SIDE for side in (right - left, bottom - top))
+        if has_sides and right > 0 and bottom > 0 and left < width and top < height:
+            return left, top, right, bottom
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise FerError(
+        f"the box {box} has no sides of 1 to {_MAX_BOX_SIDE} pixels or is outside the image of "
+        f"{width} x {height}; pass left, top, right, bottom in pixels"
+    )

@@ -1,34 +1,22 @@
-"""Arrange predictions as rows, for CSV files and for pandas."""
+"""Arrange predictions as rows of a CSV file, or as JSON."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from fer.predict.recognizer import Face
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Predictions = tuple[str, float | None, Sequence[Face]]
 """Name of an image or video, time of the frame in seconds (None for an image), and the faces."""
 
 
 def columns(classes: Sequence[str]) -> list[str]:
-    """Return the column names of `rows`; a box may reach beyond the edge of its image.
-
-    Args:
-        classes: Names of the classes.
-    """
+    """Return the column names of `rows`; a box may reach beyond the edge of its image."""
     fixed = ["file", "seconds", "id", "left", "top", "right", "bottom", "score", "emotion"]
     return [*fixed, *(f"{name} (class)" if name in fixed else name for name in classes)]
 
 
 def rows(predictions: Predictions, classes: Sequence[str]) -> Iterator[list[str | float | None]]:
-    """Yield one row per face; for an image without faces, one row with None.
-
-    Args:
-        predictions: The faces of an image or of a frame.
-        classes: Names of the classes, in the order of the probabilities.
-    """
+    """Yield one row per face; for an image without faces, one row with None."""
     name, seconds, faces = predictions
     rounded = None if seconds is None else round(seconds, 3)
     if not faces:
@@ -39,30 +27,8 @@ def rows(predictions: Predictions, classes: Sequence[str]) -> Iterator[list[str 
         yield [name, rounded, face.id, *face.box, score, face.emotion, *probabilities]
 
 
-def to_frame(predictions: Iterable[Predictions], classes: Sequence[str]) -> "pd.DataFrame":
-    """Return the faces of several images or frames as a data frame; pandas must be installed.
-
-    Args:
-        predictions: The faces of each image or frame.
-        classes: Names of the classes.
-
-    Examples:
-        >>> to_frame([("empty.jpg", None, [])], ["happy", "sad"])["file"].tolist()
-        ['empty.jpg']
-    """
-    import pandas as pd
-
-    return pd.DataFrame(
-        [row for item in predictions for row in rows(item, classes)], columns=columns(classes)
-    )
-
-
 def to_json(predictions: Predictions) -> dict[str, Any]:
-    """Return the faces of an image or of a frame as an object of JSON.
-
-    Args:
-        predictions: The faces of an image or of a frame.
-    """
+    """Return the faces of an image or of a frame as an object of JSON."""
     file, seconds, faces = predictions
     entries = [
         ({} if face.id is None else {"id": face.id})

@@ -1,12 +1,13 @@
 """Read the frames of a video file, a stream or a camera."""
 
 import os
+import queue
 import re
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,10 +26,7 @@ _TIMEOUT = 10.0
 _MAX_FAILURES = 1000
 """Number of failures in a row after which the rest of a file is given up."""
 
-_DEFAULT_RATE = 25.0
-"""Frames per second of a video that does not tell."""
-
-_SILENT_FORMATS = {"avi", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
+_SILENT_FORMATS = {"flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
 """Formats that FFmpeg reads without an error if the end of the file is missing."""
 
 _DEVICES = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
@@ -37,16 +35,14 @@ _DEVICES = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 _JOIN = 1.0
 """Seconds by which times step back where two videos were joined; less is an error of one packet."""
 
-_NUDGE = 0.0005
-"""Seconds between two frames to which a file gives the same time."""
-
 
 @dataclass(frozen=True)
 class Camera:
     """A camera.
 
     Attributes:
-        name: Its number, from "0", or its name, or on Linux its file, such as "/dev/video0".
+        name: Its number, from "0"; on Linux its file too, such as "/dev/video0", and on other
+            systems its name.
     """
 
     name: str = "0"
@@ -85,11 +81,15 @@ class Video:
         length, start = self._container.duration, self._container.start_time
         self.duration = None if length is None else length / av.time_base
         rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(0)
-        self.rate = float(rate) if 0.01 <= rate <= 1000 else _DEFAULT_RATE
+        self.rate = float(rate) if 0.01 <= rate <= 1000 else 25.0
         self.is_live = self.path is None and length is None and self._container.size <= 0
         self.end = 0.0
         self._is_avi = self._container.format.name == "avi"
-        self._announced = self._announced_length()
+        # The length of a file, if only that shows whether its end is missing.
+        is_silent = self._container.format.name in _SILENT_FORMATS
+        self._announced = (self.duration or 0.0) if is_silent else 0.0
+        if self._is_avi:  # its `duration` is of the bytes that are there
+            self._announced = self._stream.frames / self.rate
         # The times of decoding in AVI are late by the frames that the decoder holds back.
         self._origin = None if start is None or self._is_avi else start / av.time_base
         self._is_used = False
@@ -135,22 +135,14 @@ class Video:
         if self.is_live or self._stopped.is_set():  # it may start and end anywhere
             return
         missing = self._announced - self._read_until
+        if missing > 0.05 * self._announced + 0.1:  # some containers round
+            self._note_damage()
         if self._first_damage < np.inf:
-            damage = f"damaged near {max(0.0, self._first_damage - (self._origin or 0)):.2f} s"
-        elif missing > 0.05 * self._announced + 0.1:  # some containers round
-            damage = f"damaged: it ends after {self._read_until:.2f} of {self._announced:.2f} s"
-        else:
-            return
-        raise FerError(
-            f"{self.name}: is {damage}; the frames that can be read were used; get it again"
-        )
-
-    def _announced_length(self) -> float:
-        """Return the length of a file in seconds, if only that shows whether its end is missing."""
-        if self._is_avi:  # its `duration` is of the bytes that are there
-            return self._stream.frames / self.rate
-        is_silent = self._container.format.name in _SILENT_FORMATS
-        return self.duration or 0.0 if is_silent else 0.0
+            seconds = max(0.0, self._first_damage - (self._origin or 0))
+            raise FerError(
+                f"{self.name}: is damaged near {seconds:.2f} s; the frames that can be read were "
+                "used; get it again"
+            )
 
     def _timed_frames(self) -> Iterator[tuple[float, av.VideoFrame]]:
         """Yield the frames with rising times in seconds; close the video at the end."""
@@ -165,7 +157,7 @@ class Video:
                     time_in_file = float(ticks * frame.time_base)
                     self._origin = time_in_file if self._origin is None else self._origin
                     seconds = time_in_file - self._origin
-                last = seconds if seconds > last else last + _NUDGE
+                last = seconds if seconds > last else last + 0.0005
                 self.end = last + 1 / self.rate
                 yield last, frame
                 if self._stopped.is_set():
@@ -212,17 +204,17 @@ class Video:
 
 
 class Joins:
-    """Shift the packets of joined videos, whose times start anew, so that they go on."""
+    """Shift the packets of joined videos, whose times start anew, so that they go on.
+
+    All streams get the same shift, so that sound and picture stay together.
+    """
 
     def __init__(self) -> None:
         self._shift = Fraction(0)
         self._ends: dict[int, Fraction] = {}
 
     def shift(self, packet: av.Packet) -> None:
-        """Change the times of the next packet of a file.
-
-        All streams get the same shift, so that sound and picture stay together.
-        """
+        """Change the times of the next packet of a file."""
         if packet.dts is None or packet.stream.type not in ("video", "audio"):
             return
         start = packet.dts * packet.time_base + self._shift
@@ -259,8 +251,6 @@ def _open_file(path: Path) -> av.container.InputContainer:
         container = av.open(ffmpeg_path(path))
         if container.format.name != "tty":  # FFmpeg plays any text file
             return container
-    except PermissionError as error:
-        raise FerError(f"{path}: cannot be read: {error.strerror}") from error
     except av.FFmpegError:
         pass
     raise FerError(f"{path}: is not a video that can be read; convert it to MP4")
@@ -276,40 +266,28 @@ def _open_stream(url: str) -> av.container.InputContainer:
 
 def _open_camera(name: str) -> av.container.InputContainer:
     kind = _DEVICES.get(sys.platform, "v4l2")
+    file, options = name, {}
     try:
-        devices = av.device.enumerate_input_devices(kind)
-    except (av.FFmpegError, ValueError, OSError):  # some systems do not tell; the name may be right
-        devices = []
-    cameras = [d for d in devices if not d.media_types or "video" in d.media_types]
-    names = {text.lower(): d.name for d in cameras for text in (d.name, d.description)}
-    file = names.get(name.lower(), name)
-    if name.isdigit() and kind == "v4l2":
-        file = f"/dev/video{name}"
-    elif name.isdigit() and kind == "dshow" and int(name) < len(cameras):
-        file = cameras[int(name)].name
-    # avfoundation's own default is a rate that most cameras lack.
-    options = {"framerate": "30"} if kind == "avfoundation" else {}
-    try:
-        return av.open(f"video={file}" if kind == "dshow" else file, format=kind, options=options)
-    except (av.FFmpegError, ValueError) as error:
-        connected = ", ".join(f"{d.name} ({d.description})" for d in cameras) or "none"
+        if kind == "v4l2" and name.isdigit():
+            file = f"/dev/video{name}"
+        elif kind == "dshow":  # knows no numbers
+            devices = av.device.enumerate_input_devices(kind)
+            cameras = [device.name for device in devices if device.media_types != ["audio"]]
+            file = f"video={cameras[int(name)] if name.isdigit() else name}"
+        elif kind == "avfoundation":  # its own default is a rate that most cameras lack
+            options = {"framerate": "30"}
+        return av.open(file, format=kind, options=options)
+    except (av.FFmpegError, ValueError, IndexError) as error:
         raise FerError(
-            f"--webcam {name}: cannot be opened: {_reason(error)}; connected cameras: {connected}"
+            f"--webcam {name}: cannot be opened: {_reason(error)}; check its number or name"
         ) from error
 
 
 def _video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
-    """Return the video of a container.
-
-    Raises:
-        FerError: If it has none, or nothing here can decode it.
-    """
     stream = container.streams.best("video")
     is_cover = stream is not None and stream.disposition & av.stream.Disposition.attached_pic
-    if not isinstance(stream, av.VideoStream) or is_cover:
-        raise FerError(f"{name}: has no video, only sound or text; name another file")
-    if stream.codec_context is None:
-        raise FerError(f"{name}: its codec cannot be decoded; convert it to H.264")
+    if not isinstance(stream, av.VideoStream) or is_cover or stream.codec_context is None:
+        raise FerError(f"{name}: has no video that can be decoded; convert it to H.264 in MP4")
     return stream
 
 
@@ -357,32 +335,28 @@ def _newest(
     Raises:
         FerError: If no frame comes for a while, even if the driver of a camera blocks.
     """
-    newest: deque[tuple[float, av.VideoFrame]] = deque(maxlen=1)
-    errors: list[Exception] = []
+    newest: queue.Queue[Any] = queue.Queue()  # of a frame; at the end, an error or None
 
     def read() -> None:
         try:
             for frame in frames:
-                newest.append(frame)
+                with suppress(queue.Empty):
+                    newest.get_nowait()
+                newest.put(frame)
+            newest.put(None)
         except Exception as error:  # raised again in the other thread
-            errors.append(error)
+            newest.put(error)
 
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    waiting_since = time.monotonic()
+    threading.Thread(target=read, daemon=True).start()
     try:
         while not stopped.is_set():
-            has_ended = not reader.is_alive()  # before the look at its last frame
-            if newest:
-                yield newest.pop()
-                waiting_since = time.monotonic()
-            elif has_ended:
-                if errors:
-                    raise errors[0]
+            item = newest.get(timeout=2 * _TIMEOUT)
+            if item is None:
                 return
-            elif time.monotonic() - waiting_since > 2 * _TIMEOUT:
-                raise FerError(f"no frame came for {2 * _TIMEOUT:.0f} s; check the camera")
-            else:
-                time.sleep(0.005)
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    except queue.Empty:
+        raise FerError(f"no frame came for {2 * _TIMEOUT:.0f} s; check the camera") from None
     finally:
         stopped.set()

@@ -1,6 +1,5 @@
 """Sum up the emotions of each face in a video, as text and as a plot."""
 
-import importlib.util
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +13,7 @@ from fer.predict.recognizer import Face
 _MAX_FACES = 12
 """Faces in the summary and in the plot: those that are seen longest."""
 
-_COLORS = (
-    *("#d55e00", "#009e73", "#cc79a7", "#f0e442", "#0072b2", "#e69f00", "#bbbbbb", "#56b4e9"),
-)
+_COLORS = ["#d55e00", "#009e73", "#cc79a7", "#f0e442", "#0072b2", "#e69f00", "#bbbbbb", "#56b4e9"]
 """Colors that color-blind readers can tell apart (Okabe and Ito 2008), with grey for Neutral."""
 
 _PLOT_SUFFIXES = (".jpg", ".pdf", ".png", ".svg")
@@ -24,10 +21,6 @@ _PLOT_SUFFIXES = (".jpg", ".pdf", ".png", ".svg")
 
 class Timeline:
     """The emotions of the faces in a video over time.
-
-    Args:
-        name: Name of the video.
-        classes: Names of the classes.
 
     Attributes:
         times: Time of each frame in seconds.
@@ -41,12 +34,7 @@ class Timeline:
         self.faces: dict[int, dict[int, list[float]]] = defaultdict(dict)
 
     def add(self, seconds: float, faces: Sequence[Face]) -> None:
-        """Add a frame.
-
-        Args:
-            seconds: Its time.
-            faces: Its faces; without an id, there is at most one.
-        """
+        """Add a frame at a time, with its faces; without an id, there is at most one."""
         for face in faces:
             self.faces[face.id or 0][len(self.times)] = list(face.probabilities.values())
         self.times.append(seconds)
@@ -54,7 +42,7 @@ class Timeline:
     def summary(self) -> list[str]:
         """Return lines of text: how long each face is seen, and the share of time per emotion."""
         durations = self._durations()
-        lines = [f"{self.name}: {durations.sum():.2f} s, {_count(len(self.faces), 'face')}"]
+        lines = [f"{self.name}: {durations.sum():.2f} s, faces: {len(self.faces)}"]
         for face in self._longest():
             seen = durations[list(self.faces[face])]
             emotions = np.argmax(list(self.faces[face].values()), axis=1)
@@ -63,22 +51,15 @@ class Timeline:
             parts = [f"{self.classes[c]} {shares[c]:.0%}" for c in order if shares[c] >= 0.005]
             lines.append(f"face {face}, {seen.sum():.2f} s: {', '.join(parts)}")
         if len(self.faces) > _MAX_FACES:
-            lines.append(f"and {_count(len(self.faces) - _MAX_FACES, 'more face')}")
+            lines.append(f"more faces: {len(self.faces) - _MAX_FACES}")
         return lines
 
     def plot(self, path: Path) -> None:
         """Write a plot: a row per face, the probabilities of its emotions over time.
 
         Of more classes than colors, the most frequent ones are drawn.
-
-        Args:
-            path: The image.
-
-        Raises:
-            FerError: If the file cannot be written, or matplotlib is missing.
         """
-        check_plot(path)
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure  # slow to load
 
         faces = self._longest()
         figure = Figure(figsize=(10, 1.4 + 1.1 * len(faces)), layout="constrained")
@@ -110,20 +91,6 @@ class Timeline:
 
 
 def check_plot(path: Path) -> None:
-    """Check that a plot can be written, before a long video is read.
-
-    Args:
-        path: The image to write.
-
-    Raises:
-        FerError: If the name has another suffix than .png, .jpg, .svg or .pdf, or matplotlib is
-            missing.
-    """
+    """Refuse a suffix that is not .png, .jpg, .svg or .pdf, before a long video is read."""
     if path.suffix.lower() not in _PLOT_SUFFIXES:
         raise FerError(f"{path}: is no name for a plot; use one of {', '.join(_PLOT_SUFFIXES)}")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise FerError("--plot needs matplotlib; pip install matplotlib")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,9 +21,6 @@ _TIME_CONSTANT = 0.05
 
 _EMOTION_TIME_CONSTANT = 0.08
 """The same for probabilities."""
-
-_FRAME_SECONDS = 0.04
-"""Time between frames whose time is not told."""
 
 # The following five were chosen by ten made clips; docs/detection.md has the table.
 
@@ -102,25 +100,22 @@ def predict_video(
 def _predict_frames(
     recognizer: Recognizer, video: Video, every: int, face: bool
 ) -> Iterator[Frame]:
-    def predict_face(frame: tuple[float, Image.Image]) -> Frame:
-        return Frame(*frame, recognizer.predict(frame[1], face=True))
-
-    def detect(
-        frame: tuple[float, Image.Image],
-    ) -> tuple[float, Image.Image, np.ndarray, list[_Detection]]:
+    def predict(frame: tuple[float, Image.Image]) -> Any:
+        """Return the time, the frame, and the faces or what finds them."""
+        if face:
+            return *frame, recognizer.predict(frame[1], face=True)
         pixels = reading.grey(frame[1])
-        return *frame, pixels, _detect(recognizer, pixels)
+        return *frame, (pixels, _detect(recognizer, pixels))
 
-    frames = video.frames(every)
     # The newest frame of a camera cannot wait for others.
     workers = min(recognizer.threads, _MAX_WORKERS)
     run = map if video.is_live else partial(map_in_order, workers=workers)
-    if face:
-        yield from run(predict_face, frames)
-    else:
-        tracker = Tracker(recognizer)
-        for seconds, image, pixels, detections in run(detect, frames):
-            yield Frame(seconds, image, tracker.track(pixels, detections, seconds))
+    tracker = Tracker(recognizer)
+    for seconds, image, result in run(predict, video.frames(every)):
+        if not face:
+            pixels, detections = result
+            result = tracker.track(pixels, detections, seconds)
+        yield Frame(seconds, image, result)
     video.check_damage()
 
 
@@ -208,7 +203,7 @@ class Tracker:
     def __init__(self, recognizer: Recognizer) -> None:
         self.recognizer = recognizer
         self.tracks: list[_Track] = []
-        self.seconds, self.next_id = -_FRAME_SECONDS, 0
+        self.seconds, self.next_id = -0.04, 0
 
     def __call__(self, image: Image.Image, seconds: float | None = None) -> list[Face]:
         """Return the faces in the next frame, from left to right.
@@ -221,7 +216,7 @@ class Tracker:
         Raises:
             FerError: If the time is not later.
         """
-        seconds = self.seconds + _FRAME_SECONDS if seconds is None else seconds
+        seconds = self.seconds + 0.04 if seconds is None else seconds
         if seconds <= self.seconds:
             raise FerError(f"seconds is {seconds}, not after the frame before; pass rising times")
         pixels = reading.grey(image)
@@ -233,7 +228,7 @@ class Tracker:
         pairs = self._match(detections)
         pairs.sort(key=lambda pair: pair[0].center[0] - pair[0].side / 2)
         boxes = [track.box(pixels.shape) for track, _ in pairs]
-        faces = self.recognizer.predict_boxes(pixels, boxes)
+        faces = self.recognizer.predict(pixels, boxes=boxes)
         return [
             replace(track.smooth(face), score=detection.score)
             for (track, detection), face in zip(pairs, faces, strict=True)

@@ -1,6 +1,5 @@
 """Write videos that browsers play: H.264 in MP4, with the sound of another video."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from fractions import Fraction
@@ -21,33 +20,18 @@ _TIME_BASE = Fraction(1, 90_000)
 _ENCODER_OPTIONS = {"preset": "veryfast", "crf": "20"}
 """Of x264: the drawing shares the cores with the prediction."""
 
-_COPIED_SOUND = {"aac", "mp3", "opus", "flac"}
-"""Codecs of sound that browsers play in MP4; any other sound becomes AAC."""
-
-_BT709 = 1
-"""Number of BT.709 among H.264's color spaces, primaries and transfer functions."""
-
-_LIMITED_RANGE = 1
-"""FFmpeg's number of the range of brightness from 16 to 235."""
-
 
 @contextmanager
 def open_writer(path: Path, rate: float, sound: Path | None = None) -> Iterator["VideoWriter"]:
     """Write an MP4 file in the block; it appears only when it is complete.
 
-    Args:
-        path: The file, with the suffix .mp4.
-        rate: Frames per second of the source.
-        sound: A video whose sound is copied.
+    `rate` is in frames per second. The sound of the video `sound` is added, if it can be decoded.
 
     Raises:
-        FerError: If the name has another suffix, no frame is written, or the file cannot be
-            written.
+        FerError: If the suffix is not .mp4, no frame is written, or the file cannot be written.
     """
     if path.suffix.lower() != ".mp4":
         raise FerError(f"{path}: is no name for a video; use the suffix .mp4")
-    if os.path.isdir(path):
-        raise FerError(f"{path}: is a folder; name a file")
     with atomic_path(path) as temporary:
         try:
             # The index comes first, so that browsers start before they have the whole file.
@@ -64,11 +48,7 @@ def open_writer(path: Path, rate: float, sound: Path | None = None) -> Iterator[
 
 
 class VideoWriter:
-    """Write frames with their times, and copy sound; `open_writer` makes one.
-
-    Attributes:
-        has_lost_sound: Whether the source has sound that cannot be decoded.
-    """
+    """Write frames with their times, and sound; `open_writer` makes one."""
 
     def __init__(
         self,
@@ -83,22 +63,14 @@ class VideoWriter:
         self._stream = container.add_stream(
             "h264", rate=Fraction(rate).limit_denominator(100_000), options=_ENCODER_OPTIONS
         )
-        sound = next(iter(source.streams.audio), None) if source else None
-        self.has_lost_sound = sound is not None and sound.codec_context is None
-        self._sound: _Sound | None = None
-        if source and sound and sound.codec_context:
-            self._sound = _Sound(source, sound, container)
+        self._sound = None
+        if source and source.streams.audio and source.streams.audio[0].codec_context:
+            self._sound = _Sound(source, container)
 
     def write(self, image: Image.Image, seconds: float) -> None:
-        """Add a frame.
+        """Add a frame in RGB at a time that is later than that of the frame before.
 
-        Args:
-            image: The frame in RGB. If its size is not that of the first one, it is scaled and
-                gets black bars.
-            seconds: Its time, which is later than that of the frame before.
-
-        Raises:
-            FerError: If this size cannot be written.
+        If its size is not that of the first one, it is scaled and gets black bars.
         """
         if self._size is None:
             self._size = image.size
@@ -113,20 +85,12 @@ class VideoWriter:
         self._encode(frame, seconds)
 
     def extend(self, seconds: float) -> None:
-        """Show the last frame until a time.
-
-        Args:
-            seconds: The end of the video.
-        """
+        """Show the last frame until a time."""
         if self._last and seconds - self._last[1] > 1.5 * self._frame_seconds:
             self._encode(self._last[0], seconds - self._frame_seconds)
 
     def finish(self) -> None:
-        """Write what is left.
-
-        Raises:
-            FerError: If no frame was written.
-        """
+        """Write what is left."""
         if self._size is None:
             raise FerError(f"{self._path}: the video has no frames; check the input")
         if self._sound:
@@ -138,41 +102,27 @@ class VideoWriter:
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context
         context.time_base = _TIME_BASE
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED_RANGE
+        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+        context.color_range = 1  # brightness from 16 to 235
 
     def _encode(self, frame: av.VideoFrame, seconds: float) -> None:
         self._last = frame, seconds
         frame.pts, frame.time_base = round(seconds / _TIME_BASE), _TIME_BASE
         if self._sound:
             self._sound.copy_until(seconds)
-        try:
-            packets = self._stream.encode(frame)
-        except av.FFmpegError as error:
-            raise FerError(
-                f"{self._path}: frames of {frame.width} x {frame.height} cannot be written as "
-                "H.264; scale the video down"
-            ) from error
-        self._container.mux(packets)
+        self._container.mux(self._stream.encode(frame))
 
 
 class _Sound:
-    """Copy the sound of a video in step with the frames of another."""
+    """Convert the sound of a video to AAC, in step with the frames of another."""
 
     def __init__(
-        self,
-        source: av.container.InputContainer,
-        stream: av.AudioStream,
-        target: av.container.OutputContainer,
+        self, source: av.container.InputContainer, target: av.container.OutputContainer
     ) -> None:
-        self._source, self._stream, self._target = source, stream, target
-        if stream.codec_context.codec.canonical_name in _COPIED_SOUND:
-            self._output = target.add_stream_from_template(stream)
-            self._packets = self._copy()
-        else:
-            layout = "mono" if stream.channels == 1 else "stereo"
-            self._output = target.add_stream("aac", rate=48_000, layout=layout)
-            self._packets = self._convert()
+        self._source, self._stream, self._target = source, source.streams.audio[0], target
+        layout = "mono" if self._stream.channels == 1 else "stereo"
+        self._output = target.add_stream("aac", rate=48_000, layout=layout)
+        self._packets = self._convert()
         self._next = next(self._packets, None)
 
     def copy_until(self, seconds: float) -> None:
@@ -180,11 +130,6 @@ class _Sound:
         while self._next is not None and (self._next.dts or 0) * self._next.time_base <= seconds:
             self._target.mux(self._next)
             self._next = next(self._packets, None)
-
-    def _copy(self) -> "Iterator[av.Packet[Any]]":
-        for packet in self._demux():
-            packet.stream = self._output
-            yield packet
 
     def _convert(self) -> "Iterator[av.Packet[Any]]":
         for packet in self._demux():
