@@ -182,7 +182,9 @@ class Video:
                 elif isinstance(error, BlockingIOError) and failures < _MAX_FAILURES:
                     time.sleep(_TIMEOUT / _MAX_FAILURES)  # a camera has no new frame yet
                 else:
-                    raise _failed(self.name, error) from error
+                    raise FerError(
+                        f"{self.name}: {_reason(error)}; check its connection"
+                    ) from error
 
     def _decode_packet(self, packet: av.Packet) -> list[av.VideoFrame]:
         if packet.pts is not None:
@@ -261,7 +263,7 @@ def _open_stream(url: str) -> av.container.InputContainer:
     try:
         return av.open(url, timeout=_TIMEOUT, options=options)
     except (av.FFmpegError, ValueError) as error:
-        raise _failed(url, error) from error
+        raise FerError(f"{url}: {_reason(error)}; check the address") from error
 
 
 def _open_camera(name: str) -> av.container.InputContainer:
@@ -307,17 +309,11 @@ def _to_image(frame: av.VideoFrame, aspect: Fraction | None) -> Image.Image:
     if matrix is None:
         return image
     # The matrix takes a column x and a row y to a * x + c * y and b * x + d * y.
-    a, b, _, c, d, *_ = np.sign(np.frombuffer(bytes(matrix), np.int32)).tolist()
+    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()
     pixels = np.asarray(image)
-    if a and d and not (b or c):
-        return Image.fromarray(pixels[::d, ::a])
-    if b and c and not (a or d):
-        return Image.fromarray(pixels.swapaxes(0, 1)[::b, ::c])
-    return image
-
-
-def _failed(name: str, error: Exception) -> FerError:
-    return FerError(f"{name}: {_reason(error)}; check the address and the connection")
+    if abs(b) > abs(a):  # turned by a quarter
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    return Image.fromarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def _reason(error: Exception) -> str:
