@@ -1,4 +1,4 @@
-// Find faces with YuNet: fer/predict/detection.py in JavaScript, where the constants are explained.
+// Find faces with YuNet: fer/images/detection.py in JavaScript, where the constants are explained.
 
 import { crop, resize, round } from "./pillow.js";
 

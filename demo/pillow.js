@@ -1,5 +1,5 @@
 // Grey images, and resizing them with the arithmetic of Pillow, so that the page finds and crops the
-// same pixels as fer/predict/detection.py.
+// same pixels as fer/images/detection.py.
 //
 // A grey image is {width, height, data}, data a Uint8Array of height x width, 0 black to 255 white.
 

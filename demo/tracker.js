@@ -1,4 +1,4 @@
-// Follow faces from frame to frame: fer/predict/tracking.py in JavaScript, where the constants are
+// Follow faces from frame to frame: fer/video/tracker.py in JavaScript, where the constants are
 // explained. Appearance is left out: a page shows few faces.
 
 const TIME_CONSTANT = 0.05;
