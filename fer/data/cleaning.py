@@ -17,7 +17,7 @@ def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarr
         Ascending indices int64 [M] into train; None to use all faces as they are.
 
     Raises:
-        FerError: If no face of a class is left, or `prepare.cap` names no class.
+        FerError: If no face is left, or `prepare.cap` names no class.
     """
     train = splits["train"]
     kept = np.ones(len(train), bool)
@@ -25,13 +25,9 @@ def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarr
         kept &= ~is_blank(train)
     if prepare.drop_leaks:
         kept &= ~is_in(train, splits["val"], splits["test"])
-    before = np.bincount(train.labels, minlength=len(train.classes))
-    after = np.bincount(train.labels[kept], minlength=len(train.classes))
-    lost = [train.classes[label] for label in np.flatnonzero((before > 0) & (after == 0))]
-    if lost:
+    if not kept.any():
         raise FerError(
-            "prepare.drop_blank and prepare.drop_leaks leave no training face of "
-            f"{', '.join(lost)}; turn one of them off"
+            "prepare.drop_blank and prepare.drop_leaks leave no training face; turn one of them off"
         )
     if prepare.balance == "none":
         return None if kept.all() else np.flatnonzero(kept)

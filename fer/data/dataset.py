@@ -2,7 +2,7 @@
 
 import sys
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +70,7 @@ class DataSet:
 
 
 def check_classes(classes: tuple[str, ...], location: str) -> None:
-    """Refuse names of classes that are too many, too similar, or cannot be printed.
+    """Refuse classes that are too many, or differ in case or blanks only.
 
     Raises:
         FerError: It says that `location`, a folder or file, has these classes.
@@ -79,18 +79,13 @@ def check_classes(classes: tuple[str, ...], location: str) -> None:
         raise FerError(
             f"{location}: has {len(classes)} classes; at most {MAX_CLASSES} are read, so join some"
         )
-    similar = defaultdict(list)
+    names: dict[str, str] = {}
     for name in classes:
-        if not name.isprintable():
+        other = names.setdefault(class_key(name), name)
+        if other != name:
             raise FerError(
-                f"{location}: the class {name!r} has a character that cannot be printed; rename it"
-            )
-        similar[class_key(name)].append(name)
-    for names in similar.values():
-        if len(names) > 1:
-            shown = " and ".join(map(repr, names))
-            raise FerError(
-                f"{location}: the classes {shown} differ in case or blanks only; join them"
+                f"{location}: the classes {other!r} and {name!r} differ in case or blanks only; "
+                "join them"
             )
 
 
