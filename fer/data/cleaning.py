@@ -11,10 +11,7 @@ from fer.core.params import Prepare
 
 
 def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarray | None:
-    """Choose the training faces to use: drop some, then balance the classes.
-
-    Returns:
-        Ascending indices int64 [M] into train; None to use all faces as they are.
+    """Return the ascending indices int64 [M] of the training faces to use; None for all of them.
 
     Raises:
         FerError: If no face is left, or `prepare.cap` names no class.
@@ -45,38 +42,21 @@ def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarr
 def balance(labels: np.ndarray, method: str, cap: Sequence[int | None], seed: int) -> np.ndarray:
     """Return the ascending indices int64 [M] of the faces to use, so that classes are balanced.
 
-    A class that grows keeps every face; repetitions of its faces differ by at most one.
-
-    Args:
-        labels: uint8 [N], indices of classes.
-        method: "oversample" repeats faces up to the largest class. "undersample" drops faces down
-            to the smallest class that has faces. "cap" brings each class to its number in `cap`.
-        cap: Number of faces per class; None leaves a class as it is.
-        seed: Seed of the choice.
+    `labels` are N indices of classes. "oversample" repeats faces up to the largest class.
+    "undersample" drops faces down to the smallest class that has faces. "cap" brings each class to
+    its number in `cap`; None leaves a class as it is. A class that grows keeps every face;
+    repetitions of its faces differ by at most one.
     """
     counts = np.bincount(labels, minlength=len(cap))
     present = counts[counts > 0]
-    targets = {
-        "oversample": np.where(counts > 0, present.max(), 0),
-        "undersample": np.where(counts > 0, present.min(), 0),
-        "cap": np.array(
-            [n if limit is None else limit for limit, n in zip(cap, counts, strict=True)]
-        ),
-    }[method]
+    number = {"oversample": present.max(), "undersample": present.min()}.get(method)
     generator = np.random.default_rng(seed)
-    chosen = [
-        _resample(np.flatnonzero(labels == label), target, generator)
-        for label, target in enumerate(targets)
-    ]
+    chosen = []
+    for label in np.flatnonzero(counts):
+        rows = np.flatnonzero(labels == label)
+        repeats, remainder = divmod(number or cap[label] or rows.size, rows.size)
+        chosen += [np.tile(rows, repeats), generator.choice(rows, remainder, replace=False)]
     return np.sort(np.concatenate(chosen))
-
-
-def _resample(rows: np.ndarray, target: int, generator: np.random.Generator) -> np.ndarray:
-    if not rows.size:
-        return rows
-    repeats, remainder = divmod(target, rows.size)
-    extra = generator.choice(rows, remainder, replace=False)
-    return np.concatenate([np.tile(rows, repeats), extra])
 
 
 def is_blank(faces: Faces) -> np.ndarray:

@@ -1,26 +1,40 @@
 """Turn the labels of a data set, words or numbers, into names of classes."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+import numpy as np
+
 from fer.core.errors import FerError
+from fer.data.dataset import check_classes
 from fer.data.raw import RawFolder
 
 FILE = "classes.txt"
 """A file in the data set's folder with the names of numbered classes, one per line."""
 
 
-def class_names(raw: RawFolder, labels: Iterable[str]) -> dict[str, str]:
-    """Return the class name of each label, in the order of the classes.
+def number_labels(
+    raw: RawFolder, labels: Sequence[str], names: Mapping[str, str] | None = None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return N labels as indices, uint8 [N], into the names of the classes, and these names.
 
-    Words name themselves and are sorted alphabetically. Numbers are sorted numerically; the file
-    classes.txt may name them, starting with the lowest.
+    `names` are the class names of the labels in the order of the classes. Without them, words name
+    themselves and are sorted alphabetically. Numbers are sorted numerically; the file classes.txt
+    may name them, starting with the lowest.
 
     Raises:
-        FerError: If classes.txt does not have one name per number.
+        FerError: If there are too many classes, two names are too similar, or classes.txt does not
+            have one name per number.
     """
-    labels = set(labels)
+    names = names or _class_names(raw, set(labels))
+    classes = tuple(dict.fromkeys(names.values()))
+    check_classes(classes, str(raw.path))
+    indices = {label: classes.index(name) for label, name in names.items()}
+    return np.array([indices[label] for label in labels], np.uint8), classes
+
+
+def _class_names(raw: RawFolder, labels: set[str]) -> dict[str, str]:
     if not all(label.isascii() and label.isdigit() for label in labels):
         return {label: unicodedata.normalize("NFC", label) for label in sorted(labels)}
     ordered = sorted(labels, key=lambda label: (int(label), label))

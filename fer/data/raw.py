@@ -19,9 +19,6 @@ from fer.images import reading
 _HEAD_BYTES = 4096
 """Number of bytes by which a file's format is recognized."""
 
-_MAX_LINE_BYTES = 1 << 16
-"""Largest size of a line; the longest row of a face has 9,250 bytes."""
-
 _MAX_UNPACKED_BYTES = 4 << 30
 """Largest size of an archive, unpacked; FER2013 has 0.3 GB."""
 
@@ -43,24 +40,16 @@ class RawFolder:
 
     A name is a path relative to the folder, with "/". In an archive it starts with the name of the
     archive: "faces.zip/happy/1.png". Links in the folder are followed, links in archives are not
-    read. Files of operating systems are ignored.
-
-    Args:
-        path: The folder, or a single file.
-        unpacked: An empty folder, into which archives and compressed files are unpacked.
+    read. Files of operating systems are ignored. Archives are unpacked into the empty folder
+    `unpacked`. All methods raise a FerError if a file or an archive cannot be read.
 
     Attributes:
         path: The folder; that of a single file.
-        archives: Names of the archives and compressed files.
-
-    Raises:
-        FerError: If a file or an archive cannot be read.
     """
 
     def __init__(self, path: Path, unpacked: Path) -> None:
         self._is_file = path.is_file()
         self.path = path.parent if self._is_file else path
-        self.archives: set[str] = set()
         self._paths: dict[str, Path] = {}
         names = [path.name] if self._is_file else list_files(path)
         if self._is_file and (self.path / "classes.txt").is_file():  # names its numbers
@@ -72,8 +61,6 @@ class RawFolder:
             if not is_picture(name):
                 with _as_fer_error(file):
                     _unpack(file, target)
-            if target.exists():
-                self.archives.add(name)
             if target.is_dir():
                 self._paths |= {f"{name}/{own}": target / own for own in list_files(target)}
             else:
@@ -113,36 +100,21 @@ class RawFolder:
         return self._paths[name]
 
     def lines(self, name: str) -> Iterator[str]:
-        """Yield the lines of a text file, with line ends.
-
-        Raises:
-            FerError: If the file cannot be read, is not in UTF-8, or has a line of 64 KiB.
-        """
-        path, encoding = self.path / name, "utf-8-sig"
+        """Yield the lines of a text file in UTF-8, with line ends."""
+        path = self.path / name
         with _as_fer_error(path), self._paths[name].open("rb", buffering=1 << 20) as file:
-            lines = iter(lambda: file.readline(_MAX_LINE_BYTES), b"")
-            for number, line in enumerate(lines, start=1):
-                if len(line) == _MAX_LINE_BYTES:
-                    raise FerError(f"{path}: line {number}: has {len(line)} bytes; is it a CSV?")
+            for number, line in enumerate(file, start=1):
                 try:
-                    text = line.decode(encoding)
+                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
                     raise FerError(
                         f"{path}: line {number}: is not text in UTF-8; save the file as UTF-8"
                     ) from error
-                encoding = "utf-8"
-                yield text
 
 
 @contextmanager
 def open_raw(path: Path) -> Iterator[RawFolder]:
-    """Open a data set's folder or single file; its archives are unpacked while it is open.
-
-    They are unpacked into a temporary folder (that of the variable TMPDIR).
-
-    Raises:
-        FerError: If a file or an archive cannot be read.
-    """
+    """Open a data set's folder or single file; its archives are in TMPDIR while it is open."""
     with TemporaryDirectory(prefix="fer-", ignore_cleanup_errors=True) as unpacked:
         yield RawFolder(Path(path), Path(unpacked))
 
@@ -156,9 +128,6 @@ def list_files(folder: Path) -> list[str]:
     """Return the sorted names of all files in a folder and below, relative to it.
 
     Links are followed, except links to a folder that contains them.
-
-    Raises:
-        FerError: If a folder cannot be read.
     """
     files = []
     for parent, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
@@ -174,11 +143,7 @@ def list_files(folder: Path) -> list[str]:
 def link_folder(source: Path, target: Path) -> bool:
     """Make `target` a link to a folder, maybe in place of a link to a folder that was moved.
 
-    Returns:
-        False if something else is there; then nothing is changed.
-
-    Raises:
-        FerError: If the link cannot be made.
+    If something else is there, nothing is changed, and False is returned.
     """
     if target.resolve() == source.resolve():
         return True
@@ -193,9 +158,6 @@ def link_entries(source: Path, folder: Path) -> None:
     """Link what is in one folder into another, except what already exists there.
 
     Nothing is done if they are the same folder, or `source` is missing.
-
-    Raises:
-        FerError: If a link cannot be made.
     """
     if not source.is_dir() or source.resolve() == folder.resolve():
         return

@@ -14,20 +14,14 @@ from fer.data.dataset import SPLITS, UNSPLIT, DataSet
 def add_missing_splits(data: DataSet, prepare: Prepare, location: str) -> DataSet:
     """Return the data set with train, val and test; existing val and test stay as they are.
 
-    The splits of `data` are "unsplit" alone, or "train" with or without "val" and "test".
-
     Raises:
-        FerError: If there is no train, or too few faces to split.
+        FerError: If there is no train.
     """
     splits, sources = dict(data.splits), dict(data.sources)
     whole = UNSPLIT if UNSPLIT in splits else "train"
     if whole not in splits:
         raise FerError(
             f"{location}: has no face for train, only for {', '.join(splits)}; add some to train"
-        )
-    if not len(splits[whole]):
-        raise FerError(
-            f"{location}: no face is left to train on (left out: {data.reasons()}); add others"
         )
     all_shares = {split: getattr(prepare.split, split) for split in ("val", "test")}
     shares = {split: share for split, share in all_shares.items() if split not in splits}

@@ -8,15 +8,14 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from tqdm import tqdm
 
 from fer.core.errors import FerError
 from fer.core.faces import FACE_SIZE, Faces
 from fer.core.params import Prepare
-from fer.data.dataset import SPLIT_NAMES, UNSPLIT, DataSet, Dropped, check_classes, warn
+from fer.data.dataset import SPLIT_NAMES, UNSPLIT, DataSet, Dropped, group_by_split
 from fer.data.fer2013 import CLASSES, USAGES
 from fer.data.formats.columns import SPLIT_COLUMNS, first_column, read_header
-from fer.data.labels import FILE, class_names, names_file
+from fer.data.labels import FILE, names_file, number_labels
 from fer.data.raw import RawFolder
 
 NAME = "a CSV of pixels"
@@ -36,27 +35,16 @@ class BadRowError(ValueError):
 
 @dataclass
 class Rows:
-    """The rows of a split.
+    """The rows of a CSV in their order, as columns: `sources` are lines such as "faces.csv:2"."""
 
-    Attributes:
-        file: Name of the CSV.
-        pixels: 2304 bytes per row.
-        labels: The label of each row, as in the CSV.
-        lines: The number of each row's line.
-    """
-
-    file: str
-    pixels: bytearray = field(default_factory=bytearray)
+    splits: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    pixels: bytearray = field(default_factory=bytearray)
 
     def images(self) -> np.ndarray:
         """Return the faces, uint8 [N, 48, 48], in the memory of `pixels`."""
         return np.frombuffer(self.pixels, np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE)
-
-    def sources(self) -> list[str]:
-        """Return file and line of each row, such as "faces.csv:2"."""
-        return [f"{self.file}:{line}" for line in self.lines]
 
 
 def recognizes(raw: RawFolder) -> bool:
@@ -65,37 +53,27 @@ def recognizes(raw: RawFolder) -> bool:
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
-    """Read the CSV in the folder, or the pair train.csv and test.csv.
+    """Read the CSV in the folder.
 
     The columns are, in any order: emotion (or label, or class), pixels (2,304 integers from 0 to
     255, row by row, separated by blanks) and, if there are splits, Usage (Training, PublicTest or
-    PrivateTest; or train, val or test). Labels are words, or the numbers 0 to n-1.
-
-    Raises:
-        FerError: If the file is no such CSV; the message names the line where there is one.
+    PrivateTest; or train, val or test). Labels are words, or numbers.
     """
-    names = find(raw)
-    is_pair = sorted(map(_stem, names)) == ["test", "train"]
-    if len(names) > 1 and not is_pair:
-        raise FerError(f"{raw.path}: holds {' and '.join(names)}; keep one file of faces")
-    others = [name for name in _with_pixels(raw) if name not in names]
+    (name, *others) = find(raw)
     if others:
-        warn(f"other files of faces that are not read: {', '.join(others)}")
-    splits: dict[str, Rows] = {}
-    dropped: list[Dropped] = []
-    for name in names:
-        print(f"reading {raw.path / name}", flush=True)
-        rows, bad_rows = read_rows(raw, name, prepare.on_error, _stem(name) if is_pair else None)
-        splits |= rows
-        dropped += bad_rows
-    classes, indices = _classes(raw, list(splits.values()))
-    faces = {
-        split: Faces(
-            rows.images(), np.array([indices[label] for label in rows.labels], np.uint8), classes
+        raise FerError(
+            f"{raw.path}: holds {' and '.join([name, *others])}; keep one file of faces, such as "
+            "Kaggle's icml_face_data.csv, which has the labels of all splits"
         )
-        for split, rows in splits.items()
-    }
-    return DataSet(faces, {split: rows.sources() for split, rows in splits.items()}, dropped)
+    print(f"reading {raw.path / name}", flush=True)
+    rows, dropped = read_rows(raw, name, prepare.on_error)
+    names = None
+    if set(rows.labels) == set("0123456") and not names_file(raw):
+        print(f"labels 0 to 6 are FER2013's: {', '.join(CLASSES)} ({FILE} names others)")
+        names = {str(number): name for number, name in enumerate(CLASSES)}
+    labels, classes = number_labels(raw, rows.labels, names)
+    faces = Faces(rows.images(), labels, classes)
+    return group_by_split(faces, rows.splits, rows.sources, dropped, sorted(set(rows.splits)))
 
 
 def find(raw: RawFolder) -> list[str]:
@@ -103,21 +81,14 @@ def find(raw: RawFolder) -> list[str]:
 
     Files with Kaggle's names are preferred to others, and unpacked files to packed copies.
     """
-    files = _with_pixels(raw)
-    first = min(map(_rank, files), default=None)
-    best = [name for name in files if _rank(name) == first]
-    packed = {name for name in best if raw.file(name) != raw.path / name}
-    plain = {_stem(name) for name in best if name not in packed}
-    return [name for name in best if name not in packed or _stem(name) not in plain]
-
-
-def _with_pixels(raw: RawFolder) -> list[str]:
-    return sorted(name for name, head in raw.heads.items() if "pixels" in read_header(head)[0])
-
-
-def _rank(name: str) -> int:
-    stem = _stem(name)
-    return _KAGGLE_NAMES.index(stem) if stem in _KAGGLE_NAMES else len(_KAGGLE_NAMES)
+    files = sorted(name for name, head in raw.heads.items() if "pixels" in read_header(head)[0])
+    unpacked = [name for name in files if raw.file(name) == raw.path / name]
+    stems = set(map(_stem, unpacked))
+    files = [name for name in files if name in unpacked or _stem(name) not in stems]
+    for stem in _KAGGLE_NAMES:
+        if best := [name for name in files if _stem(name) == stem]:
+            return best
+    return files
 
 
 def _stem(name: str) -> str:
@@ -125,45 +96,35 @@ def _stem(name: str) -> str:
     return PurePosixPath(name).name.lower().partition(".")[0]
 
 
-def read_rows(
-    raw: RawFolder, name: str, on_error: str, split: str | None = None
-) -> tuple[dict[str, Rows], list[Dropped]]:
-    """Read the rows of a CSV, by split; all are of `split` if it is not None.
-
-    Returns:
-        The good rows in the order of the file, and the bad ones; with `on_error` "fail" there are
-        none.
+def read_rows(raw: RawFolder, name: str, on_error: str) -> tuple[Rows, list[Dropped]]:
+    """Return the good rows of a CSV, and the bad ones.
 
     Raises:
         FerError: If the file is no such CSV, or a row is bad and `on_error` is "fail".
     """
     path = raw.path / name
-    columns = _Columns(path, raw.heads[name], split)
-    splits: dict[str, Rows] = {}
-    dropped = []
-    size = raw.file(name).stat().st_size
+    columns = _Columns(path, raw.heads[name])
+    rows, dropped = Rows(), []
     lines = enumerate(raw.lines(name), start=1)
     next(lines)  # the header
-    with tqdm(total=size, desc=f"reading {name}", unit="B", unit_scale=True, disable=None) as bar:
-        while batch := list(islice(lines, _BATCH)):
-            bar.update(sum(len(line) for _, line in batch))
-            for number, row in _parse_each(columns, batch):
-                if isinstance(row, BadRowError):
-                    if on_error == "fail":
-                        raise FerError(
-                            f"{path}: line {number}: {row}; mend it, or skip bad rows with "
-                            "prepare.on_error"
-                        )
-                    dropped.append(Dropped(f"{name}:{number}", "bad row", str(row)))
-                    continue
-                row_split, label, pixels = row
-                rows = splits.setdefault(row_split, Rows(name))
-                rows.pixels += pixels
+    while batch := list(islice(lines, _BATCH)):
+        for number, row in _parse_each(columns, batch):
+            source = f"{name}:{number}"
+            if not isinstance(row, BadRowError):
+                split, label, pixels = row
+                rows.splits.append(split)
                 rows.labels.append(label)
-                rows.lines.append(number)
-    if not splits:
+                rows.sources.append(source)
+                rows.pixels += pixels
+            elif on_error == "skip":
+                dropped.append(Dropped(source, "bad row", str(row)))
+            else:
+                raise FerError(
+                    f"{path}: line {number}: {row}; mend it, or skip bad rows with prepare.on_error"
+                )
+    if not rows.labels:
         raise FerError(f"{path}: has no rows of faces; add some")
-    return splits, dropped
+    return rows, dropped
 
 
 Row = tuple[str, str, bytes]
@@ -189,7 +150,7 @@ def _parse_each(
 class _Columns:
     """The columns of a CSV, by its first bytes."""
 
-    def __init__(self, path: Path, head: bytes, split: str | None) -> None:
+    def __init__(self, path: Path, head: bytes) -> None:
         names, self.separator = read_header(head)
         label = first_column(names, _LABEL_COLUMNS)
         if label is None:
@@ -198,8 +159,7 @@ class _Columns:
                 "use Kaggle's icml_face_data.csv, which has the labels of all faces"
             )
         self.names, self.label, self.pixels = names, label, names.index("pixels")
-        self.usage = first_column(names, SPLIT_COLUMNS) if split is None else None
-        self.split = split or UNSPLIT
+        self.usage = first_column(names, SPLIT_COLUMNS)
 
     def parse(self, lines: Sequence[str]) -> list[Row]:
         """Return a row per line; raise BadRowError if one of them is no face."""
@@ -221,7 +181,7 @@ class _Columns:
                 raise BadRowError(f"is not CSV ({error})") from error
         if len(fields) != len(self.names):
             raise BadRowError(f"has {len(fields)} columns, not {len(self.names)}")
-        split = self.split
+        split = UNSPLIT
         if self.usage is not None:
             usage = fields[self.usage].strip()
             if usage.lower() not in SPLIT_NAMES:
@@ -266,15 +226,3 @@ def _parse_row(text: bytes) -> list[int]:
     if len(numbers) != _PIXELS:
         raise BadRowError(f"has {len(numbers)} pixels, not {_PIXELS}")
     return [int(number[-3:]) for number in numbers]
-
-
-def _classes(raw: RawFolder, tables: Sequence[Rows]) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Return the names of the classes, and the index of each label."""
-    labels = {label for rows in tables for label in rows.labels}
-    if labels == set("0123456") and not names_file(raw):
-        print(f"labels 0 to 6 are FER2013's: {', '.join(CLASSES)} ({FILE} names others)")
-        return CLASSES, {str(number): number for number in range(len(CLASSES))}
-    names = class_names(raw, labels)
-    classes = tuple(dict.fromkeys(names.values()))
-    check_classes(classes, str(raw.path))
-    return classes, {label: classes.index(name) for label, name in names.items()}
