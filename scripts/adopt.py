@@ -1,9 +1,15 @@
 """Write the winner of the search into params.yaml, if it is better than the baseline."""
 
+from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 from fer.core import params
 from fer.core.errors import FerError, exit_on_error
+from fer.core.files import atomic_path
 from fer.report.read import read_json
 
 
@@ -28,8 +34,29 @@ def main() -> None:
             f"{path}: trained in full, trial {winner['trial']} is not better on val ({after:.2%}, "
             f"the baseline {before:.2%}); params.yaml stays as it is"
         )
-    changed = params.update_file(Path("params.yaml"), winner["params"])
+    changed = update_file(Path("params.yaml"), winner["params"])
     print("\n".join(changed) or "params.yaml has the best parameters already")
+
+
+def update_file(path: Path, values: Mapping[str, params.Value]) -> list[str]:
+    """Change values in params.yaml, given by path, and keep its comments and order.
+
+    Returns a line such as "train.lr: 0.1 -> 0.2" per value that differs from before.
+    """
+    yaml = YAML()
+    yaml.width = 1000  # long lines stay unbroken
+    data = yaml.load(path)
+    lines = []
+    for name, value in values.items():
+        *folders, last = name.split(".")
+        target = reduce(getitem, folders, data)
+        before = target.get(last, "its default")
+        if before != value:
+            lines.append(f"{name}: {before} -> {value}")
+            target[last] = value
+    with atomic_path(path) as temporary:
+        yaml.dump(data, temporary)
+    return lines
 
 
 if __name__ == "__main__":

@@ -140,13 +140,14 @@ def test_numbers_are_sorted_as_numbers_and_named_by_classes_txt(tmp_path):
     fill(tmp_path, "10", "9", "1")
     assert read(tmp_path).classes == ("1", "9", "10")
     (tmp_path / "classes.txt").write_text("happy\nsad\n")
-    assert "classes.txt: names 2 classes, but the data set has 3: 1, 9, 10" in refusal(tmp_path)
+    message = "classes.txt: does not have one line with a name of its own for each of the 3 classes"
+    assert message in refusal(tmp_path)
     (tmp_path / "classes.txt").write_text("happy\nsad\nangry\n")
     data = read(tmp_path)
     assert data.classes == ("happy", "sad", "angry")
     assert {s.split("/")[0] for s in data.sources["train"]} == {"1", "9", "10"}
     (tmp_path / "classes.txt").write_text("happy\nsad\nhappy\n")
-    assert "classes.txt: line 3: names 'happy' again" in refusal(tmp_path)
+    assert message in refusal(tmp_path)
 
 
 def test_names_in_either_form_of_unicode_are_the_same(tmp_path):
@@ -169,7 +170,7 @@ def test_names_in_either_form_of_unicode_are_the_same(tmp_path):
         (("test/happy", "test/sad"), "has no face for train, only for test"),
         (
             ("train/a", "train/b", "test/c"),
-            "class c has 4 faces, 0 of them in train (such as test/c/0.png in test)",
+            "class c has 4 faces (test/c/0.png, test/c/1.png, test/c/2.png), 0 of them in train",
         ),
         (("train/images", "val/images"), "has one class only, images; make a folder for each"),
         (("x/train/a", "x/train/b", "y/train/a", "y/train/b"), "are in x/train and y/train; keep"),
@@ -184,13 +185,13 @@ def test_layout_that_cannot_be_read_is_one_line(tmp_path, places, message):
 def test_faces_that_cannot_be_trained_on_are_one_line(tmp_path):
     fill(tmp_path / "one", "happy", "sad")
     noise(tmp_path / "one/angry/only.png")
-    assert "class angry has 1 faces, 1 of them in train" in refusal(tmp_path / "one")
+    assert "class angry has 1 faces (angry/only.png), 1 of" in refusal(tmp_path / "one")
     fill(tmp_path / "leak", "train/happy", "train/sad", "val/happy")
     shutil.copytree(tmp_path / "leak/train", tmp_path / "leak/test")
     assert "every face of test is also in train; add other ones" in refusal(tmp_path / "leak")
     detect = PREPARE.model_copy(update={"face": "detect"})
     message = refusal(fill(tmp_path / "none", "happy", "sad"), detect)
-    assert "no face is left to train on (left out: 8 no face found); add others" in message
+    assert "no face is left for train; add different ones" in message
 
 
 def test_copies_in_archives_are_refused(tmp_path):
@@ -208,9 +209,14 @@ def test_unreadable_picture(tmp_path):
     (tmp_path / "happy/bad.png").write_bytes(b"no picture")
     message = refusal(tmp_path)
     assert f"{tmp_path}/happy/bad.png: is not an image" in message
-    assert message.endswith("skip such pictures with prepare.on_error")
+    assert message.endswith("or skip them with prepare.on_error")
     (dropped,) = read(tmp_path, on_error="skip").dropped
     assert (dropped.source, dropped.reason) == ("happy/bad.png", "unreadable")
+    for name in ("angry/1.png", "angry/2.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"no picture")
+    skip = PREPARE.model_copy(update={"on_error": "skip"})
+    assert "class angry has 0 faces (), 0 of them in train" in refusal(tmp_path, skip)
 
 
 def test_warnings(tmp_path, capsys):
@@ -336,7 +342,7 @@ def test_table_with_splits_relative_to_its_own_folder(tmp_path):
     [
         ("all/9.png,sad", "labels.csv: line 8: there is no picture 'all/9.png'"),
         ("all/0.png,sad", "labels.csv: line 8: lists 'all/0.png' again"),
-        ("all/0.png", "labels.csv: line 8: has 1 columns, not 2"),
+        ("all/0.png", "labels.csv: line 8: does not have 2 columns"),
         ("all/6.png,", "labels.csv: line 8: has no label"),
     ],
 )
@@ -352,11 +358,6 @@ def test_blanks_quotes_and_separators_of_a_table(tmp_path, mark):
     assert read(table(tmp_path, *lines, header=f'path{mark}"label"')).classes == ("happy", "sad")
     lines.append(f'all/0.png{mark}"happy')
     assert "labels.csv: is not a CSV" in refusal(table(tmp_path, *lines, header=f"path{mark}label"))
-
-
-def test_label_that_is_no_name(tmp_path):
-    lines = [line.replace("sad", "7" * 5000) for line in listed(tmp_path)]
-    assert "has 5000 characters; shorten it to 100" in refusal(table(tmp_path, *lines))
 
 
 def test_pictures_that_a_table_does_not_list_are_counted(tmp_path, capsys):
@@ -390,18 +391,12 @@ def test_rafdb(tmp_path):
     assert set(data.splits["test"].labels.tolist()) == set(range(7))
     rows = dict(zip(data.sources["test"], data.splits["test"].labels.tolist(), strict=True))
     assert rows["Image/aligned/test_00003_aligned.jpg"] == 3  # line `test_00003.jpg 4`
-    with (tmp_path / "EmoLabel/list_patition_label.txt").open("a") as file:
-        file.write("train_00001.jpg 2\n")
-    assert "line 57: lists train_00001.jpg again" in refusal(tmp_path)
-    path = tmp_path / "EmoLabel/list_patition_label.txt"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     original = tmp_path / "Image/original/train_00000.jpg"
     noise(original)
     (tmp_path / "Image/aligned/train_00000_aligned.jpg").unlink()
     assert "Image/original/train_00000.jpg" in read(tmp_path).sources["train"]
     original.unlink()
-    message = refusal(tmp_path)
-    assert "line 1: there is no picture train_00000_aligned.jpg or train_00000.jpg" in message
+    assert "list_patition_label.txt: line 1: is not a line such as" in refusal(tmp_path)
 
 
 # -- FER+ ------------------------------------------------------------------------------------------
@@ -442,27 +437,8 @@ def test_ferplus_by_majority_and_soft(tmp_path):
     np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-6)
     np.testing.assert_allclose(np.unique(shares.round(3)), [0, 0.3, 0.7], rtol=1e-6)
     assert (shares.argmax(1) == soft.splits["train"].labels).all()
-    assert soft.splits["val"].soft_labels is None
+    assert (soft.splits["val"].soft_labels.max(1) == 1).all()
     np.testing.assert_array_equal(soft.splits["test"].labels, hard.splits["test"].labels)
-
-
-def test_ferplus_whose_rows_are_shifted(tmp_path):
-    rows = layouts.kaggle_rows(40, np.random.default_rng(0))
-    of_class = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
-    lines = [
-        f"{row.rpartition(',')[2]},x,{','.join(map(str, votes(**{of_class[int(row[0])]: 10})))}"
-        for row in rows
-    ]
-    contempt = f"x,{','.join(map(str, votes(contempt=10)))}"
-    lines[::10] = [f"{line.partition(',')[0]},{contempt}" for line in lines[::10]]
-    header = f"Usage,Image name,{','.join(ferplus.CLASSES)},unknown,NF"
-    (tmp_path / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]))
-    (tmp_path / "votes.csv").write_bytes(b"\xef\xbb\xbf" + "\n".join([header, *lines]).encode())
-    assert read(tmp_path).format == "FER+"
-    training = lines[:280]
-    shifted = [*training[60:], *training[:60], *lines[280:]]
-    (tmp_path / "votes.csv").write_text("\n".join([header, *shifted]))
-    assert "are not of the same faces from line 2 on" in refusal(tmp_path)
 
 
 def test_ferplus_whose_rows_are_not_those_of_the_csv(tmp_path):
@@ -470,7 +446,7 @@ def test_ferplus_whose_rows_are_not_those_of_the_csv(tmp_path):
     path = tmp_path / "fer2013new.csv"
     header, first, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *rows]))
-    assert "fer2013.csv has 28 rows of train, and fer2013new.csv 27" in refusal(tmp_path)
+    assert "fer2013.csv has 84 rows, and fer2013new.csv 83" in refusal(tmp_path)
     path.write_text("\n".join([header, first + ",1", *rows]))
     assert "fer2013new.csv: line 2: has no Usage and 10 numbers of votes" in refusal(tmp_path)
     (tmp_path / "fer2013.csv").unlink()

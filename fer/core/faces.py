@@ -100,10 +100,8 @@ def load(folder: Path) -> Faces:
             classes = tuple(arrays["classes"].tolist())
             soft_labels = arrays.get("soft_labels")
             return Faces(arrays["images"], arrays["labels"], classes, soft_labels)
-    except FileNotFoundError as error:
-        raise FerError(f"{path}: no face set here; run `dvc repro prepare`") from error
     except Exception as error:  # NumPy and zipfile have no common error for a damaged file
-        raise FerError(f"{path}: is damaged ({error}); delete it and run `dvc repro`") from error
+        raise FerError(f"{path}: cannot be read ({error}); run `dvc repro prepare`") from error
 
 
 def digests(faces: Faces) -> list[bytes]:

@@ -6,12 +6,11 @@ comments leave out.
 
 import os
 import re
-import reprlib
 from collections.abc import Mapping
 from functools import reduce
 from operator import attrgetter, getitem
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -29,10 +28,8 @@ from ruamel.yaml import YAML, YAMLError
 
 from fer.core.errors import FerError
 from fer.core.faces import INPUT_SIZE
-from fer.core.files import atomic_path
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-CountOrZero = Annotated[int, Field(ge=0, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Value = int | float | str
@@ -41,7 +38,7 @@ Value = int | float | str
 def _count_or_auto(value: object) -> int | str:
     if value == "auto" or (type(value) is int and 1 <= value <= 1_000_000):
         return value
-    raise ValueError(f"is {_shorten(value)}: a number from 1 to 1,000,000, or auto")
+    raise ValueError(f"is {value!r:.60}: a number from 1 to 1,000,000, or auto")
 
 
 CountOrAuto = Annotated[Any, PlainValidator(_count_or_auto)]
@@ -87,18 +84,10 @@ class Sample(Section):
 
 
 class SplitShares(Section):
-    """Shares of the faces that go to splits that a data set lacks."""
+    """Shares of the faces that go to splits that a data set lacks, below a half each."""
 
-    val: Annotated[float, Field(gt=0, lt=1)]
-    test: Annotated[float, Field(gt=0, lt=1)]
-
-    @model_validator(mode="after")
-    def _leaves_some_to_train(self) -> "SplitShares":
-        if self.val + self.test >= 1:
-            raise ValueError(
-                f"has val {self.val} and test {self.test}: nothing is left for train; lower them"
-            )
-        return self
+    val: Annotated[float, Field(gt=0, lt=0.5)]
+    test: Annotated[float, Field(gt=0, lt=0.5)]
 
 
 class Prepare(Section):
@@ -163,11 +152,7 @@ class Distill(Section):
 
 
 class Train(Section):
-    """How a network is trained; params.yaml explains each value.
-
-    `epochs` "auto" depends on the number of faces, see `epochs_for`. `batch_size` counts the faces
-    of all processes. `weight_decay` acts on convolution weights only.
-    """
+    """How a network is trained. `batch_size` counts the faces of all processes."""
 
     epochs: Annotated[CountOrAuto, ByDataSet] = "auto"
     batch_size: Annotated[Count, Field(ge=2)]
@@ -253,7 +238,7 @@ class TrainingConfig(Section):
 class Teach(TrainingConfig):
     """The configuration of the teacher; 0 epochs train without a teacher."""
 
-    epochs: Annotated[CountOrZero, ByDataSet]
+    epochs: Annotated[int, Field(ge=0, le=1_000_000), ByDataSet]
 
 
 class Dimension(Section):
@@ -279,9 +264,8 @@ class Dimension(Section):
         if self.low is not None and self.high is not None:
             ends = {"low": min(self.low, value), "high": max(self.high, value)}
             return self.model_copy(update=ends)
-        choices = {*(self.choices or []), value}
-        numbers = not any(isinstance(choice, str) for choice in choices)
-        return self.model_copy(update={"choices": sorted(choices, key=None if numbers else str)})
+        choices = sorted({*(self.choices or []), value}, key=str)
+        return self.model_copy(update={"choices": choices})
 
 
 class Tune(Section):
@@ -348,12 +332,7 @@ class Params(Section):
         return dataset
 
     @model_validator(mode="after")
-    def _trainings_start_elsewhere(self) -> "Params":
-        if Path(self.train.init).parts[:2] == ("models", self.dataset):
-            raise ValueError(
-                f"train.init is {self.train.init}, which this data set's training replaces; copy "
-                "the file to another place"
-            )
+    def _teacher_learns_from_labels_alone(self) -> "Params":
         for name in ("distill", "epochs", "init"):
             if getattr(self.teach.train, name) != Train.model_fields[name].default:
                 raise ValueError(
@@ -369,21 +348,14 @@ class Params(Section):
             if name not in config.searchable():
                 names = ", ".join(config.searchable())
                 raise ValueError(f"tune.space.{name}: cannot be searched; choose among {names}")
-            baseline = config.get(name)
-            if dimension.choices is None and isinstance(baseline, str | bool):
-                raise ValueError(f"tune.space.{name}: needs choices, as {name} is no number")
-            if dimension.log and min(dimension.low or 0, baseline) <= 0:
-                raise ValueError(
-                    f"tune.space.{name}: has log, but its low is {dimension.low} and {name} is "
-                    f"{baseline}; both must be above 0"
-                )
             for value in dimension.choices or (dimension.low, dimension.high):
                 try:
                     config.with_values({name: value})
                 except ValidationError as error:
-                    raise ValueError(
-                        f"tune.space.{name}: {_format_error(error.errors()[0])}"
-                    ) from error
+                    problem = _format_error(error.errors()[0])
+                    raise ValueError(f"tune.space.{name}: {problem}") from error
+            if dimension.log and min(dimension.low or 0, config.get(name)) <= 0:
+                raise ValueError(f"tune.space.{name}: has log; its low and {name} must be above 0")
         return self
 
     @property
@@ -413,65 +385,17 @@ def load(path: Path = Path("params.yaml")) -> Params:
 
 
 def repository_root() -> Path:
-    """Return the folder of the repository.
-
-    An experiment in a temporary folder gets the repository that it was started from, for files that
-    outlive a run: checkpoints, studies, the runs of W&B.
-    """
+    """Return the repository that a run was started from, for files that outlive a temporary one."""
     return Path(os.environ.get("DVC_ROOT", "."))  # set by DVC
-
-
-def update_file(path: Path, values: Mapping[str, Value]) -> list[str]:
-    """Change values in params.yaml, given by path, and keep its comments and order.
-
-    Returns:
-        A line such as "train.lr: 0.1 -> 0.2" per value that differs from before.
-
-    Raises:
-        FerError: If the file cannot be written.
-    """
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 1000  # long lines stay unbroken
-    data = yaml.load(Path(path))
-    lines = []
-    for name, value in values.items():
-        *folders, last = name.split(".")
-        target = reduce(getitem, folders, data)
-        before = target.get(last, "its default")
-        if before != value:
-            lines.append(f"{name}: {before} -> {value}")
-            target[last] = value
-    with atomic_path(path) as temporary:
-        yaml.dump(data, temporary)
-    return lines
-
-
-def _fields(path: tuple) -> list[str]:
-    """Return the names of the parameters in the section at `path`."""
-    section: Any = Params
-    for part in path:
-        inner = get_args(section)  # the values of a dict are the sections
-        section = inner[1] if inner else section.model_fields[part].annotation
-    return list(section.model_fields)
 
 
 def _format_error(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"] if part != "[key]")
     if error["type"] == "missing":
         return f"{key} is missing"
-    if error["type"] == "extra_forbidden":
-        section = ".".join(map(str, error["loc"][:-1])) or "the file"
-        fields = ", ".join(_fields(error["loc"][:-1]))
-        return f"{key} is {_shorten(error['input'])}: no such parameter; {section} has {fields}"
     allowed = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{key} {allowed}" if key else allowed
-    return f"{key or 'the file'} is {_shorten(error['input'])}: {allowed[0].lower()}{allowed[1:]}"
-
-
-def _shorten(value: object) -> str:
-    """Return a short `repr`; YAML anchors can build a value of millions of items."""
-    short = reprlib.Repr()
-    short.maxlevel, short.maxother = 1, 60
-    return short.repr(value)
+    if error["type"] == "extra_forbidden":
+        allowed = "no such parameter; correct its name"
+    return f"{key or 'the file'} is {error['input']!r:.60}: {allowed[0].lower()}{allowed[1:]}"

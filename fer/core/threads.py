@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
@@ -10,12 +10,9 @@ _Result = TypeVar("_Result")
 
 
 def map_in_order(
-    function: Callable[[_Item], _Result],
-    items: Iterable[_Item],
-    workers: int,
-    executor: Callable[[int], Executor] = ThreadPoolExecutor,
+    function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
 ) -> Iterator[_Result]:
-    """Map a function over items in several threads or processes, and yield the results in order.
+    """Map a function over items in several threads, and yield the results in order.
 
     At most twice as many items as workers, and one more, are in progress. Each call starts its own
     workers, because threads of an existing pool do not survive a fork.
@@ -25,7 +22,7 @@ def map_in_order(
         [1, 2, 3]
     """
     pending: deque[Future[_Result]] = deque()
-    pool = executor(workers)
+    pool = ThreadPoolExecutor(workers)
     try:
         for item in items:
             pending.append(pool.submit(function, item))

@@ -11,13 +11,10 @@ from fer.core.params import Prepare
 
 
 def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarray | None:
-    """Choose the training faces to use: drop some, then balance the classes.
-
-    Returns:
-        Ascending indices int64 [M] into train; None to use all faces as they are.
+    """Return the ascending indices int64 [M] of the training faces to use; None for all of them.
 
     Raises:
-        FerError: If no face of a class is left, or `prepare.cap` names no class.
+        FerError: If no face is left, or `prepare.cap` names no class.
     """
     train = splits["train"]
     kept = np.ones(len(train), bool)
@@ -25,13 +22,9 @@ def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarr
         kept &= ~is_blank(train)
     if prepare.drop_leaks:
         kept &= ~is_in(train, splits["val"], splits["test"])
-    before = np.bincount(train.labels, minlength=len(train.classes))
-    after = np.bincount(train.labels[kept], minlength=len(train.classes))
-    lost = [train.classes[label] for label in np.flatnonzero((before > 0) & (after == 0))]
-    if lost:
+    if not kept.any():
         raise FerError(
-            "prepare.drop_blank and prepare.drop_leaks leave no training face of "
-            f"{', '.join(lost)}; turn one of them off"
+            "prepare.drop_blank and prepare.drop_leaks leave no training face; turn one of them off"
         )
     if prepare.balance == "none":
         return None if kept.all() else np.flatnonzero(kept)
@@ -49,38 +42,21 @@ def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarr
 def balance(labels: np.ndarray, method: str, cap: Sequence[int | None], seed: int) -> np.ndarray:
     """Return the ascending indices int64 [M] of the faces to use, so that classes are balanced.
 
-    A class that grows keeps every face; repetitions of its faces differ by at most one.
-
-    Args:
-        labels: uint8 [N], indices of classes.
-        method: "oversample" repeats faces up to the largest class. "undersample" drops faces down
-            to the smallest class that has faces. "cap" brings each class to its number in `cap`.
-        cap: Number of faces per class; None leaves a class as it is.
-        seed: Seed of the choice.
+    `labels` are N indices of classes. "oversample" repeats faces up to the largest class.
+    "undersample" drops faces down to the smallest class that has faces. "cap" brings each class to
+    its number in `cap`; None leaves a class as it is. A class that grows keeps every face;
+    repetitions of its faces differ by at most one.
     """
     counts = np.bincount(labels, minlength=len(cap))
     present = counts[counts > 0]
-    targets = {
-        "oversample": np.where(counts > 0, present.max(), 0),
-        "undersample": np.where(counts > 0, present.min(), 0),
-        "cap": np.array(
-            [n if limit is None else limit for limit, n in zip(cap, counts, strict=True)]
-        ),
-    }[method]
+    number = {"oversample": present.max(), "undersample": present.min()}.get(method)
     generator = np.random.default_rng(seed)
-    chosen = [
-        _resample(np.flatnonzero(labels == label), target, generator)
-        for label, target in enumerate(targets)
-    ]
+    chosen = []
+    for label in np.flatnonzero(counts):
+        rows = np.flatnonzero(labels == label)
+        repeats, remainder = divmod(number or cap[label] or rows.size, rows.size)
+        chosen += [np.tile(rows, repeats), generator.choice(rows, remainder, replace=False)]
     return np.sort(np.concatenate(chosen))
-
-
-def _resample(rows: np.ndarray, target: int, generator: np.random.Generator) -> np.ndarray:
-    if not rows.size:
-        return rows
-    repeats, remainder = divmod(target, rows.size)
-    extra = generator.choice(rows, remainder, replace=False)
-    return np.concatenate([np.tile(rows, repeats), extra])
 
 
 def is_blank(faces: Faces) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 import sys
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +29,7 @@ _FEW = 100
 
 @dataclass(frozen=True)
 class Dropped:
-    """A face that was left out.
-
-    Attributes:
-        source: Its source, as in `DataSet.sources`.
-        reason: A few words, by which dropped faces are counted.
-        detail: The whole message, where there is one.
-    """
+    """A face that was left out: its source, and why in a few words and in full."""
 
     source: str
     reason: str
@@ -69,8 +64,27 @@ class DataSet:
         return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
 
 
+def group_by_split(
+    faces: Faces,
+    splits: Sequence[str],
+    sources: Sequence[str],
+    dropped: list[Dropped],
+    names: Iterable[str],
+) -> DataSet:
+    """Return the data set of N faces with the split and the source of each.
+
+    `names` are the splits in their order; one whose faces were all dropped has none.
+    """
+    rows = {name: np.flatnonzero(np.array(splits, str) == name) for name in names}
+    return DataSet(
+        {name: faces[own] for name, own in rows.items()},
+        {name: [sources[row] for row in own] for name, own in rows.items()},
+        dropped,
+    )
+
+
 def check_classes(classes: tuple[str, ...], location: str) -> None:
-    """Refuse names of classes that are too many, too similar, or cannot be printed.
+    """Refuse classes that are too many, or differ in case or blanks only.
 
     Raises:
         FerError: It says that `location`, a folder or file, has these classes.
@@ -79,18 +93,13 @@ def check_classes(classes: tuple[str, ...], location: str) -> None:
         raise FerError(
             f"{location}: has {len(classes)} classes; at most {MAX_CLASSES} are read, so join some"
         )
-    similar = defaultdict(list)
+    names: dict[str, str] = {}
     for name in classes:
-        if not name.isprintable():
+        other = names.setdefault(class_key(name), name)
+        if other != name:
             raise FerError(
-                f"{location}: the class {name!r} has a character that cannot be printed; rename it"
-            )
-        similar[class_key(name)].append(name)
-    for names in similar.values():
-        if len(names) > 1:
-            shown = " and ".join(map(repr, names))
-            raise FerError(
-                f"{location}: the classes {shown} differ in case or blanks only; join them"
+                f"{location}: the classes {other!r} and {name!r} differ in case or blanks only; "
+                "join them"
             )
 
 
@@ -100,13 +109,9 @@ def class_key(name: str) -> str:
 
 
 def check(data: DataSet, location: str) -> None:
-    """Check that a data set with all splits, in the folder `location`, can be trained on.
+    """Raise a FerError if a data set with all splits cannot be trained on.
 
     Prints a warning for each class that val or test lacks, and if one of them is small.
-
-    Raises:
-        FerError: If there is one class only, a split is empty, or a class has no training face or
-            a single face.
     """
     if len(data.classes) < 2:
         raise FerError(
@@ -120,15 +125,16 @@ def check(data: DataSet, location: str) -> None:
             raise FerError(f"{location}: every face of {split} is also in train; add other ones")
     counts = {split: faces.counts() for split, faces in data.splits.items()}
     for label, name in enumerate(data.classes):
-        total = sum(count[name] for count in counts.values())
-        if counts["train"][name] and total > 1:
-            continue
-        split = next(split for split, count in counts.items() if count[name])
-        source = data.sources[split][np.flatnonzero(data.splits[split].labels == label)[0]]
-        raise FerError(
-            f"{location}: class {name} has {total} faces, {counts['train'][name]} of them in train "
-            f"(such as {source} in {split}); add some to train"
-        )
+        sources = [
+            data.sources[split][row]
+            for split, faces in data.splits.items()
+            for row in np.flatnonzero(faces.labels == label)
+        ]
+        if not counts["train"][name] or len(sources) == 1:
+            raise FerError(
+                f"{location}: class {name} has {len(sources)} faces ({', '.join(sources[:3])}), "
+                f"{counts['train'][name]} of them in train; add some to train"
+            )
     for split in ("val", "test"):
         missing = [name for name, count in counts[split].items() if not count]
         if missing:

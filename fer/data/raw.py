@@ -4,18 +4,14 @@ import bz2
 import gzip
 import lzma
 import os
-import shutil
-import struct
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import BinaryIO
+from typing import TypeVar
 
 from fer.core.errors import FerError
 from fer.images import reading
@@ -23,11 +19,8 @@ from fer.images import reading
 _HEAD_BYTES = 4096
 """Number of bytes by which a file's format is recognized."""
 
-_MAX_LINE_BYTES = 1 << 16
-"""Largest size of a line; the longest row of a face has 9,250 bytes."""
-
 _MAX_UNPACKED_BYTES = 4 << 30
-"""Largest size of all archives of a data set, unpacked; FER2013 has 0.3 GB."""
+"""Largest size of an archive, unpacked; FER2013 has 0.3 GB."""
 
 _MAX_UNPACKED_FILES = 1_000_000
 
@@ -39,18 +32,7 @@ _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
 
-_BROKEN_ARCHIVE_ERRORS = (
-    OSError,
-    EOFError,
-    KeyError,  # a hard link to no file
-    RuntimeError,  # an encrypted zip, or an unknown compression
-    ValueError,  # names that cannot be decoded
-    struct.error,
-    zlib.error,
-    lzma.LZMAError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-)
+_Member = TypeVar("_Member", zipfile.ZipInfo, tarfile.TarInfo)
 
 
 class RawFolder:
@@ -58,35 +40,34 @@ class RawFolder:
 
     A name is a path relative to the folder, with "/". In an archive it starts with the name of the
     archive: "faces.zip/happy/1.png". Links in the folder are followed, links in archives are not
-    read. Files of operating systems are ignored.
-
-    Args:
-        path: The folder, or a single file.
-        unpacked: An empty folder, into which archives and compressed files are unpacked.
+    read. Files of operating systems are ignored. Archives are unpacked into the empty folder
+    `unpacked`. All methods raise a FerError if a file or an archive cannot be read.
 
     Attributes:
         path: The folder; that of a single file.
-        archives: Names of the archives and compressed files.
-
-    Raises:
-        FerError: If a file or an archive cannot be read.
     """
 
     def __init__(self, path: Path, unpacked: Path) -> None:
         self._is_file = path.is_file()
         self.path = path.parent if self._is_file else path
-        self.archives: set[str] = set()
         self._paths: dict[str, Path] = {}
         names = [path.name] if self._is_file else list_files(path)
         if self._is_file and (self.path / "classes.txt").is_file():  # names its numbers
             names.append("classes.txt")
-        unpack = _Unpacker(unpacked)
-        for name in names:
-            if name != "README.md":
-                files = unpack(self.path / name, name)
-                self._paths |= files
-                if files.get(name) != self.path / name:
-                    self.archives.add(name)
+        for number, name in enumerate(names):
+            file, target = self.path / name, unpacked / str(number)
+            if name == "README.md":
+                continue
+            if not is_picture(name):
+                with _as_fer_error(file):
+                    _unpack(file, target)
+            if target.is_dir():
+                self._paths |= {f"{name}/{own}": target / own for own in list_files(target)}
+            else:
+                self._paths[name] = target if target.exists() else file
+        for name in self._paths:
+            if name != name.encode(errors="replace").decode():
+                raise FerError(f"{path}: the file name {name!a} is not in UTF-8; rename the file")
 
     @property
     def names(self) -> list[str]:
@@ -107,11 +88,11 @@ class RawFolder:
     @cached_property
     def heads(self) -> dict[str, bytes]:
         """The first 4096 bytes of each file that is no picture, by name."""
-        others = {name: path for name, path in self._paths.items() if not is_picture(name)}
         heads = {}
-        for name, path in others.items():
-            with _as_fer_error(self.path / name), path.open("rb") as file:
-                heads[name] = file.read(_HEAD_BYTES)
+        for name, path in self._paths.items():
+            if not is_picture(name):
+                with _as_fer_error(self.path / name), path.open("rb") as file:
+                    heads[name] = file.read(_HEAD_BYTES)
         return heads
 
     def file(self, name: str) -> Path:
@@ -119,36 +100,21 @@ class RawFolder:
         return self._paths[name]
 
     def lines(self, name: str) -> Iterator[str]:
-        """Yield the lines of a text file, with line ends.
-
-        Raises:
-            FerError: If the file cannot be read, is not in UTF-8, or has a line of 64 KiB.
-        """
-        path, encoding = self.path / name, "utf-8-sig"
+        """Yield the lines of a text file in UTF-8, with line ends."""
+        path = self.path / name
         with _as_fer_error(path), self._paths[name].open("rb", buffering=1 << 20) as file:
-            lines = iter(lambda: file.readline(_MAX_LINE_BYTES), b"")
-            for number, line in enumerate(lines, start=1):
-                if len(line) == _MAX_LINE_BYTES:
-                    raise FerError(f"{path}: line {number}: has {len(line)} bytes; is it a CSV?")
+            for number, line in enumerate(file, start=1):
                 try:
-                    text = line.decode(encoding)
+                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
                     raise FerError(
                         f"{path}: line {number}: is not text in UTF-8; save the file as UTF-8"
                     ) from error
-                encoding = "utf-8"
-                yield text
 
 
 @contextmanager
 def open_raw(path: Path) -> Iterator[RawFolder]:
-    """Open a data set's folder or single file; its archives are unpacked while it is open.
-
-    They are unpacked into a temporary folder (that of the variable TMPDIR).
-
-    Raises:
-        FerError: If a file or an archive cannot be read.
-    """
+    """Open a data set's folder or single file; its archives are in TMPDIR while it is open."""
     with TemporaryDirectory(prefix="fer-", ignore_cleanup_errors=True) as unpacked:
         yield RawFolder(Path(path), Path(unpacked))
 
@@ -162,38 +128,22 @@ def list_files(folder: Path) -> list[str]:
     """Return the sorted names of all files in a folder and below, relative to it.
 
     Links are followed, except links to a folder that contains them.
-
-    Raises:
-        FerError: If a folder cannot be read, or a name is not in UTF-8.
     """
     files = []
     for parent, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
-        above = Path(os.path.realpath(parent))
-        paths = {name: os.path.join(parent, name) for name in folders}
+        above = Path(parent).resolve()
         folders[:] = [
-            name
-            for name, path in paths.items()
-            if not os.path.islink(path) or not above.is_relative_to(os.path.realpath(path))
+            name for name in folders if not above.is_relative_to((above / name).resolve())
         ]
-        relative = Path(parent).relative_to(folder)
-        files += [
-            (relative / name).as_posix()
-            for name in names
-            if os.path.isfile(os.path.join(parent, name))
-        ]
-    for name in files:
-        _check_name(folder, name)
+        paths = [Path(parent, name) for name in names]
+        files += [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
     return sorted(filter(_is_visible, files))
 
 
 def link_folder(source: Path, target: Path) -> bool:
     """Make `target` a link to a folder, maybe in place of a link to a folder that was moved.
 
-    Returns:
-        False if something else is there; then nothing is changed.
-
-    Raises:
-        FerError: If the link cannot be made.
+    If something else is there, nothing is changed, and False is returned.
     """
     if target.resolve() == source.resolve():
         return True
@@ -208,9 +158,6 @@ def link_entries(source: Path, folder: Path) -> None:
     """Link what is in one folder into another, except what already exists there.
 
     Nothing is done if they are the same folder, or `source` is missing.
-
-    Raises:
-        FerError: If a link cannot be made.
     """
     if not source.is_dir() or source.resolve() == folder.resolve():
         return
@@ -220,15 +167,9 @@ def link_entries(source: Path, folder: Path) -> None:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Make a symbolic link; on Windows without the right to do so, a copy."""
-    source = source.resolve()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            target.symlink_to(source, target_is_directory=source.is_dir())
-        except OSError:
-            copy = shutil.copytree if source.is_dir() else shutil.copyfile
-            copy(source, target)
+        target.symlink_to(source.resolve(), target_is_directory=source.is_dir())
     except OSError as error:
         raise FerError(f"{target}: cannot be linked: {error.strerror or error}") from error
 
@@ -238,92 +179,60 @@ def _refuse_folder(error: OSError) -> None:
         raise FerError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
-def _check_name(location: Path, name: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise FerError(
-            f"{location}: the name of the file {name!a} is not in UTF-8; rename it"
-        ) from error
-
-
 def _is_visible(name: str) -> bool:
     """Tell whether a file is neither hidden, nor of the system, nor outside of its archive."""
     parts = PurePosixPath(name).parts
     return not any(part.startswith(".") or part.lower() in _CLUTTER for part in parts)
 
 
-@dataclass
-class _Unpacker:
-    """Unpacks archives and compressed files, recognized by their content, into a folder."""
+def _unpack(path: Path, target: Path) -> None:
+    """Unpack an archive into the folder `target`, a compressed file into the file `target`.
 
-    folder: Path
-    bytes_left: int = _MAX_UNPACKED_BYTES
-    files_left: int = _MAX_UNPACKED_FILES
-
-    def __call__(self, path: Path, name: str) -> dict[str, Path]:
-        """Return the files of an archive by name, unpacked; another file as it is."""
-        if is_picture(name):
-            return {name: path}
-        with _as_fer_error(path):
-            with path.open("rb") as file:
-                first = file.read(6)
-            opener = next((o for mark, o in _OPENERS.items() if first.startswith(mark)), open)
-            with opener(path, "rb") as stream:
-                head = stream.read(512)
-                stream.seek(0)
-                target = self.folder / str(self.files_left)
-                if head[257:262] == b"ustar":
-                    self._unpack_tar(path, stream, target)
-                elif head.startswith((b"PK\3\4", b"PK\5\6")):
-                    self._unpack_zip(path, stream, target)
-                elif opener is not open:
-                    self._decompress(path, stream, target)
-                    return {name: target}
-                elif name.lower().endswith(_ARCHIVE_SUFFIXES):
-                    raise FerError(f"{path}: cannot be read: is no archive; download it again")
-                else:
-                    return {name: path}
-        return {f"{name}/{member}": target / member for member in list_files(target)}
-
-    def _unpack_tar(self, path: Path, stream: BinaryIO, target: Path) -> None:
-        def select(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-            is_file = member.isfile() or member.islnk()
-            if not is_file or not _is_visible(member.name):
-                return None
-            _check_name(path, member.name)
-            self._reserve(path, member.size, files=1)
-            return tarfile.data_filter(member, folder)
-
-        with tarfile.open(fileobj=stream, mode="r:") as archive:
-            archive.extractall(target, filter=select)
-            while stream.read(1 << 20):  # up to the checksum at the end
+    Another file is left as it is. The kind of a file is recognized by its content.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            members = _select(path, ((m, m.file_size, m.filename) for m in archive.infolist()))
+            target.mkdir()
+            archive.extractall(target, members)
+    elif tarfile.is_tarfile(path):
+        with tarfile.open(path) as archive:
+            files = (member for member in archive if member.isfile() or member.islnk())
+            members = _select(path, ((member, member.size, member.name) for member in files))
+            target.mkdir()
+            archive.extractall(target, members, filter="data")
+            while archive.fileobj.read(1 << 20):  # up to the checksum at the end
                 pass
-            if stream.tell() < archive.offset + tarfile.BLOCKSIZE:
-                raise tarfile.ReadError("unexpected end of data")
+    else:
+        with path.open("rb") as file:
+            first = file.read(6)
+        opener = next((o for mark, o in _OPENERS.items() if first.startswith(mark)), None)
+        if opener:
+            with opener(path) as stream, target.open("wb") as file:
+                while chunk := stream.read(1 << 20):
+                    file.write(chunk)
+                    _check_size(path, file.tell())
+        elif first.startswith(b"PK\3\4") or path.name.lower().endswith(_ARCHIVE_SUFFIXES):
+            raise FerError(f"{path}: cannot be read: is no archive; download it again")
 
-    def _unpack_zip(self, path: Path, stream: BinaryIO, target: Path) -> None:
-        with zipfile.ZipFile(stream) as archive:
-            for member in archive.infolist():
-                if not member.is_dir() and _is_visible(member.filename):
-                    self._reserve(path, member.file_size, files=1)  # zipfile writes no more
-                    archive.extract(member, target)
 
-    def _decompress(self, path: Path, stream: BinaryIO, target: Path) -> None:
-        self._reserve(path, 0, files=1)
-        with target.open("wb") as file:
-            while chunk := stream.read(1 << 20):
-                self._reserve(path, len(chunk))
-                file.write(chunk)
+def _select(path: Path, members: Iterable[tuple[_Member, int, str]]) -> list[_Member]:
+    """Return the members to unpack, of all members with their sizes and names."""
+    selected, total = [], 0
+    for member, size, name in members:
+        if _is_visible(name):
+            selected.append(member)
+            total += size
+            _check_size(path, total, len(selected))
+    return selected
 
-    def _reserve(self, path: Path, size: int, files: int = 0) -> None:
-        self.bytes_left -= size
-        self.files_left -= files
-        if self.bytes_left < 0 or self.files_left < 0:
-            raise FerError(
-                f"{path}: is more than {_MAX_UNPACKED_BYTES >> 30} GiB or {_MAX_UNPACKED_FILES:,} "
-                "files unpacked; unpack it yourself, and move it out of the folder"
-            )
+
+def _check_size(path: Path, size: int, files: int = 1) -> None:
+    if size > _MAX_UNPACKED_BYTES or files > _MAX_UNPACKED_FILES:
+        raise FerError(
+            f"{path}: is more than {_MAX_UNPACKED_BYTES >> 30} GiB or {_MAX_UNPACKED_FILES:,} "
+            "files unpacked; unpack it yourself, and move it out of the folder"
+        )
 
 
 @contextmanager
@@ -331,7 +240,9 @@ def _as_fer_error(path: Path) -> Iterator[None]:
     """Turn errors of reading or unpacking a file into a FerError of one line."""
     try:
         yield
-    except _BROKEN_ARCHIVE_ERRORS as error:
+    except FerError:
+        raise
+    except Exception as error:  # those of broken archives have no common class
         if isinstance(error, OSError) and error.strerror:
             raise FerError(f"{path}: cannot be read: {error.strerror}") from error
         reason = str(error).partition("\n")[0].rstrip(":")

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image, ImageDraw
-from tqdm import tqdm
 
 from fer.core.faces import FACE_SIZE
 from fer.core.files import atomic_path
@@ -95,18 +94,11 @@ def write_csv(path: Path, params: Sample) -> None:
         FerError: If the file cannot be written.
     """
     counts = {"train": params.train, "val": params.val, "test": params.test}
-    tokens = [str(value) for value in range(256)]
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", newline="\n") as file,
-        tqdm(total=sum(counts.values()), desc="drawing", unit="face", disable=None) as bar,
-    ):
+    with atomic_path(path) as temporary, temporary.open("w", newline="\n") as file:
         file.write("emotion,pixels,Usage\n")
         for stream, (usage, split) in enumerate(USAGES.items()):
             for label, face in draw_split(counts[split], params, stream):
-                pixels = " ".join(tokens[value] for value in face.ravel().tolist())
-                file.write(f"{label},{pixels},{usage}\n")
-                bar.update()
+                file.write(f"{label},{' '.join(map(str, face.ravel().tolist()))},{usage}\n")
 
 
 def draw(emotion: str, generator: np.random.Generator) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The formats of data sets: one module and one entry of `FORMATS` per format.
 
 A format has a `NAME`, a function `recognizes(raw)` that decides by the content of the files, and a
-function `read(raw, prepare)` that returns a `DataSet`.
+function `read(raw, prepare)` that returns a `DataSet`, or raises a FerError that names the file
+and, where there is one, the line.
 """
 
 from dataclasses import replace
@@ -24,10 +25,7 @@ _COMPETITION = (
 
 
 def read(folder: Path, prepare: Prepare) -> DataSet:
-    """Read the data set in a folder, whatever its format, and add the splits that it lacks.
-
-    Returns:
-        The data set with the splits "train", "val" and "test", none of them empty.
+    """Return the data set in a folder, whatever its format, with "train", "val" and "test".
 
     Raises:
         FerError: If the folder holds no data set, or one that cannot be trained on.
@@ -40,10 +38,7 @@ def read(folder: Path, prepare: Prepare) -> DataSet:
 
 
 def read_labelled(path: Path, prepare: Prepare) -> DataSet:
-    """Read the labelled faces in a folder or a single file, with the splits that it has.
-
-    Returns:
-        The data set; without splits, its only one is "unsplit".
+    """Return the labelled faces in a folder or a single file, with its splits, or "unsplit".
 
     Raises:
         FerError: If the folder holds no data set.

@@ -1,13 +1,12 @@
 """Folders of pictures: `<split>/<class>/*` or `<class>/*`, at any depth."""
 
-import unicodedata
 from collections import defaultdict
 from pathlib import PurePosixPath
 
 from fer.core.errors import FerError
 from fer.core.params import Prepare
-from fer.data.dataset import SPLIT_NAMES, DataSet, warn
-from fer.data.labels import FILE, class_names
+from fer.data.dataset import SPLIT_NAMES, UNSPLIT, DataSet, warn
+from fer.data.labels import FILE
 from fer.data.pictures import read_pictures
 from fer.data.raw import RawFolder
 
@@ -20,18 +19,11 @@ def recognizes(raw: RawFolder) -> bool:
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
-    """Read the pictures; their folders are the splits and classes.
-
-    Raises:
-        FerError: If the folders do not give the class of each picture.
-    """
+    """Read the pictures; their folders are the splits and classes."""
     others = [name for name in raw.heads if not name.lower().endswith(FILE)]
     if others:
         warn(f"files that are no pictures and are not read: {len(others)}, such as {others[0]}")
-    labelled = _split_folders(raw) or _class_folders(raw)
-    names = class_names(raw, {label for _, label in labelled.values()})
-    labelled = {file: (split, names[label]) for file, (split, label) in labelled.items()}
-    return read_pictures(raw, labelled, prepare, list(names.values()))
+    return read_pictures(raw, _split_folders(raw) or _class_folders(raw), prepare)
 
 
 def _split_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
@@ -49,7 +41,7 @@ def _split_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
             depth += 1  # train/train/happy, as some archives unpack
         if depth + 1 == len(folders):
             raise _no_class(raw, name)
-        labelled[name] = (split, unicodedata.normalize("NFC", folders[depth + 1]))
+        labelled[name] = (split, folders[depth + 1])
         roots[split].add("/".join(folders[: depth + 1]))
     if labelled and outside:
         raise FerError(
@@ -75,9 +67,9 @@ def _class_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
         if len(parts) == root + 1:
             raise _no_class(raw, name)
     folders = {"/".join(parts[: root + 1]) for parts in paths.values()}
-    if folders & raw.archives:
+    if any((raw.path / folder).is_file() for folder in folders):  # an archive
         raise _copies(raw, folders)
-    return {name: ("", unicodedata.normalize("NFC", parts[root])) for name, parts in paths.items()}
+    return {name: (UNSPLIT, parts[root]) for name, parts in paths.items()}
 
 
 def _no_class(raw: RawFolder, name: str) -> FerError:

@@ -2,27 +2,28 @@
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from tqdm import tqdm
 
 from fer.core.errors import FerError
-from fer.core.faces import FACE_SIZE, MAX_CLASSES, Faces
+from fer.core.faces import FACE_SIZE, Faces
 from fer.core.params import Prepare
-from fer.data.dataset import SPLIT_NAMES, UNSPLIT, DataSet, Dropped, check_classes, warn
+from fer.data.dataset import SPLIT_NAMES, UNSPLIT, DataSet, Dropped, group_by_split
 from fer.data.fer2013 import CLASSES, USAGES
 from fer.data.formats.columns import SPLIT_COLUMNS, first_column, read_header
-from fer.data.labels import FILE, class_names, read_names
+from fer.data.labels import FILE, names_file, number_labels
 from fer.data.raw import RawFolder
 
 NAME = "a CSV of pixels"
 
 _PIXELS = FACE_SIZE * FACE_SIZE
 _LABEL_COLUMNS = ("emotion", "label", "class")
-_NUMBERS = {str(number) for number in range(MAX_CLASSES)}
+_BATCH = 8
+"""Number of rows that are parsed at once; the arrays of more do not fit a core's cache."""
 
 _KAGGLE_NAMES = ("fer2013", "icml_face_data")
 """Names of Kaggle's files without suffix; the first is preferred."""
@@ -34,27 +35,16 @@ class BadRowError(ValueError):
 
 @dataclass
 class Rows:
-    """The rows of a split.
+    """The rows of a CSV in their order, as columns: `sources` are lines such as "faces.csv:2"."""
 
-    Attributes:
-        file: Name of the CSV.
-        pixels: 2304 bytes per row.
-        labels: The label of each row, as in the CSV.
-        lines: The number of each row's line.
-    """
-
-    file: str
-    pixels: bytearray = field(default_factory=bytearray)
+    splits: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    pixels: bytearray = field(default_factory=bytearray)
 
     def images(self) -> np.ndarray:
         """Return the faces, uint8 [N, 48, 48], in the memory of `pixels`."""
         return np.frombuffer(self.pixels, np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE)
-
-    def sources(self) -> list[str]:
-        """Return file and line of each row, such as "faces.csv:2"."""
-        return [f"{self.file}:{line}" for line in self.lines]
 
 
 def recognizes(raw: RawFolder) -> bool:
@@ -63,37 +53,27 @@ def recognizes(raw: RawFolder) -> bool:
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
-    """Read the CSV in the folder, or the pair train.csv and test.csv.
+    """Read the CSV in the folder.
 
     The columns are, in any order: emotion (or label, or class), pixels (2,304 integers from 0 to
     255, row by row, separated by blanks) and, if there are splits, Usage (Training, PublicTest or
-    PrivateTest; or train, val or test). Labels are words, or the numbers 0 to n-1.
-
-    Raises:
-        FerError: If the file is no such CSV; the message names the line where there is one.
+    PrivateTest; or train, val or test). Labels are words, or numbers.
     """
-    names = find(raw)
-    is_pair = sorted(map(_stem, names)) == ["test", "train"]
-    if len(names) > 1 and not is_pair:
-        raise FerError(f"{raw.path}: holds {' and '.join(names)}; keep one file of faces")
-    others = [name for name in _with_pixels(raw) if name not in names]
+    (name, *others) = find(raw)
     if others:
-        warn(f"other files of faces that are not read: {', '.join(others)}")
-    splits: dict[str, Rows] = {}
-    dropped: list[Dropped] = []
-    for name in names:
-        print(f"reading {raw.path / name}", flush=True)
-        rows, bad_rows = read_rows(raw, name, prepare.on_error, _stem(name) if is_pair else None)
-        splits |= rows
-        dropped += bad_rows
-    classes, indices = _classes(raw, list(splits.values()))
-    faces = {
-        split: Faces(
-            rows.images(), np.array([indices[label] for label in rows.labels], np.uint8), classes
+        raise FerError(
+            f"{raw.path}: holds {' and '.join([name, *others])}; keep one file of faces, such as "
+            "Kaggle's icml_face_data.csv, which has the labels of all splits"
         )
-        for split, rows in splits.items()
-    }
-    return DataSet(faces, {split: rows.sources() for split, rows in splits.items()}, dropped)
+    print(f"reading {raw.path / name}", flush=True)
+    rows, dropped = read_rows(raw, name, prepare.on_error)
+    names = None
+    if set(rows.labels) == set("0123456") and not names_file(raw):
+        print(f"labels 0 to 6 are FER2013's: {', '.join(CLASSES)} ({FILE} names others)")
+        names = {str(number): name for number, name in enumerate(CLASSES)}
+    labels, classes = number_labels(raw, rows.labels, names)
+    faces = Faces(rows.images(), labels, classes)
+    return group_by_split(faces, rows.splits, rows.sources, dropped, sorted(set(rows.splits)))
 
 
 def find(raw: RawFolder) -> list[str]:
@@ -101,21 +81,14 @@ def find(raw: RawFolder) -> list[str]:
 
     Files with Kaggle's names are preferred to others, and unpacked files to packed copies.
     """
-    files = _with_pixels(raw)
-    first = min(map(_rank, files), default=None)
-    best = [name for name in files if _rank(name) == first]
-    packed = {name for name in best if raw.file(name) != raw.path / name}
-    plain = {_stem(name) for name in best if name not in packed}
-    return [name for name in best if name not in packed or _stem(name) not in plain]
-
-
-def _with_pixels(raw: RawFolder) -> list[str]:
-    return sorted(name for name, head in raw.heads.items() if "pixels" in read_header(head)[0])
-
-
-def _rank(name: str) -> int:
-    stem = _stem(name)
-    return _KAGGLE_NAMES.index(stem) if stem in _KAGGLE_NAMES else len(_KAGGLE_NAMES)
+    files = sorted(name for name, head in raw.heads.items() if "pixels" in read_header(head)[0])
+    unpacked = [name for name in files if raw.file(name) == raw.path / name]
+    stems = set(map(_stem, unpacked))
+    files = [name for name in files if name in unpacked or _stem(name) not in stems]
+    for stem in _KAGGLE_NAMES:
+        if best := [name for name in files if _stem(name) == stem]:
+            return best
+    return files
 
 
 def _stem(name: str) -> str:
@@ -123,51 +96,61 @@ def _stem(name: str) -> str:
     return PurePosixPath(name).name.lower().partition(".")[0]
 
 
-def read_rows(
-    raw: RawFolder, name: str, on_error: str, split: str | None = None
-) -> tuple[dict[str, Rows], list[Dropped]]:
-    """Read the rows of a CSV, by split; all are of `split` if it is not None.
-
-    Returns:
-        The good rows in the order of the file, and the bad ones; with `on_error` "fail" there are
-        none.
+def read_rows(raw: RawFolder, name: str, on_error: str) -> tuple[Rows, list[Dropped]]:
+    """Return the good rows of a CSV, and the bad ones.
 
     Raises:
         FerError: If the file is no such CSV, or a row is bad and `on_error` is "fail".
     """
     path = raw.path / name
-    columns = _Columns(path, raw.heads[name], split)
-    splits: dict[str, Rows] = {}
-    dropped = []
-    size = raw.file(name).stat().st_size
-    with tqdm(total=size, desc=f"reading {name}", unit="B", unit_scale=True, disable=None) as bar:
-        for number, line in enumerate(raw.lines(name), start=1):
-            bar.update(len(line))
-            if number == 1 or line.isspace():
-                continue
-            try:
-                row_split, label, pixels = columns.parse(line)
-            except BadRowError as reason:
-                if on_error == "fail":
-                    raise FerError(
-                        f"{path}: line {number}: {reason}; mend it, or skip bad rows with "
-                        "prepare.on_error"
-                    ) from reason
-                dropped.append(Dropped(f"{name}:{number}", "bad row", str(reason)))
-                continue
-            rows = splits.setdefault(row_split, Rows(name))
-            rows.pixels += pixels
-            rows.labels.append(label)
-            rows.lines.append(number)
-    if not splits:
+    columns = _Columns(path, raw.heads[name])
+    rows, dropped = Rows(), []
+    lines = enumerate(raw.lines(name), start=1)
+    next(lines)  # the header
+    while batch := list(islice(lines, _BATCH)):
+        for number, row in _parse_each(columns, batch):
+            source = f"{name}:{number}"
+            if not isinstance(row, BadRowError):
+                split, label, pixels = row
+                rows.splits.append(split)
+                rows.labels.append(label)
+                rows.sources.append(source)
+                rows.pixels += pixels
+            elif on_error == "skip":
+                dropped.append(Dropped(source, "bad row", str(row)))
+            else:
+                raise FerError(
+                    f"{path}: line {number}: {row}; mend it, or skip bad rows with prepare.on_error"
+                )
+    if not rows.labels:
         raise FerError(f"{path}: has no rows of faces; add some")
-    return splits, dropped
+    return rows, dropped
+
+
+Row = tuple[str, str, bytes]
+"""Split, label and 2304 pixels."""
+
+
+def _parse_each(
+    columns: "_Columns", batch: Sequence[tuple[int, str]]
+) -> Iterator[tuple[int, Row | BadRowError]]:
+    """Yield the number of each line that is not blank, and its row or why it is bad."""
+    batch = [(number, line) for number, line in batch if not line.isspace()]
+    try:
+        rows = columns.parse([line for _, line in batch])
+        yield from zip([number for number, _ in batch], rows, strict=True)
+    except BadRowError as reason:
+        if len(batch) == 1:
+            yield batch[0][0], reason
+        else:
+            for numbered_line in batch:
+                yield from _parse_each(columns, [numbered_line])
 
 
 class _Columns:
     """The columns of a CSV, by its first bytes."""
 
-    def __init__(self, path: Path, head: bytes, split: str | None) -> None:
+    def __init__(self, path: Path, head: bytes) -> None:
         names, self.separator = read_header(head)
         label = first_column(names, _LABEL_COLUMNS)
         if label is None:
@@ -176,15 +159,29 @@ class _Columns:
                 "use Kaggle's icml_face_data.csv, which has the labels of all faces"
             )
         self.names, self.label, self.pixels = names, label, names.index("pixels")
-        self.usage = first_column(names, SPLIT_COLUMNS) if split is None else None
-        self.split = split or UNSPLIT
+        self.usage = first_column(names, SPLIT_COLUMNS)
 
-    def parse(self, line: str) -> tuple[str, str, bytes]:
-        """Return split, label and pixels of a row; raise BadRowError if it is no face."""
-        fields = self._fields(line)
+    def parse(self, lines: Sequence[str]) -> list[Row]:
+        """Return a row per line; raise BadRowError if one of them is no face."""
+        rows = [self._fields(line) for line in lines]
+        pixels = _parse_pixels([text.encode() for _, _, text in rows])
+        return [
+            (split, label, own.tobytes())
+            for (split, label, _), own in zip(rows, pixels, strict=True)
+        ]
+
+    def _fields(self, line: str) -> tuple[str, str, str]:
+        """Return split, label and the text of the pixels."""
+        fields = line.split(self.separator)
+        if '"' in line:  # csv.reader takes a hundred times as long
+            try:
+                reader = csv.reader([line], delimiter=self.separator, skipinitialspace=True)
+                fields = next(reader)
+            except csv.Error as error:
+                raise BadRowError(f"is not CSV ({error})") from error
         if len(fields) != len(self.names):
             raise BadRowError(f"has {len(fields)} columns, not {len(self.names)}")
-        split = self.split
+        split = UNSPLIT
         if self.usage is not None:
             usage = fields[self.usage].strip()
             if usage.lower() not in SPLIT_NAMES:
@@ -193,76 +190,39 @@ class _Columns:
         label = fields[self.label].strip()
         if not label:
             raise BadRowError("has no label")
-        return split, label, _parse_pixels(fields[self.pixels].encode())
-
-    def _fields(self, line: str) -> list[str]:
-        if '"' not in line:  # csv.reader takes a hundred times as long
-            return line.split(self.separator)
-        try:
-            return next(csv.reader([line], delimiter=self.separator, skipinitialspace=True))
-        except csv.Error as error:
-            raise BadRowError(f"is not CSV ({error})") from error
+        return split, label, fields[self.pixels].strip()
 
 
-def _parse_pixels(text: bytes) -> bytes:
-    """Return 2304 bytes for as many integers from 0 to 255; raise BadRowError if they are not."""
-    if not text.translate(None, delete=b"0123456789 \t\n\r\v\f"):
-        values = np.fromstring(text, np.int64, sep=" ")  # stops at 2**63 - 1
-        if len(values) == _PIXELS and values.max() < 256:
-            return values.astype(np.uint8).tobytes()
+def _parse_pixels(texts: Sequence[bytes]) -> np.ndarray:
+    """Return the pixels of N rows, uint8 [N, 2304]; raise BadRowError if one of them is bad."""
+    text = np.frombuffer(b"   " + b" ".join(texts) + b" ", np.uint8)
+    is_space = text == ord(" ")
+    digit = (text - ord("0")) * ~is_space
+    # At each place, the number of up to three digits that would end before it.
+    number = digit[:-3] * ~is_space[1:-2] * np.uint16(10) + digit[1:-2]
+    number = number * 10 + digit[2:-1]
+    pixels = number.compress(is_space[3:])
+    row_ends = np.cumsum([len(row) + 1 for row in texts])[:-1]
+    counts = [np.count_nonzero(row) for row in np.split(is_space[3:], row_ends)]
+    digits = pixels.size + np.count_nonzero(pixels > 9) + np.count_nonzero(pixels > 99)
+    if (
+        counts == [_PIXELS] * len(texts)
+        and digit.max() < 10
+        and pixels.max() < 256
+        and not (is_space[2:-1] & is_space[3:]).any()  # no empty number
+        and digits + pixels.size == len(is_space) - 3  # no number with more digits than it needs
+    ):
+        return pixels.reshape(-1, _PIXELS).astype(np.uint8)
+    return np.array([_parse_row(row) for row in texts], np.uint8).reshape(-1, _PIXELS)
+
+
+def _parse_row(text: bytes) -> list[int]:
+    """Return the 2304 pixels of a row that may have more blanks, or zeros before a number."""
     numbers = text.split()
     for position, number in enumerate(numbers, start=1):
         if not re.fullmatch(rb"0*[0-9]{1,3}", number) or int(number[-3:]) > 255:
             shown = repr(number[:20].decode(errors="backslashreplace"))
             raise BadRowError(f"pixel {position} is {shown}, not an integer 0 to 255")
-    raise BadRowError(f"has {len(numbers)} pixels, not {_PIXELS}")
-
-
-def _classes(raw: RawFolder, tables: Sequence[Rows]) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Return the names of the classes, and the index of each label."""
-    location = str(raw.path / tables[0].file)
-    labels = {label for rows in tables for label in rows.labels}
-    if not labels & _NUMBERS:
-        names = class_names(raw, labels)
-        classes = tuple(dict.fromkeys(names.values()))
-        check_classes(classes, location)
-        return classes, {label: classes.index(name) for label, name in names.items()}
-    _refuse_words(raw, tables)
-    numbers = sorted(map(int, labels))
-    names = read_names(raw)
-    if names is not None:
-        if numbers[-1] >= len(names):
-            raise FerError(
-                f"{location}: label {numbers[-1]} has no name; {FILE} names {len(names)} classes, "
-                f"for the labels 0 to {len(names) - 1}"
-            )
-        check_classes(tuple(names), str(raw.path / FILE))
-        return tuple(names), {str(number): number for number in numbers}
-    if numbers != list(range(len(numbers))):
-        raise FerError(
-            f"{location}: has the labels {', '.join(map(str, numbers))}; number the classes from 0 "
-            f"without a gap, write their names in place of numbers, or name them in {FILE}"
-        )
-    indices = {str(number): number for number in numbers}
-    if len(numbers) == len(CLASSES):
-        print(f"labels 0 to 6 are FER2013's: {', '.join(CLASSES)} ({FILE} names others)")
-        return CLASSES, indices
-    return tuple(indices), indices
-
-
-def _refuse_words(raw: RawFolder, tables: Sequence[Rows]) -> None:
-    """Refuse labels that are partly numbers; the rarer kind is the wrong one."""
-    labels = [
-        (label, rows.file, line)
-        for rows in tables
-        for label, line in zip(rows.labels, rows.lines, strict=True)
-    ]
-    words = [row for row in labels if row[0] not in _NUMBERS]
-    if not words:
-        return
-    numbers = [row for row in labels if row[0] in _NUMBERS]
-    label, file, line = min(words, numbers, key=len)[0]
-    raise FerError(
-        f"{raw.path / file}: line {line}: emotion is {label[:20]!r}, but labels are words, or "
-        f"numbers from 0 to {MAX_CLASSES - 1}, in all rows; mend it"
-    )
+    if len(numbers) != _PIXELS:
+        raise BadRowError(f"has {len(numbers)} pixels, not {_PIXELS}")
+    return [int(number[-3:]) for number in numbers]

@@ -27,11 +27,7 @@ def recognizes(raw: RawFolder) -> bool:
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
-    """Read the pictures of list_patition_label.txt; aligned ones are preferred to original ones.
-
-    Raises:
-        FerError: If a line is no picture and label, or its picture is missing.
-    """
+    """Read the pictures of list_patition_label.txt; aligned ones are preferred to original ones."""
     (file, *others) = _lists(raw)
     if others:
         raise FerError(f"{raw.path}: has {file} and {others[0]}; keep one of them")
@@ -44,22 +40,16 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     for number, line in enumerate(raw.lines(file), start=1):
         if line.isspace():
             continue
-        location = f"{raw.path}/{file}: line {number}"
         match = _LINE.fullmatch(line)
-        if not match:
+        if not match or match[1] not in by_stem:
             raise FerError(
-                f"{location}: is not a line such as `train_00001.jpg 5` with a label from 1 to 7; "
-                "correct it"
+                f"{raw.path}/{file}: line {number}: is not a line such as `train_00001.jpg 5` with "
+                "a label from 1 to 7, or there is no such picture; correct it"
             )
         stem, split, label = match.groups()
-        if stem not in by_stem:
-            raise FerError(
-                f"{location}: there is no picture {stem}_aligned.jpg or {stem}.jpg; add it"
-            )
-        if by_stem[stem] in labelled:
-            raise FerError(f"{location}: lists {stem}.jpg again; keep one of the lines")
-        labelled[by_stem[stem]] = split, CLASSES[int(label) - 1]
-    return read_pictures(raw, labelled, prepare, CLASSES)
+        labelled[by_stem[stem]] = split, label
+    names = {str(number): name for number, name in enumerate(CLASSES, start=1)}
+    return read_pictures(raw, labelled, prepare, names)
 
 
 def _lists(raw: RawFolder) -> list[str]:

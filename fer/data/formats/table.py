@@ -5,9 +5,8 @@ from collections.abc import Iterator
 
 from fer.core.errors import FerError
 from fer.core.params import Prepare
-from fer.data.dataset import SPLIT_NAMES, DataSet
-from fer.data.formats.columns import SPLIT_COLUMNS, first_column, read_header
-from fer.data.labels import class_names
+from fer.data.dataset import SPLIT_NAMES, UNSPLIT, DataSet
+from fer.data.formats.columns import SPLIT_COLUMNS, read_header
 from fer.data.pictures import read_pictures
 from fer.data.raw import RawFolder
 
@@ -20,59 +19,50 @@ def recognizes(raw: RawFolder) -> bool:
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
-    """Read the pictures in the table, with paths relative to the table or to the folder.
-
-    Raises:
-        FerError: If a line names no picture, or a picture has two labels.
-    """
-    tables = _tables(raw)
+    """Read the pictures in the table, with paths relative to the table or to the folder."""
+    (table, *others) = _tables(raw)
+    if others:
+        raise FerError(f"{raw.path}: has {table} and {others[0]}; keep one table of files")
     raw.add_pictures()
-    if len(tables) > 1:
-        raise FerError(f"{raw.path}: has {' and '.join(tables)}; keep one table of files")
-    (table,) = tables
-    labelled: dict[str, tuple[str, str]] = {}
     pictures = set(raw.pictures)
-    for line, path, label, split in _rows(raw, table):
-        file = _find(pictures, table, path)
+    labelled: dict[str, tuple[str, str]] = {}
+    for line, row in _rows(raw, table):
+        file = _find(pictures, table, row["path"])
         location = f"{raw.path}/{table}: line {line}"
+        split = next((row[name] for name in SPLIT_COLUMNS if name in row), None)
         if file is None:
-            raise FerError(f"{location}: there is no picture {path!r}; correct the line")
+            raise FerError(f"{location}: there is no picture {row['path']!r}; correct the line")
         if file in labelled:
-            raise FerError(f"{location}: lists {path!r} again; keep one of the lines")
-        if not label:
+            raise FerError(f"{location}: lists {row['path']!r} again; keep one of the lines")
+        if not row["label"]:
             raise FerError(f"{location}: has no label; write the name of a class")
         if split is not None and split.lower() not in SPLIT_NAMES:
             raise FerError(f"{location}: split is {split!r}; write train, val or test")
-        labelled[file] = SPLIT_NAMES[split.lower()] if split else "", label
+        labelled[file] = SPLIT_NAMES[split.lower()] if split else UNSPLIT, row["label"]
     if not labelled:
         raise FerError(f"{raw.path}/{table}: lists no picture; add lines")
-    names = class_names(raw, {label for _, label in labelled.values()})
-    labelled = {file: (split, names[label]) for file, (split, label) in labelled.items()}
-    return read_pictures(raw, labelled, prepare, list(names.values()))
+    return read_pictures(raw, labelled, prepare)
 
 
 def _tables(raw: RawFolder) -> list[str]:
     return [n for n, head in raw.heads.items() if {"path", "label"} <= set(read_header(head)[0])]
 
 
-def _rows(raw: RawFolder, table: str) -> Iterator[tuple[int, str, str, str | None]]:
-    """Yield the number of each line, and its path, label and split."""
+def _rows(raw: RawFolder, table: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the number of each line, and its values by the names of the columns in lower case."""
     names, separator = read_header(raw.heads[table])
-    split = first_column(names, SPLIT_COLUMNS)
-    lines = csv.reader(raw.lines(table), delimiter=separator, skipinitialspace=True, strict=True)
+    rows = csv.DictReader(
+        raw.lines(table), names, delimiter=separator, skipinitialspace=True, strict=True
+    )
     try:
-        next(lines)
-        for line in lines:
-            values = [value.strip() for value in line]
-            if not any(values):
-                continue
-            if len(values) != len(names):
+        next(rows)  # the header
+        for row in rows:
+            if None in row or None in row.values():
                 raise FerError(
-                    f"{raw.path}/{table}: line {lines.line_num}: has {len(values)} columns, not "
-                    f"{len(names)}; correct the line"
+                    f"{raw.path}/{table}: line {rows.line_num}: does not have {len(names)} "
+                    "columns; correct the line"
                 )
-            path, label = (values[names.index(name)] for name in ("path", "label"))
-            yield lines.line_num, path, label, None if split is None else values[split]
+            yield rows.line_num, {name: value.strip() for name, value in row.items()}
     except csv.Error as error:
         raise FerError(f"{raw.path}/{table}: is not a CSV ({error}); save it as CSV") from error
 
