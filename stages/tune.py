@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fer.core import files, params
 from fer.core.errors import exit_on_error
-from fer.training import distributed, initial, model_file, wandb_log, workflow
+from fer.training import distributed, model_file, wandb_log, workflow
 from fer.training.device import machine, pick_device
 from fer.training.history import without_seconds
 from fer.training.run import TrainingRun
@@ -24,7 +24,7 @@ def main() -> None:
     classes, epochs = splits.train.classes, p.train.epochs_for(len(splits.train))
     trial_epochs, final_epochs = p.tune.epochs_for(epochs)
     _, baseline = model_file.load(models / "baseline.pt", classes)
-    init = initial.load(p.config, classes)
+    init = model_file.load_initial(p.config, classes)
     if init:
         print("train.init: weights of the same training faces bias the finals", flush=True)
 

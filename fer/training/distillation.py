@@ -1,9 +1,6 @@
 """Compute the teacher's logits on augmented training faces, for distillation."""
 
-from collections.abc import Sequence
-
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -43,24 +40,3 @@ def predict_teacher_logits(
             if bar.disable and not quiet:
                 print(f"teacher's logits: {len(logits)} of {views} views", flush=True)
     return logits
-
-
-class Ensemble(Network):
-    """Several networks as one. Its logits are the mean over the networks and the mirror image.
-
-    An exported ensemble has the mean of the maps, without the mirror image.
-    """
-
-    def __init__(self, networks: Sequence[Network]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-
-    def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the mean of the networks' maps, which must be of one size."""
-        return torch.stack([network.maps(x) for network in self.networks]).mean(0)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits, float [N, classes], of faces, float [N, 1, H, W], 0 to 1."""
-        views = torch.cat([x, x.flip(3)])
-        logits = torch.stack([network(views) for network in self.networks]).float().mean(0)
-        return logits.view(2, len(x), -1).mean(0)

@@ -1,7 +1,6 @@
 """The training loop: epochs, mixed precision, the best epoch, resuming after a stop."""
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from fer.core.errors import FerError
-from fer.core.machine import cores
 from fer.training import distributed
 from fer.training.averaging import MovingAverage
 from fer.training.checkpoint import TrainingState
@@ -53,7 +51,6 @@ def fit(
 
     Raises:
         DivergedError: If the loss is no longer finite.
-        ValueError: If the teacher is a list of logits of other faces.
     """
     options, device, epochs = run.config.train, run.device, run.epochs
     precision = pick_precision(options.precision, device)
@@ -63,12 +60,6 @@ def fit(
     network = build(run.config.model, len(run.train.classes))
     network.load_state_dict(run.init or {}, strict=False)
     network = network.to(device, memory_format=torch.channels_last)
-    if options.num_workers > cores() and not quiet:
-        print(
-            f"train.num_workers is {options.num_workers} on {cores()} cores: more workers than "
-            "cores seldom help",
-            file=sys.stderr,
-        )
     batches = make_loader(
         run.train,
         options.augment,
@@ -94,10 +85,10 @@ def fit(
         step = CapturedStep(step, options.batch_size)
     images = torch.tensor(run.val.images, device=device)
     labels = torch.tensor(run.val.labels, dtype=torch.int64)
-    steps = epochs * len(batches)
     first_epoch = len(state.history)
     hidden = True if quiet else None  # None: shown on a terminal only
-    with tqdm(total=steps, initial=first_epoch * len(batches), unit="step", disable=hidden) as bar:
+    steps, done = epochs * len(batches), first_epoch * len(batches)
+    with tqdm(total=steps, initial=done, unit="step", disable=hidden) as bar:
         for epoch in range(first_epoch, epochs):
             timer = PhaseTimer(device)
             lr = schedule.get_last_lr()[0]
@@ -145,11 +136,7 @@ def _prepare_teacher(
     run: TrainingRun, state: TrainingState, batches: DataLoader, precision: torch.dtype, quiet: bool
 ) -> None:
     """Give the state the teacher's logits of each view, unless it has them from a checkpoint."""
-    if isinstance(run.teacher, list):
-        if any(len(view) != len(run.train) for view in run.teacher):
-            raise ValueError("teacher: its logits need a row per training face")
-        state.teacher_logits = run.teacher
-    elif run.teacher and not state.teacher_logits:
+    if run.teacher and not state.teacher_logits:
         views = min(run.config.train.distill.views, run.epochs)
         state.teacher_logits = predict_teacher_logits(
             run.teacher.to(run.device), batches, views, precision, quiet

@@ -1,6 +1,5 @@
 """Load augmented batches, in the main process or in DataLoader workers."""
 
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,9 +11,6 @@ from fer.core.faces import INPUT_SIZE, Faces
 from fer.core.params import Augment
 from fer.training import distributed
 from fer.training.augmentation import augment, mix
-
-# `fit` prints its own line about too many workers, and the benchmark uses them on purpose.
-warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
 
 Key = tuple[torch.Tensor, int, int]
 """A batch: indices int64 [B], seed of the augmentation, size in pixels."""

@@ -24,7 +24,7 @@ from fer.core.params import TrainingConfig, Tune, Value, repository_root
 from fer.training import workflow
 from fer.training.fit import DivergedError
 from fer.training.history import best_epoch
-from fer.training.initial import Weights
+from fer.training.model_file import Weights
 from fer.training.run import TrainingRun
 from fer.training.workflow import Track
 
