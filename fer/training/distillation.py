@@ -2,9 +2,9 @@
 
 import torch
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from fer.core.faces import INPUT_SIZE
+from fer.training.loading import progress_bar
 from fer.training.networks import Network
 
 
@@ -24,19 +24,12 @@ def predict_teacher_logits(
     device = next(teacher.parameters()).device
     batches.sampler.size = INPUT_SIZE
     logits = []
-    with tqdm(
-        total=views * len(batches),
-        desc="teacher's logits",
-        unit="step",
-        disable=True if quiet else None,
-    ) as bar:
-        for batches.sampler.epoch in range(views):
-            epoch_logits = []
-            for images, _ in batches:
-                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                    epoch_logits.append(teacher(images.to(device)).half().cpu())
-                bar.update()
-            logits.append(torch.cat(epoch_logits))
-            if bar.disable and not quiet:
-                print(f"teacher's logits: {len(logits)} of {views} views", flush=True)
+    for batches.sampler.epoch in range(views):
+        epoch_logits = []
+        for images, _ in progress_bar(batches, "teacher's logits", quiet):
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                epoch_logits.append(teacher(images.to(device)).half().cpu())
+        logits.append(torch.cat(epoch_logits))
+        if not quiet:
+            print(f"teacher's logits: {len(logits)} of {views} views", flush=True)
     return logits

@@ -1,27 +1,24 @@
 """The training loop: epochs, mixed precision, the best epoch, resuming after a stop."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from fer.core.errors import FerError
 from fer.training import distributed
-from fer.training.averaging import MovingAverage
 from fer.training.checkpoint import TrainingState
 from fer.training.clock import PhaseTimer
 from fer.training.device import keep_freed_memory, pick_precision, set_deterministic
 from fer.training.distillation import predict_teacher_logits
 from fer.training.evaluation import loss_and_accuracy, predict_logits
 from fer.training.history import PARTS, Row
-from fer.training.loading import make_loader
+from fer.training.loading import make_loader, progress_bar
 from fer.training.networks import Network, build
-from fer.training.optim import make_optimizer, make_schedule
+from fer.training.optim import MovingAverage, make_optimizer, make_schedule
 from fer.training.run import TrainingRun
 from fer.training.step import CapturedStep, Step
 
@@ -77,7 +74,10 @@ def fit(
     state = TrainingState(run.key if checkpoint else "", network, eval_network, optimizer, schedule)
     if checkpoint:
         state.resume(checkpoint)
-    _prepare_teacher(run, state, batches, precision, quiet)
+    views: list[torch.Tensor] = []  # the teacher's logits of each view
+    if run.teacher:
+        teacher, count = run.teacher.to(device), min(options.distill.views, epochs)
+        views = predict_teacher_logits(teacher, batches, count, precision, quiet)
     trainee = distributed.wrap(network, device)
     step = Step(trainee, options, precision)
     # Worker threads and nccl make calls of their own to the GPU, which would break a capture.
@@ -85,39 +85,34 @@ def fit(
         step = CapturedStep(step, options.batch_size)
     images = torch.tensor(run.val.images, device=device)
     labels = torch.tensor(run.val.labels, dtype=torch.int64)
-    first_epoch = len(state.history)
-    hidden = True if quiet else None  # None: shown on a terminal only
-    steps, done = epochs * len(batches), first_epoch * len(batches)
-    with tqdm(total=steps, initial=done, unit="step", disable=hidden) as bar:
-        for epoch in range(first_epoch, epochs):
-            timer = PhaseTimer(device)
-            lr = schedule.get_last_lr()[0]
-            size = input_size(options.input_sizes, epoch, epochs)
-            batches.sampler.epoch, batches.sampler.size = epoch, size
-            teacher_logits = None
-            if state.teacher_logits:  # the views are used in turn
-                batches.sampler.epoch = view = epoch % len(state.teacher_logits)
-                teacher_logits = state.teacher_logits[view].to(device)
-            trainee.train()
-            train_metrics = _train_epoch(
-                step, batches, teacher_logits, optimizer, schedule, average, timer, bar
+    for epoch in range(len(state.history), epochs):
+        timer = PhaseTimer(device)
+        lr = schedule.get_last_lr()[0]
+        size = input_size(options.input_sizes, epoch, epochs)
+        batches.sampler.epoch, batches.sampler.size = epoch, size
+        teacher_logits = None
+        if views:  # in turn
+            batches.sampler.epoch = view = epoch % len(views)
+            teacher_logits = views[view].to(device)
+        trainee.train()
+        bar = progress_bar(batches, f"epoch {epoch + 1}/{epochs}", quiet)
+        train_metrics = _train_epoch(step, bar, teacher_logits, optimizer, schedule, average, timer)
+        val_metrics = distributed.broadcast(  # all processes select the same best epoch
+            loss_and_accuracy(predict_logits(eval_network, images, size=size), labels)
+        )
+        timer.mark("validation")
+        if not (math.isfinite(train_metrics[0]) and math.isfinite(val_metrics[0])):
+            raise DivergedError(
+                f"train.lr is {options.lr}: the loss is not finite after epoch {epoch + 1}; "
+                "try a lower one"
             )
-            val_metrics = distributed.broadcast(  # all processes select the same best epoch
-                loss_and_accuracy(predict_logits(eval_network, images, size=size), labels)
-            )
-            timer.mark("validation")
-            if not (math.isfinite(train_metrics[0]) and math.isfinite(val_metrics[0])):
-                raise DivergedError(
-                    f"train.lr is {options.lr}: the loss is not finite after epoch {epoch + 1}; "
-                    "try a lower one"
-                )
-            row = _row(epoch, size, train_metrics, val_metrics, lr, timer)
-            state.add(row)
-            if checkpoint and distributed.is_main_process():
-                state.save(checkpoint)
-            on_epoch(state.history)
-            if not quiet:
-                _print_epoch(row, epochs, bar)
+        row = _row(epoch, size, train_metrics, val_metrics, lr, timer)
+        state.add(row)
+        if checkpoint and distributed.is_main_process():
+            state.save(checkpoint)
+        on_epoch(state.history)
+        if not quiet:
+            _print_epoch(row, epochs)
     network.load_state_dict(state.best)
     network.zero_grad()  # gradients would keep the memory of the CUDA graph
     return network.eval(), state.history
@@ -132,26 +127,14 @@ def input_size(sizes: Sequence[int], epoch: int, epochs: int) -> int:
     return sizes[-1 - (epochs - 1 - epoch) * len(sizes) // epochs]
 
 
-def _prepare_teacher(
-    run: TrainingRun, state: TrainingState, batches: DataLoader, precision: torch.dtype, quiet: bool
-) -> None:
-    """Give the state the teacher's logits of each view, unless it has them from a checkpoint."""
-    if run.teacher and not state.teacher_logits:
-        views = min(run.config.train.distill.views, run.epochs)
-        state.teacher_logits = predict_teacher_logits(
-            run.teacher.to(run.device), batches, views, precision, quiet
-        )
-
-
 def _train_epoch(
     step: Step | CapturedStep,
-    batches: DataLoader,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
     teacher_logits: torch.Tensor | None,
     optimizer: Optimizer,
     schedule: LRScheduler,
     average: MovingAverage | None,
     timer: PhaseTimer,
-    bar: tqdm,
 ) -> tuple[float, float]:
     """Train for one epoch; return the mean loss and accuracy on the augmented faces."""
     device = timer.device
@@ -174,7 +157,6 @@ def _train_epoch(
             average.update()
         count += len(targets)
         timer.mark("compute")
-        bar.update()
     loss, accuracy = distributed.mean(total / count).tolist()
     return loss, accuracy
 
@@ -198,14 +180,11 @@ def _row(
     }
 
 
-def _print_epoch(row: Row, epochs: int, bar: tqdm) -> None:
-    text = (
-        f"loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.1%}; "
-        f"val loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.1%}"
+def _print_epoch(row: Row, epochs: int) -> None:
+    seconds = sum(row[f"seconds_{part}"] for part in PARTS)
+    print(
+        f"epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.3f}, accuracy "
+        f"{row['train_accuracy']:.1%}; val loss {row['val_loss']:.3f}, accuracy "
+        f"{row['val_accuracy']:.1%}; {seconds:.1f} s",
+        flush=True,
     )
-    if bar.disable:
-        seconds = sum(v for k, v in row.items() if k.startswith("seconds_"))
-        print(f"epoch {row['epoch']}/{epochs}: {text}; {seconds:.1f} s", flush=True)
-    else:
-        bar.set_description(f"epoch {row['epoch']}/{epochs}")
-        bar.set_postfix_str(text)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
 
 from fer.core.faces import INPUT_SIZE, Faces
 from fer.core.params import Augment
@@ -97,3 +98,8 @@ def make_loader(
         pin_memory=num_workers > 0 and device.type == "cuda",
         generator=torch.Generator(),  # so that the loader leaves dropout's generator alone
     )
+
+
+def progress_bar(batches: DataLoader, title: str, quiet: bool = False) -> tqdm:
+    """Return the batches with a progress bar, which is shown on a terminal only."""
+    return tqdm(batches, title, leave=False, unit="step", disable=quiet or None)

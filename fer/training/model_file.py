@@ -163,7 +163,7 @@ def read(path: Path) -> dict[str, Any]:
         with ZipFile(path) as archive:  # torch.load does not check the sums in the file
             if archive.testzip():
                 raise BadZipFile("a checksum is wrong")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError as error:
         raise FerError(f"{path}: no model here; run `dvc repro train`") from error
     except OSError as error:
@@ -172,6 +172,3 @@ def read(path: Path) -> dict[str, Any]:
         raise FerError(
             f"{path}: is not a file of PyTorch, or damaged; delete it and run `dvc repro`"
         ) from error
-    if not isinstance(content, dict):
-        raise FerError(f"{path}: is not a model file; delete it and run `dvc repro`")
-    return content
