@@ -56,16 +56,6 @@ def checkpoint(tmp_path):
     return tmp_path / "run.ckpt"
 
 
-def test_history_has_every_epoch(faces, capsys):
-    epochs = []
-    _, history = fit(faces, on_epoch=lambda rows: epochs.append(len(rows)), quiet=True)
-    assert epochs == [1, 2, 3]
-    for row in history:
-        assert 0 <= row["val_accuracy"] <= 1
-        assert min(row[f"seconds_{part}"] for part in ("data", "compute", "validation")) > 0
-    assert capsys.readouterr() == ("", "")
-
-
 @pytest.mark.parametrize(("average", "kept"), [(0.0, "network"), (0.1, "average")])
 def test_fit_returns_the_weights_of_the_best_epoch(faces, checkpoint, average, kept):
     config = CONFIG.with_values({"train.input_sizes": [44], "train.average": average})
@@ -138,12 +128,13 @@ def test_moving_average_is_the_sum_of_geometric_weights():
     assert not averaged.requires_grad
 
 
-def test_best_epoch_has_full_size(faces):
+def test_best_epoch_has_full_size(faces, capsys):
     config = CONFIG.with_values({"train.input_sizes": [24, 44]})
-    _, history = fit(faces, None, config, epochs=4)
+    _, history = fit(faces, None, config, epochs=4, quiet=True)
     assert [row["size"] for row in history] == [24, 24, 44, 44]
     history[0]["val_accuracy"] = 1.0  # measured at a smaller size, so it must not count
     assert best_epoch(history)["epoch"] > 2
+    assert capsys.readouterr() == ("", "")
 
 
 def test_divergence_is_a_fer_error(faces):
@@ -186,12 +177,6 @@ def test_seconds_per_epoch_are_means_and_their_sum():
     parts = ("data", "compute", "validation")
     history = [{f"seconds_{part}": float(n) for part in parts} for n in (1, 1, 4)]
     assert seconds_per_epoch(history) == {"data": 2, "compute": 2, "validation": 2, "total": 6}
-
-
-def test_deterministic_is_set_for_each_training(faces):
-    for enabled in (True, False):
-        fit(faces, None, CONFIG.with_values({"train.deterministic": enabled}), epochs=1)
-        assert torch.are_deterministic_algorithms_enabled() is enabled
 
 
 def test_key_depends_on_all_but_the_workers_and_qat_epochs(faces):
