@@ -129,13 +129,20 @@ def test_dimension_includes_the_baseline(low, high, baseline):
     assert Dimension(choices=[low, high]).including(baseline).choices == expected
 
 
-def test_copies_are_in_one_fold_and_folds_have_as_many_different_faces(faces):
-    groups, folds = finals.split_folds(faces[np.r_[0:70, 0:70, 0:10]], 5, 0)
-    assert (groups[:70] == groups[70:140]).all()
-    assert np.bincount(folds).tolist() == [14] * 5
-    assert (folds != finals.split_folds(faces, 5, 1)[1]).any()
+def test_copies_of_a_face_are_in_one_fold_and_count_once(faces):
+    """With each face four times, as after oversampling, the margin must not halve."""
+    copied = faces[np.tile(np.arange(70), 4)]
+    groups, folds = finals.split_folds(copied, 2, 0)
+    assert (groups.reshape(4, 70) == groups[:70]).all()
+    assert np.bincount(folds).tolist() == [35] * 2
+    assert (folds != finals.split_folds(copied, 2, 1)[1]).any()
+    correct, _ = finals.cross_validate(
+        task(copied), 0, {}, groups=groups, folds=folds, epochs=1, track=track
+    )
+    assert correct.shape == folds.shape == (70,)
+    assert set(correct) <= {0.0, 1.0}  # copies have one prediction
     with pytest.raises(FerError, match="there are only 70 different training faces"):
-        finals.split_folds(faces, 71, 0)
+        finals.split_folds(copied, 71, 0)
 
 
 FOLDS = np.arange(3000) % 5
@@ -161,22 +168,19 @@ def test_chance_is_no_gain_and_a_large_difference_is_one():
     assert gain > margin > 0
 
 
-def test_best_trial_wins_only_with_more_than_the_margin_of_error():
-    baseline = {"trial": 0}
-    better = {"trial": 2, "gain": 0.02, "margin_of_error": 0.01}
-    equal = {"trial": 2, "gain": 0.02, "margin_of_error": 0.03}
-    assert finals.winner([baseline, better]) is better
-    assert finals.winner([baseline, equal]) is baseline
-    assert finals.winner([baseline]) is baseline
+@pytest.mark.parametrize(("margin", "winner"), [(0.01, 2), (0.03, 0)])
+def test_best_trial_wins_only_with_more_than_the_margin_of_error(margin, winner):
+    best = {"trial": 2, "gain": 0.02, "margin_of_error": margin}
+    assert finals.winner([{"trial": 0}, best])["trial"] == winner
+    assert finals.winner([{"trial": 0}])["trial"] == 0
 
 
 def test_finals_compare_the_baseline_with_the_best_other_trial(faces, tmp_path, capsys):
     given_task = task(faces, config=CONFIG.with_values({"train.seed": 2**32 - 1}))
+    rates = [(0.15, 0.9), (0.05, 0.4), (0.1, 0.5), (0.2, None)]  # with their accuracies
     trials = [
-        SimpleNamespace(
-            number=number, value=accuracy, params=given_task.baseline | {"train.lr": lr}
-        )
-        for number, (lr, accuracy) in enumerate({0.15: 0.9, 0.05: 0.4, 0.1: 0.5, 0.2: None}.items())
+        SimpleNamespace(number=number, value=value, params=given_task.baseline | {"train.lr": lr})
+        for number, (lr, value) in enumerate(rates)
     ]
     names, seeds = [], []
 
@@ -199,17 +203,6 @@ def test_finals_compare_the_baseline_with_the_best_other_trial(faces, tmp_path, 
     results, _ = finals.run(given_task, trials, 1, track)
     assert [result["trial"] for result in results] == [0]
     assert "warning: train.lr is 1e+30" in capsys.readouterr().err
-
-
-def test_copies_of_a_face_count_once_in_the_finals(faces):
-    """With each face four times, as after oversampling, the margin must not halve."""
-    copied = faces[np.tile(np.arange(70), 4)]
-    groups, folds = finals.split_folds(copied, 2, 0)
-    correct, _ = finals.cross_validate(
-        task(copied), 0, {}, groups=groups, folds=folds, epochs=1, track=track
-    )
-    assert correct.shape == folds.shape == (70,)
-    assert set(correct) <= {0.0, 1.0}  # copies have one prediction
 
 
 def test_baseline_that_diverges_is_an_error(faces):
