@@ -181,9 +181,8 @@ def train(job: Job, device: torch.device) -> Path:
     return job.path
 
 
-def print_epoch(job: Job, history: list[Row]) -> None:
+def print_epoch(job: Job, row: Row) -> None:
     """Print every tenth part of a training."""
-    row = history[-1]
     if row["epoch"] % max(1, job.epochs // 10) == 0:
         accuracies = f"train {row['train_accuracy']:.2%}, val {row['val_accuracy']:.2%}"
         print(f"{job.path.stem}: epoch {row['epoch']}/{job.epochs}: {accuracies}", flush=True)

@@ -23,7 +23,8 @@ def main() -> None:
     )
     splits = workflow.load(data)
     classes, epochs = splits.train.classes, p.train.epochs_for(len(splits.train))
-    teacher = model_file.load_teacher(models, classes) if p.teach.epochs else None
+    teacher_path = models / "teacher" / "teacher.pt"
+    teacher = model_file.load(teacher_path, classes)[0] if p.teach.epochs else None
     init = model_file.load_initial(p.config, classes)
 
     with distributed.process_group(p.settings.device) as device:

@@ -53,7 +53,8 @@ def main() -> None:
     else:
         print(f"trial {winner['trial']} is better: train it in full", flush=True)
         config = p.config.with_values(winner["params"])
-        teacher = model_file.load_teacher(models, classes) if p.teach.epochs else None
+        teacher_path = models / "teacher" / "teacher.pt"
+        teacher = model_file.load(teacher_path, classes)[0] if p.teach.epochs else None
         run = TrainingRun(config, splits.train, splits.val_unseen, epochs, device, teacher, init)
         network, history = workflow.train(track, f"tuned-{p.dataset}", run)
         network, scores = workflow.finetune_and_score(network, config.train, splits)

@@ -30,7 +30,7 @@ class DivergedError(FerError):
 def fit(
     run: TrainingRun,
     *,
-    on_epoch: Callable[[list[Row]], None] = lambda history: None,
+    on_epoch: Callable[[Row], None] = lambda row: None,
     checkpoint: Path | None = None,
     quiet: bool = False,
 ) -> tuple[Network, list[Row]]:
@@ -41,7 +41,7 @@ def fit(
 
     Args:
         run: What is trained.
-        on_epoch: Called with the history after each epoch.
+        on_epoch: Called with the row of each epoch.
         checkpoint: File that keeps the state after each epoch, such as `run.checkpoint`. The same
             run resumes from it and ends with the same result. The caller removes it.
         quiet: Whether to show no progress.
@@ -110,7 +110,7 @@ def fit(
         state.add(row)
         if checkpoint and distributed.is_main_process():
             state.save(checkpoint)
-        on_epoch(state.history)
+        on_epoch(row)
         if not quiet:
             _print_epoch(row, epochs)
     network.load_state_dict(state.best)

@@ -57,9 +57,8 @@ def time_loaders(
         row: dict[str, float] = {"workers": workers}
         for method in METHODS:
             for persistent in (False, True) if workers else (False,):
-                loader = _make_loader(
-                    faces, method, benchmark.batch_size, workers, persistent, device
-                )
+                options = {"num_workers": workers, "persistent_workers": persistent}
+                loader = _make_loader(faces, method, benchmark.batch_size, device, **options)
                 column = f"{method}_persistent" if persistent else method
                 row[column] = round(_seconds_per_epoch(loader, epochs, device), 4)
                 print(f"{column}, {workers} workers: {row[column]:.3f} s per epoch", flush=True)
@@ -74,31 +73,13 @@ def fastest(table: list[dict[str, float]], method: str) -> float:
 
 
 def _make_loader(
-    faces: Faces,
-    method: str,
-    batch_size: int,
-    workers: int,
-    persistent: bool,
-    device: torch.device,
+    faces: Faces, method: str, batch_size: int, device: torch.device, **workers: int
 ) -> DataLoader:
-    if method == "per_face":
-        return DataLoader(
-            PerFaceDataset(faces),
-            batch_size,
-            shuffle=True,
-            num_workers=workers,
-            persistent_workers=persistent,
-            pin_memory=workers > 0 and device.type == "cuda",
-        )
-    return make_loader(
-        faces,
-        _CROP_AND_FLIP,
-        batch_size=batch_size,
-        seed=0,
-        num_workers=workers,
-        device=device,
-        persistent=persistent,
-    )
+    if method == "per_batch":
+        options = {"batch_size": batch_size, "seed": 0, "device": device}
+        return make_loader(faces, _CROP_AND_FLIP, **options, **workers)
+    pin = workers["num_workers"] > 0 and device.type == "cuda"
+    return DataLoader(PerFaceDataset(faces), batch_size, shuffle=True, pin_memory=pin, **workers)
 
 
 def _seconds_per_epoch(loader: DataLoader, epochs: int, device: torch.device) -> float:

@@ -79,9 +79,9 @@ def make_loader(
     *,
     batch_size: int,
     seed: int,
-    num_workers: int,
     device: torch.device,
-    persistent: bool = True,
+    num_workers: int = 0,
+    persistent_workers: bool = True,
 ) -> DataLoader:
     """Return a loader of augmented batches; set `.sampler.epoch` and `.sampler.size` per epoch.
 
@@ -94,7 +94,7 @@ def make_loader(
         sampler=BatchSampler(len(faces), batch_size, seed),
         batch_size=None,  # an item is a batch already
         num_workers=num_workers,
-        persistent_workers=persistent and num_workers > 0,
+        persistent_workers=persistent_workers and num_workers > 0,
         pin_memory=num_workers > 0 and device.type == "cuda",
         generator=torch.Generator(),  # so that the loader leaves dropout's generator alone
     )

@@ -127,11 +127,6 @@ def load_initial(config: TrainingConfig, classes: Sequence[str]) -> Weights | No
     return weights
 
 
-def load_teacher(models: Path, classes: Sequence[str]) -> Network:
-    """Load the teacher in a data set's folder of models, as `load` does."""
-    return load(models / "teacher" / "teacher.pt", classes)[0]
-
-
 def winner(models: Path) -> tuple[str, Path]:
     """Return the name and file of the model that the search chose: "tuned", or "baseline".
 

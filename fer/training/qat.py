@@ -41,13 +41,9 @@ def finetune(network: Network, faces: Faces, options: Train) -> Network:
     layers = [n for n, m in finetuned.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     names = [f"{layer}.weight" for layer in layers]  # weight_norm, for example, has no such one
     weights = {n: weight for n, weight in finetuned.named_parameters() if n in names}
+    device = next(network.parameters()).device
     batches = make_loader(
-        faces,
-        _AUGMENTATION,
-        batch_size=_BATCH_SIZE,
-        seed=options.seed,
-        num_workers=0,
-        device=next(network.parameters()).device,
+        faces, _AUGMENTATION, batch_size=_BATCH_SIZE, seed=options.seed, device=device
     )
     optimizer = torch.optim.Adam(finetuned.parameters(), _LR)
     schedule = CosineAnnealingLR(optimizer, options.qat_epochs * len(batches))
