@@ -7,9 +7,6 @@ import torch
 
 from fer.core.params import Model
 from fer.training.networks import NETWORKS, build, parameter_count
-from fer.training.networks.compact import Compact
-from fer.training.networks.mini_xception import MiniXception
-from fer.training.networks.vgg import VGG
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -35,13 +32,8 @@ def test_params_accept_the_name_of_every_network():
     assert set(NETWORKS) == set(get_args(Model.model_fields["name"].annotation))
 
 
-def test_compact_has_the_documented_number_of_parameters():
-    assert parameter_count(Compact(1.0, 7)) == 53_311
-
-
-def test_vgg_has_the_documented_number_of_parameters():
-    assert parameter_count(VGG(1.0, 7)) == 5_280_071
-
-
-def test_mini_xception_has_the_published_number_of_parameters():
-    assert parameter_count(MiniXception(1.0, 7)) == 56_951
+@pytest.mark.parametrize(
+    ("name", "count"), [("compact", 53_311), ("mini-xception", 56_951), ("vgg", 5_280_071)]
+)
+def test_networks_have_the_documented_number_of_parameters(name, count):
+    assert parameter_count(build(Model(name=name, width=1.0), 7)) == count
