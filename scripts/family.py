@@ -10,7 +10,6 @@ their kernels then run side by side. A stopped training resumes, and a finished 
 """
 
 import argparse
-import hashlib
 import multiprocessing
 import shutil
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from fer.core import faces, files, params
 from fer.core.errors import FerError, exit_on_error
@@ -28,13 +28,11 @@ from fer.core.machine import cores
 from fer.core.params import Params, TrainingConfig
 from fer.deploy import export, quantize, runtimes
 from fer.training import model_file, workflow
-from fer.training.device import pick_device, pick_precision, shortage_as_fer_error
-from fer.training.distillation import Ensemble, predict_teacher_logits
+from fer.training.device import pick_device, shortage_as_fer_error
 from fer.training.fit import fit
 from fer.training.history import Row
-from fer.training.loading import make_loader
-from fer.training.networks import parameter_count
-from fer.training.run import TrainingRun, fingerprint
+from fer.training.networks import Network, parameter_count
+from fer.training.run import TrainingRun
 
 DATA, MODELS, WEIGHTS = Path("data/fer2013"), Path("models/fer2013"), Path("fer/weights")
 STUDENTS_FOLDER, TEACHERS_FOLDER = MODELS / "family", Path(".checkpoints/family")
@@ -47,13 +45,34 @@ class Plan(NamedTuple):
     values: dict[str, Any]
 
 
+class Ensemble(Network):
+    """Several networks as one. Its logits are the mean over the networks and the mirror image.
+
+    An exported ensemble has the mean of the maps, without the mirror image.
+    """
+
+    def __init__(self, networks: list[Network]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def maps(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the mean of the networks' maps, which must be of one size."""
+        return torch.stack([network.maps(x) for network in self.networks]).mean(0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits, float [N, classes], of faces, float [N, 1, H, W], 0 to 1."""
+        views = torch.cat([x, x.flip(3)])
+        logits = torch.stack([network(views) for network in self.networks]).float().mean(0)
+        return logits.view(2, len(x), -1).mean(0)
+
+
 class Job(NamedTuple):
-    """A training: the file to write, its configuration, and the file with the teacher's logits."""
+    """A training: the file to write, its configuration, and the files of its teachers."""
 
     path: Path
     config: TrainingConfig
     epochs: int
-    logits: Path | None = None
+    teachers: tuple[Path, ...] = ()
 
 
 TEACHER = {
@@ -78,7 +97,6 @@ STUDENTS = {
     "small": Plan(336, {"model.width": 2.0}),
     "base": Plan(284, {"model.width": 3.38}),
 }
-"""All see the same augmented faces, those of the logits: seed and augmentation must not differ."""
 
 RELEASED = ("small", "base")
 """Students whose int8 file is part of the package. The pipeline makes the smallest one, `nano`."""
@@ -100,7 +118,7 @@ def main() -> None:
         return
     device = pick_device(p.settings.device)
     is_teachers = arguments.command == "teachers"
-    run(teacher_jobs(p) if is_teachers else student_jobs(p, arguments.seed, device), device)
+    run(teacher_jobs(p) if is_teachers else student_jobs(p, arguments.seed), device)
 
 
 def teacher_jobs(p: Params) -> list[Job]:
@@ -110,11 +128,11 @@ def teacher_jobs(p: Params) -> list[Job]:
     ]
 
 
-def student_jobs(p: Params, seed: int, device: torch.device) -> list[Job]:
+def student_jobs(p: Params, seed: int) -> list[Job]:
     config = p.config.with_values(STUDENT | {"train.seed": seed})
-    logits = write_logits(config, device)
+    teachers = tuple(existing([teacher_path(name) for name in TEACHERS], "teachers"))
     return [
-        Job(student_path(name, seed), config.with_values(plan.values), plan.epochs, logits)
+        Job(student_path(name, seed), config.with_values(plan.values), plan.epochs, teachers)
         for name, plan in STUDENTS.items()
     ]
 
@@ -135,31 +153,6 @@ def run(jobs: list[Job], device: torch.device) -> None:
             print(f"{path}: done; delete it to train it anew", flush=True)
 
 
-def write_logits(config: TrainingConfig, device: torch.device) -> Path:
-    """Write the logits of the ensemble that the students of a seed share; return the file."""
-    paths = existing([teacher_path(name) for name in TEACHERS], "teachers")
-    train_faces, val = faces.load(DATA / "train"), faces.load(DATA / "val")
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-    key = fingerprint(config, train_faces, val, *digests)
-    path = params.repository_root() / ".checkpoints" / f"logits-{key[:16]}.pt"
-    if not path.exists():
-        ensemble = Ensemble([model_file.load(path)[0] for path in paths]).eval()
-        batches = make_loader(
-            train_faces,
-            config.train.augment,
-            batch_size=config.train.batch_size,
-            seed=config.train.seed,
-            num_workers=0,
-            device=device,
-        )
-        views = config.train.distill.views
-        precision = pick_precision(config.train.precision, device)
-        ensemble = ensemble.to(device, memory_format=torch.channels_last)
-        logits = predict_teacher_logits(ensemble, batches, views, precision, quiet=False)
-        model_file.write(path, {"logits": logits})
-    return path
-
-
 def existing(paths: list[Path], command: str) -> list[Path]:
     for path in paths:
         if not path.exists():
@@ -172,24 +165,24 @@ def train(job: Job, device: torch.device) -> Path:
     if job.path.exists():
         return job.path
     splits = workflow.load(DATA)
-    logits = model_file.read(job.logits)["logits"] if job.logits else None
-    run = TrainingRun(job.config, splits.train, splits.val_unseen, job.epochs, device, logits)
+    networks = [model_file.load(path)[0] for path in job.teachers]
+    teacher = Ensemble(networks).eval().to(memory_format=torch.channels_last) if networks else None
+    run = TrainingRun(job.config, splits.train, splits.val_unseen, job.epochs, device, teacher)
     show = partial(print_epoch, job)
     with shortage_as_fer_error(device, "train fewer networks at once"):
         network, history = fit(run, on_epoch=show, checkpoint=run.checkpoint, quiet=True)
-    if not job.logits:
+    if not job.teachers:
         network = network.half().float()  # a teacher is stored in half the bytes
     network, scores = workflow.finetune_and_score(network, job.config.train, splits)
     origin = {"classes": splits.train.classes, "dataset": DATA.name}
-    stored = network if job.logits else network.half()
+    stored = network if job.teachers else network.half()
     model_file.save(job.path, stored, job.config.model, **origin, scores=scores, history=history)
     run.checkpoint.unlink(missing_ok=True)
     return job.path
 
 
-def print_epoch(job: Job, history: list[Row]) -> None:
+def print_epoch(job: Job, row: Row) -> None:
     """Print every tenth part of a training."""
-    row = history[-1]
     if row["epoch"] % max(1, job.epochs // 10) == 0:
         accuracies = f"train {row['train_accuracy']:.2%}, val {row['val_accuracy']:.2%}"
         print(f"{job.path.stem}: epoch {row['epoch']}/{job.epochs}: {accuracies}", flush=True)

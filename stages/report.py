@@ -53,9 +53,7 @@ def main() -> None:
     if not vega.exists():
         page.write_vega(vega)
     with wandb_log.run(p.settings.wandb, f"report-{name}", results) as run:
-        run.log(headline | speeds)
-        run.add_images(sorted(plots.glob("*.png")))
-        run.add_files(name, "model", sorted(p for p in models.glob("*.*") if p.is_file()))
+        run.log(headline | speeds | {path.stem: path for path in sorted(plots.glob("*.png"))})
     page.write(plots / "report.html", name, steps, results, timings, runtimes, tables["per_class"])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fer.core import files, params
 from fer.core.errors import exit_on_error
-from fer.training import distributed, initial, model_file, wandb_log, workflow
+from fer.training import distributed, model_file, wandb_log, workflow
 from fer.training.device import machine
 from fer.training.history import best_epoch, only_seconds, seconds_per_epoch, without_seconds
 from fer.training.networks import parameter_count
@@ -23,8 +23,9 @@ def main() -> None:
     )
     splits = workflow.load(data)
     classes, epochs = splits.train.classes, p.train.epochs_for(len(splits.train))
-    teacher = model_file.load_teacher(models, classes) if p.teach.epochs else None
-    init = initial.load(p.config, classes)
+    teacher_path = models / "teacher" / "teacher.pt"
+    teacher = model_file.load(teacher_path, classes)[0] if p.teach.epochs else None
+    init = model_file.load_initial(p.config, classes)
 
     with distributed.process_group(p.settings.device) as device:
         is_main = distributed.is_main_process()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fer.core import files, params
 from fer.core.errors import exit_on_error
-from fer.training import distributed, initial, model_file, wandb_log, workflow
+from fer.training import distributed, model_file, wandb_log, workflow
 from fer.training.device import machine, pick_device
 from fer.training.history import without_seconds
 from fer.training.run import TrainingRun
@@ -24,7 +24,7 @@ def main() -> None:
     classes, epochs = splits.train.classes, p.train.epochs_for(len(splits.train))
     trial_epochs, final_epochs = p.tune.epochs_for(epochs)
     _, baseline = model_file.load(models / "baseline.pt", classes)
-    init = initial.load(p.config, classes)
+    init = model_file.load_initial(p.config, classes)
     if init:
         print("train.init: weights of the same training faces bias the finals", flush=True)
 
@@ -53,7 +53,8 @@ def main() -> None:
     else:
         print(f"trial {winner['trial']} is better: train it in full", flush=True)
         config = p.config.with_values(winner["params"])
-        teacher = model_file.load_teacher(models, classes) if p.teach.epochs else None
+        teacher_path = models / "teacher" / "teacher.pt"
+        teacher = model_file.load(teacher_path, classes)[0] if p.teach.epochs else None
         run = TrainingRun(config, splits.train, splits.val_unseen, epochs, device, teacher, init)
         network, history = workflow.train(track, f"tuned-{p.dataset}", run)
         network, scores = workflow.finetune_and_score(network, config.train, splits)

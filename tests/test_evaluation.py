@@ -12,7 +12,7 @@ def test_logits_and_probabilities_are_those_of_the_network(faces):
     images = torch.tensor(faces.images)
     with torch.no_grad():
         expected = network(center_crop(images))
-    logits = evaluation.predict_logits(network, images, batch_size=32)
+    logits = evaluation.predict_logits(network, images)
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
     probabilities = torch.tensor(evaluation.predict_probabilities(network, faces.images))
     torch.testing.assert_close(probabilities, expected.softmax(1), atol=1e-4, rtol=1e-4)

@@ -10,6 +10,7 @@ from fer.core import params
 from fer.core.errors import FerError
 from fer.core.faces import Faces
 from fer.training import model_file
+from fer.training.networks import build
 from scripts import family
 
 CPU = torch.device("cpu")
@@ -30,10 +31,13 @@ def fer2013(faces, tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_teacher_student_and_release(fer2013, monkeypatch):
+def test_teacher_student_and_release(fer2013):
     (teacher,) = family.teacher_jobs(PARAMS)
     family.train(teacher, CPU)
-    (student,) = family.student_jobs(PARAMS, 0, CPU)
+    content = teacher.path.read_bytes()
+    family.train(teacher, CPU)  # a finished training is not repeated
+    assert teacher.path.read_bytes() == content
+    (student,) = family.student_jobs(PARAMS, 0)
     _, metadata = model_file.load(family.train(student, CPU))
     assert metadata["scores"].keys() >= {"val_accuracy", "val_unseen_accuracy"}
     assert not [*Path(".checkpoints").glob("*.ckpt")]  # finished trainings leave none
@@ -54,12 +58,15 @@ def test_teacher_student_and_release(fer2013, monkeypatch):
 
 def test_students_without_teachers_are_refused_in_one_line(fer2013):
     with pytest.raises(FerError, match="no model here; run python"):
-        family.student_jobs(PARAMS, 0, CPU)
+        family.student_jobs(PARAMS, 0)
 
 
-def test_finished_training_is_not_repeated(fer2013):
-    (teacher,) = family.teacher_jobs(PARAMS)
-    teacher.path.parent.mkdir(parents=True)
-    teacher.path.touch()
-    family.run([teacher], CPU)
-    assert not teacher.path.read_bytes()
+def test_ensemble_is_the_mean_over_networks_and_mirror_images():
+    networks = [build(PARAMS.model, 7).eval() for _ in range(2)]
+    images = torch.rand(3, 1, 44, 44)
+    ensemble = family.Ensemble(networks).eval()
+    with torch.inference_mode():
+        expected = [network(view) for network in networks for view in (images, images.flip(3))]
+        maps = [network.maps(images) for network in networks]
+        torch.testing.assert_close(ensemble(images), torch.stack(expected).mean(0))
+        torch.testing.assert_close(ensemble.maps(images), torch.stack(maps).mean(0))

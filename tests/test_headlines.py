@@ -38,14 +38,10 @@ def test_steps_gain_what_they_add_to_the_step_before():
     assert rows[-1]["test_accuracy"] == pytest.approx(0.66)
 
 
-def test_standard_error_is_that_of_a_share():
-    rows = steps(results(0, baseline=0.5, float32=0.5, int8=0.5), RUNTIMES)
-    assert rows[0]["standard_error"] == pytest.approx(0.5 / 20)
-
-
 def test_without_a_teacher_the_baseline_comes_first():
-    rows = steps(results(0, baseline=0.6, float32=0.6, int8=0.6), RUNTIMES)
+    rows = steps(results(0, baseline=0.5, float32=0.5, int8=0.5), RUNTIMES)
     assert [row["step"] for row in rows[:2]] == [
         "baseline, kept by the search",
         "exported in float32",
     ]
+    assert rows[0]["standard_error"] == pytest.approx(0.5 / 20)

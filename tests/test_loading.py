@@ -1,6 +1,6 @@
 import numpy as np
-import pytest
 import torch
+import torch.nn.functional as F
 
 from fer.core.faces import Faces
 from fer.core.params import Augment
@@ -27,9 +27,8 @@ def test_each_face_comes_once_per_epoch(faces):
     assert batches[0][0].shape == (32, 1, 44, 44)
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_workers_give_the_same_batches(faces, num_workers):
-    by_workers = epoch(faces, num_workers=num_workers)
+def test_workers_give_the_same_batches(faces):
+    by_workers = epoch(faces, num_workers=2)
     for (images, labels), expected in zip(by_workers, epoch(faces), strict=True):
         assert torch.equal(images, expected[0])
         assert torch.equal(labels, expected[1])
@@ -41,24 +40,12 @@ def test_other_epoch_or_seed_gives_other_batches(faces):
     assert not torch.equal(first_images, epoch(faces, seed=2)[0][0])
 
 
-def test_mixup_gives_soft_labels_whose_classes_are_those_of_two_faces(faces):
-    mixed = epoch(faces, strengths=Augment(mixup=0.4))
-    for (images, targets), (plain, labels) in zip(
-        mixed, epoch(faces, strengths=Augment()), strict=True
+def test_mixup_gives_soft_labels_and_keeps_the_votes(faces):
+    for (_, targets), (_, labels) in zip(
+        epoch(faces, strengths=Augment(mixup=0.4)), epoch(faces), strict=True
     ):
-        assert targets.shape == (len(labels), 7)
-        torch.testing.assert_close(targets.sum(1), torch.ones(len(labels)))
-        rows = torch.arange(len(labels))
-        lam = torch.where(labels == labels.flip(0), 1.0, targets[rows, labels])
-        other = torch.where(labels == labels.flip(0), 1.0, targets[rows, labels.flip(0)])
-        differ = labels != labels.flip(0)
-        torch.testing.assert_close((lam + other)[differ], torch.ones(int(differ.sum())))
-        expected = lam[:, None, None, None] * (plain - plain.flip(0)) + plain.flip(0)
-        torch.testing.assert_close(images[differ], expected[differ], atol=1e-5, rtol=0)
-    assert (torch.cat([targets.max(1).values for _, targets in mixed]) < 0.95).any()
-
-
-def test_mixup_keeps_the_votes_of_soft_labels(faces):
+        of_both = F.one_hot(labels, 7) | F.one_hot(labels.flip(0), 7)
+        torch.testing.assert_close((targets * of_both).sum(1), torch.ones(len(labels)))
     votes = np.full((len(faces), 7), 1 / 7, np.float32)
     soft = Faces(faces.images, faces.labels, faces.classes, votes)
     for _, targets in epoch(soft, strengths=Augment(mixup=1.0)):

@@ -1,7 +1,5 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fer.data.fer2013 import CLASSES
 from fer.report import scores
@@ -15,22 +13,13 @@ def test_examples_are_right_and_wrong_of_each_class(faces):
     assert correct[chosen].tolist() == [False] * 2 + [True, True, False] * 6
 
 
-def test_calibration_error_by_hand():
+def test_calibration_error():
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.35, 0.65]])
     labels = np.array([0, 1, 1, 1])
     # Bins of 0.1: at 0.9 half are correct, at 0.6 both are.
     expected = (abs(1 - 1.8) + abs(2 - 1.25)) / 4
     assert scores.calibration_error(probabilities, labels, 10) == pytest.approx(expected)
-
-
-@settings(deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), bins=st.integers(1, 40))
-def test_calibration_error_is_a_share_and_0_when_sure_and_right(seed, bins):
-    generator = np.random.default_rng(seed)
-    probabilities = generator.dirichlet(np.ones(7), 50)
-    labels = generator.integers(0, 7, 50)
-    assert 0 <= scores.calibration_error(probabilities, labels, bins) <= 1
-    assert scores.calibration_error(np.eye(7)[labels], labels, bins) == 0
+    assert scores.calibration_error(np.eye(2)[labels], labels, 10) == 0  # sure and right
 
 
 def test_scores_and_table_of_a_known_confusion():

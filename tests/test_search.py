@@ -73,23 +73,17 @@ def test_search_runs_the_baseline_first_and_draws_the_others_from_the_space(face
         assert trial.params["train.batch_size"] in (16, 32)
         assert trial.params["train.augment.shift"] in range(5)
     assert len({trial.params["train.lr"] for trial in trials}) == 5
-    assert recorded(search(task(faces), "sqlite:///other.db")) == recorded(trials)
     assert not list((tmp_path / ".checkpoints").iterdir())
-
-
-def test_finished_search_is_not_run_again_and_more_trials_prolong_it(faces, capsys):
-    few = search(task(faces, 2))
-    assert recorded(search(task(faces, 4)))[:2] == recorded(few)
-    assert "going on after 2 finished trials" in capsys.readouterr().out
+    few = search(task(faces, 2), "sqlite:///other.db")
+    assert recorded(search(task(faces), "sqlite:///other.db")) == recorded(trials)
 
     def begun(name, values):
         pytest.fail("began a trial")
 
-    assert len(search(task(faces, 4), track=begun)) == 4
-    assert recorded(search(task(faces, 2), track=begun)) == recorded(few)
+    assert recorded(search(task(faces, 2), track=begun)) == recorded(few)  # finished
 
 
-def test_search_that_was_stopped_goes_on(faces):
+def test_search_that_was_stopped_goes_on(faces, capsys):
     def stop(name, values):
         if name in ("trial-0", "trial-2"):
             raise KeyboardInterrupt
@@ -97,22 +91,23 @@ def test_search_that_was_stopped_goes_on(faces):
 
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            search(task(faces), track=stop)
-    trials = search(task(faces))
-    assert [trial.number for trial in trials] == [1, 3, 4, 5, 6]
+            search(task(faces, 3), track=stop)
+    trials = search(task(faces, 3))
+    assert [trial.number for trial in trials] == [1, 3, 4]
     assert trials[0].params == task(faces).baseline
+    assert "going on after 1 finished trials" in capsys.readouterr().out
 
 
 def test_other_space_configuration_data_or_epochs_are_another_study(faces):
     name = task(faces).study_name("noise", 2)
     assert task(faces, 9).study_name("noise", 2) == name
     others = (
-        task(faces, space={"train.lr": SPACE["train.lr"]}),
-        task(faces, config=CONFIG.with_values({"train.momentum": 0.8})),
-        task(faces[1:]),
+        (task(faces, space={"train.lr": SPACE["train.lr"]}), 2),
+        (task(faces, config=CONFIG.with_values({"train.momentum": 0.8})), 2),
+        (task(faces[1:]), 2),
+        (task(faces), 3),
     )
-    assert len({name, *(one.study_name("noise", 2) for one in others)}) == 4
-    assert task(faces).study_name("noise", 3) != name
+    assert len({name, *(one.study_name("noise", epochs) for one, epochs in others)}) == 5
 
 
 def test_trial_that_diverges_has_no_accuracy_and_is_not_tried_again(faces, capsys):
@@ -134,13 +129,20 @@ def test_dimension_includes_the_baseline(low, high, baseline):
     assert Dimension(choices=[low, high]).including(baseline).choices == expected
 
 
-def test_copies_are_in_one_fold_and_folds_have_as_many_different_faces(faces):
-    groups, folds = finals.split_folds(faces[np.r_[0:70, 0:70, 0:10]], 5, 0)
-    assert (groups[:70] == groups[70:140]).all()
-    assert np.bincount(folds).tolist() == [14] * 5
-    assert (folds != finals.split_folds(faces, 5, 1)[1]).any()
+def test_copies_of_a_face_are_in_one_fold_and_count_once(faces):
+    """With each face four times, as after oversampling, the margin must not halve."""
+    copied = faces[np.tile(np.arange(70), 4)]
+    groups, folds = finals.split_folds(copied, 2, 0)
+    assert (groups.reshape(4, 70) == groups[:70]).all()
+    assert np.bincount(folds).tolist() == [35] * 2
+    assert (folds != finals.split_folds(copied, 2, 1)[1]).any()
+    correct, _ = finals.cross_validate(
+        task(copied), 0, {}, groups=groups, folds=folds, epochs=1, track=track
+    )
+    assert correct.shape == folds.shape == (70,)
+    assert set(correct) <= {0.0, 1.0}  # copies have one prediction
     with pytest.raises(FerError, match="there are only 70 different training faces"):
-        finals.split_folds(faces, 71, 0)
+        finals.split_folds(copied, 71, 0)
 
 
 FOLDS = np.arange(3000) % 5
@@ -166,39 +168,30 @@ def test_chance_is_no_gain_and_a_large_difference_is_one():
     assert gain > margin > 0
 
 
-def test_best_trial_wins_only_with_more_than_the_margin_of_error():
-    baseline = {"trial": 0}
-    better = {"trial": 2, "gain": 0.02, "margin_of_error": 0.01}
-    equal = {"trial": 2, "gain": 0.02, "margin_of_error": 0.03}
-    assert finals.winner([baseline, better]) is better
-    assert finals.winner([baseline, equal]) is baseline
-    assert finals.winner([baseline]) is baseline
+@pytest.mark.parametrize(("margin", "winner"), [(0.01, 2), (0.03, 0)])
+def test_best_trial_wins_only_with_more_than_the_margin_of_error(margin, winner):
+    best = {"trial": 2, "gain": 0.02, "margin_of_error": margin}
+    assert finals.winner([{"trial": 0}, best])["trial"] == winner
+    assert finals.winner([{"trial": 0}])["trial"] == 0
 
 
-def trial(number, values, value):
-    return SimpleNamespace(number=number, params=values, value=value)
-
-
-def test_finals_compare_the_baseline_with_the_best_other_trial(faces, tmp_path):
+def test_finals_compare_the_baseline_with_the_best_other_trial(faces, tmp_path, capsys):
     given_task = task(faces, config=CONFIG.with_values({"train.seed": 2**32 - 1}))
-    accuracies = {0.15: 0.9, 0.05: 0.4, 0.1: 0.5, 0.2: None}  # by learning rate
+    rates = [(0.15, 0.9), (0.05, 0.4), (0.1, 0.5), (0.2, None)]  # with their accuracies
     trials = [
-        trial(number, given_task.baseline | {"train.lr": lr}, accuracy)
-        for number, (lr, accuracy) in enumerate(accuracies.items())
+        SimpleNamespace(number=number, value=value, params=given_task.baseline | {"train.lr": lr})
+        for number, (lr, value) in enumerate(rates)
     ]
-    seeds, splits = [], []
-    original = searching.SearchTask.training
+    names, seeds = [], []
 
-    def spy(self, values, epochs):
-        seeds.append(values["train.seed"])
-        splits.append(self.train.images.tobytes())
-        return original(self, values, epochs)
+    def spy(name, values):
+        names.append(name)
+        seeds.append(values["train"]["seed"])
+        return track(name, values)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(searching.SearchTask, "training", spy)
-        results, checkpoints = finals.run(given_task, trials, 1, track)
+    results, checkpoints = finals.run(given_task, trials, 1, spy)
+    assert names == [f"final-{trial}-{fold}" for trial in (0, 2) for fold in (0, 1)]
     assert seeds == [2**32 - 1, 0] * 2
-    assert splits[:2] == splits[2:]
     assert [result["trial"] for result in results] == [0, 2]
     assert results[1].keys() - results[0].keys() == {"gain", "margin_of_error"}
     gain = results[1]["mean"] - results[0]["mean"]
@@ -206,24 +199,13 @@ def test_finals_compare_the_baseline_with_the_best_other_trial(faces, tmp_path):
     assert len(results[0]["fold_accuracy"]) == 2
     assert set(checkpoints) == set((tmp_path / ".checkpoints").iterdir())
 
-
-def test_copies_of_a_face_count_once_in_the_finals(faces):
-    """With each face four times, as after oversampling, the margin must not halve."""
-    copied = faces[np.tile(np.arange(70), 4)]
-    groups, folds = finals.split_folds(copied, 2, 0)
-    correct, _ = finals.cross_validate(
-        task(copied), 0, {}, groups=groups, folds=folds, epochs=1, track=track
-    )
-    assert correct.shape == folds.shape == (70,)
-    assert set(correct) <= {0.0, 1.0}  # copies have one prediction
-
-
-def test_configuration_that_diverges_in_the_finals_is_out(faces, capsys):
-    values = task(faces).baseline
-    diverging = trial(3, values | {"train.lr": 1e30}, 0.5)
-    results, _ = finals.run(task(faces), [trial(0, values, 0.4), diverging], 1, track)
+    trials[2].params["train.lr"] = 1e30
+    results, _ = finals.run(given_task, trials, 1, track)
     assert [result["trial"] for result in results] == [0]
     assert "warning: train.lr is 1e+30" in capsys.readouterr().err
+
+
+def test_baseline_that_diverges_is_an_error(faces):
     space = {"train.lr": Dimension(choices=[1e30])}
     bad = task(faces, 1, space, CONFIG.with_values({"train.lr": 1e30}))
     with pytest.raises(FerError, match="the baseline diverges"):
@@ -232,48 +214,38 @@ def test_configuration_that_diverges_in_the_finals_is_out(faces, capsys):
         search(bad)
 
 
-def incompatible(folder):
-    optuna.storages.RDBStorage(f"sqlite:///{folder}/old.db")
-    with contextlib.closing(sqlite3.connect(folder / "old.db")) as database, database:
-        database.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
-    return "sqlite:///old.db"
-
-
-def no_database(folder):
-    (folder / "faces.db").write_text("pixels, emotions, " * 100)
-    return "sqlite:///faces.db"
-
-
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("url", "message"),
     [
-        (lambda _: "postgresql+psycopg://me:secret@127.0.0.1:1/x", "me:***@127.0.0.1:1/x, which"),
-        (lambda _: "postgresql+psycopg://me@127.0.0.1:1/x?password=secret", "which cannot be used"),
-        (lambda _: "postgresql+psycopg://me:my@secret@127.0.0.1:1/x", "write it as %40"),
-        (lambda _: "postgresql+nosuch://me:secret@host/x", "nosuch"),
-        (lambda _: "not a url of secret", "is no URL"),
-        (lambda _: "sqlite:////dev/null/x.db", "/dev/null"),
-        (no_database, "not a database"),
-        (incompatible, "no longer compatible"),
+        ("postgresql+psycopg://me:secret@127.0.0.1:1/x", "me:***@127.0.0.1:1/x, which"),
+        ("postgresql+psycopg://me@127.0.0.1:1/x?password=secret", "which cannot be used"),
+        ("postgresql+psycopg://me:my@secret@127.0.0.1:1/x", "write it as %40"),
+        ("postgresql+nosuch://me:secret@host/x", "nosuch"),
+        ("not a url of secret", "is no URL"),
+        ("sqlite:////dev/null/x.db", "/dev/null"),
+        ("sqlite:///faces.db", "not a database"),
+        ("sqlite:///locked.db", "database is locked"),
+        ("sqlite:///old.db", "no longer compatible"),
     ],
 )
 def test_storage_that_cannot_be_used_is_one_line_without_the_password(
-    faces, tmp_path, make, message
+    faces, tmp_path, monkeypatch, url, message
 ):
-    with pytest.raises(FerError, match=r"^settings\.storage") as error:
-        search(task(faces), make(tmp_path))
+    monkeypatch.setattr(searching, "_LOCK_SECONDS", 0.2)
+    (tmp_path / "faces.db").write_text("pixels, emotions, " * 100)
+    optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/old.db")
+    with (
+        contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as old,
+        contextlib.closing(sqlite3.connect(tmp_path / "locked.db")) as locked,
+    ):
+        with old:
+            old.execute("UPDATE alembic_version SET version_num = 'v0.9.0.a'")
+        locked.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(FerError, match=r"^settings\.storage") as error:
+            search(task(faces), url)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert "secret" not in str(error.value)
-
-
-def test_locked_database_is_one_line(faces, tmp_path, monkeypatch):
-    search(task(faces, 1), "sqlite:///x.db")
-    monkeypatch.setattr(searching, "_LOCK_SECONDS", 0.2)
-    with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as database:
-        database.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(FerError, match=r"x\.db, which another process has locked for 0\.2 s"):
-            search(task(faces), "sqlite:///x.db")
 
 
 WORKER = """

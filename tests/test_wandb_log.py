@@ -6,32 +6,36 @@ from fer.training import wandb_log
 
 
 @pytest.fixture(autouse=True)
-def no_data_folder_of_other_tests(monkeypatch):
-    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
+def home(tmp_path, monkeypatch):
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
-def test_offline_run_is_kept_on_disk(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    Image.new("L", (4, 4)).save(tmp_path / "figure.png")
-    with wandb_log.run("offline", "test", {"lr": 0.1}) as run:
-        run.log({"loss": 1.0})
-        run.add_images([tmp_path / "figure.png"])
-        run.add_files("faces", "model", [tmp_path / "figure.png"])
-    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
-    assert list(tmp_path.glob("wandb/offline-run-*/files/media/images/figure*.png"))
-    assert list(tmp_path.glob("wandb/artifacts/staging/*"))  # not in the home folder
-    assert capsys.readouterr().err == ""
-
-
-def test_run_of_a_temporary_experiment_is_kept_in_the_repository(tmp_path, monkeypatch):
-    """And the variable of W&B wins over params.yaml."""
+@pytest.mark.parametrize(("mode", "environment"), [("offline", None), ("disabled", "offline")])
+def test_offline_run_is_kept_in_the_repository(tmp_path, monkeypatch, capsys, mode, environment):
+    """Also the run of a temporary experiment, which works in another folder."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.chdir(tmp_path / "temporary")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    with wandb_log.run("disabled", "test", {}) as run:
-        run.log({"loss": 1.0})
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    if environment:
+        monkeypatch.setenv("WANDB_MODE", environment)
+    Image.new("L", (4, 4)).save("figure.png")
+    with wandb_log.run(mode, "test", {"lr": 0.1}) as run:
+        run.log({"loss": 1.0, "figure": tmp_path / "temporary" / "figure.png"})
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert list(tmp_path.glob("wandb/offline-run-*/files/media/images/figure*.png"))
+    assert capsys.readouterr().err == ""
+    assert not list((tmp_path / "home").rglob("*figure*"))
+
+
+@pytest.mark.parametrize(("mode", "environment"), [("disabled", ""), ("offline", "disabled")])
+def test_disabled_writes_nothing(tmp_path, monkeypatch, mode, environment):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", environment)
+    with wandb_log.run(mode, "test", {}) as run:
+        run.log({"loss": 1.0})
+    assert [path.name for path in tmp_path.rglob("*")] == ["home"]
 
 
 def test_no_failure_of_wandb_ends_a_run(monkeypatch, capsys):
@@ -39,22 +43,6 @@ def test_no_failure_of_wandb_ends_a_run(monkeypatch, capsys):
         raise RuntimeError("no such server\nand more")
 
     monkeypatch.setattr(wandb, "init", fail)
-    done = []
     with wandb_log.run("online", "test", {}) as run:
         run.log({"loss": 1.0})
-        done.append(True)
-    assert done
     assert capsys.readouterr().err == "warning: W&B logs no more of this run: no such server\n"
-
-
-@pytest.mark.parametrize(("mode", "environment"), [("disabled", ""), ("offline", "disabled")])
-def test_disabled_writes_nothing(tmp_path, monkeypatch, mode, environment):
-    (tmp_path / "home").mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("WANDB_MODE", environment)
-    (tmp_path / "model").touch()
-    with wandb_log.run(mode, "test", {}) as run:
-        run.log({"loss": 1.0})
-        run.add_files("faces", "model", [tmp_path / "model"])
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["home", "model"]

@@ -14,8 +14,8 @@ def add_to(commands: Commands) -> None:
     export.add_argument(
         "--format",
         required=True,
-        choices=("litert", "onnx", "openvino", "torchscript"),
-        help="openvino takes ONNX files too, also in int8; litert needs pip install litert-torch",
+        choices=("onnx", "openvino"),
+        help="openvino takes ONNX files too, also in int8",
     )
     export.add_argument("--out", required=True, type=path_argument, help="the file to write")
     export.set_defaults(run=_export)

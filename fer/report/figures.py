@@ -19,6 +19,7 @@ from fer.core.faces import FACE_SIZE, INPUT_SIZE, MARGIN, Faces
 from fer.core.files import atomic_path
 
 rcParams["text.parse_math"] = False  # a class may have a $ in its name
+rcParams.update({"axes.titlesize": 10, "legend.frameon": False, "legend.fontsize": 8})
 
 # The palette of Okabe and Ito, which color-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#b8b8b8"
@@ -36,14 +37,8 @@ def accuracy(path: Path, steps: Sequence[Mapping[str, Any]], dataset: str) -> No
     axes.scatter(values, positions, color=colors, zorder=2)
     for step, position, value in zip(steps, positions, values, strict=True):
         gain = "" if step["gain"] is None else f" ({100 * step['gain']:+.2f})"
-        axes.annotate(
-            f"{value:.2f} %{gain}",
-            (value, position),
-            (0, 6),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
+        style = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
+        axes.annotate(f"{value:.2f} %{gain}", (value, position), (0, 6), **style)
     axes.set_yticks(positions, [step["step"] for step in steps])
     axes.set_ylim(len(steps) - 0.6, -0.7)
     axes.set_xlabel("test accuracy, %; bars: ± 1 standard error; in brackets: gain of the step")
@@ -66,7 +61,7 @@ def classes(path: Path, table: pd.DataFrame, dataset: str) -> None:
             axes.barh(y - 0.2, rows["before"], 0.4, color=GREY)
             axes.barh(y + 0.2, rows["after"], 0.4, color=BLUE)
             title = "faces per class (grey: before cleaning)"
-        axes.set_title(f"{split}, {rows['after'].sum():,} faces", fontsize=10)
+        axes.set_title(f"{split}, {rows['after'].sum():,} faces")
         axes.set_yticks(y, rows["class"])
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         _style(axes, grid="x")
@@ -98,18 +93,16 @@ def benchmark(path: Path, table: pd.DataFrame, dataset: str, cores: int) -> None
     """Draw the seconds per epoch of loading against the number of DataLoader workers."""
     figure = _figure(7, 4)
     axes = figure.subplots()
-    for column, label, color, style in (
-        ("per_face", "one face at a time", ORANGE, "o:"),
-        ("per_face_persistent", "one face at a time, persistent workers", ORANGE, "o-"),
-        ("per_batch", "one batch at a time", BLUE, "s:"),
-        ("per_batch_persistent", "one batch at a time, persistent workers", BLUE, "s-"),
-    ):
-        axes.plot(range(len(table)), table[column], style, color=color, label=label)
+    for method, color, marker in (("face", ORANGE, "o"), ("batch", BLUE, "s")):
+        for column, label, line in (("", "", ":"), ("_persistent", ", persistent workers", "-")):
+            label = f"one {method} at a time{label}"
+            values, style = table[f"per_{method}{column}"], marker + line
+            axes.plot(range(len(table)), values, style, color=color, label=label)
     axes.set_xticks(range(len(table)), table["workers"])
     axes.set_ylim(bottom=0)
     axes.set_xlabel(f"DataLoader workers on {cores} cores (0: main process)")
     axes.set_ylabel("seconds per epoch")
-    axes.legend(frameon=False, ncols=2, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1))
+    axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
     _style(axes)
     _save(path, figure, f"{dataset}: loading and augmenting the training faces")
 
@@ -129,11 +122,11 @@ def history(path: Path, runs: Mapping[str, pd.DataFrame], dataset: str) -> None:
             axes.plot(best["epoch"], best[f"val_{key}"], "o", color=ORANGE)
         rate.plot(rows["epoch"], rows["lr"], color=color)
     loss.plot([], [], "o", color=ORANGE, label="selected epoch")
-    loss.set_title("loss, nats", fontsize=10)
-    accuracy.set_title("accuracy (val: without duplicates)", fontsize=10)
+    loss.set_title("loss, nats")
+    accuracy.set_title("accuracy (val: without duplicates)")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    loss.legend(frameon=False, fontsize=8)
-    rate.set_title("learning rate", fontsize=10)
+    loss.legend()
+    rate.set_title("learning rate")
     for axes in (loss, accuracy, rate):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -145,36 +138,30 @@ def quantization(path: Path, table: pd.DataFrame, dataset: str) -> None:
     """Draw size, accuracy and speed of each runtime, from quantize.csv with runtimes.csv."""
     figure = _figure(13, 0.4 * len(table) + 1.2)
     positions = np.arange(len(table))
+    throughput = ["faces_per_second_1_thread", "faces_per_second_all_threads"]
     panels = (
         ("size, kB", ["bytes"], 1e-3, "%.0f"),
         ("val accuracy, % (axis cut)", ["val_accuracy"], 100, "%.2f"),
         ("ms per face, 1 thread", ["latency_ms_1_thread"], 1, "%.3f"),
-        (
-            "1,000 faces per second (128 per call)",
-            ["faces_per_second_1_thread", "faces_per_second_all_threads"],
-            1e-3,
-            "%.1f",
-        ),
+        ("1,000 faces per second (128 per call)", throughput, 1e-3, "%.1f"),
     )
     grid = figure.subplots(1, len(panels), sharey=True)
     for axes, (title, keys, scale, form) in zip(grid, panels, strict=True):
         height = 0.8 / len(keys)
         for number, key in enumerate(keys):
-            bars = axes.barh(
-                positions + (number - (len(keys) - 1) / 2) * height,
-                scale * table[key],
-                height,
-                color=[BLUE, GREY][number],
-                label="1 thread" if number == 0 else "all threads",
-            )
+            y = positions + (number - (len(keys) - 1) / 2) * height
+            color, label = ((BLUE, "1 thread"), (GREY, "all threads"))[number]
+            bars = axes.barh(y, scale * table[key], height, color=color, label=label)
             axes.bar_label(bars, fmt=form, padding=2, fontsize=7)
         axes.margins(x=0.25)
-        axes.set_title(title, fontsize=10)
+        axes.set_title(title)
         _style(axes, grid="x")
-    _zoom(grid[1], 100 * table["val_accuracy"])
+    low, high = 100 * table["val_accuracy"].min(), 100 * table["val_accuracy"].max()
+    margin = max(0.5, high - low)  # bars from 0 would hide differences
+    grid[1].set_xlim(max(0, low - margin), high + margin)
     grid[0].set_yticks(positions, table["runtime"])
     grid[0].invert_yaxis()
-    grid[-1].legend(frameon=False, fontsize=8)
+    grid[-1].legend()
     _save(path, figure, f"{dataset}: size, accuracy and speed of the runtimes")
 
 
@@ -259,10 +246,8 @@ def explained(
         axes.text(-4, top + FACE_SIZE / 2, faces.classes[row], ha="right", va="center")
         for column, face in enumerate(indices):
             left = 2 * across * column
-            for position in (left, left + across):
-                _draw_square(
-                    axes, faces.images[face], position, top, FACE_SIZE, cmap="gray", vmax=255
-                )
+            for x in (left, left + across):
+                _draw_square(axes, faces.images[face], x, top, FACE_SIZE, cmap="gray", vmax=255)
             class_map = maps[face, predicted[face]].clip(min=0)
             inner = (left + across + MARGIN, top + MARGIN, INPUT_SIZE)  # the network's input
             style = {"interpolation": "bilinear", "cmap": "inferno", "alpha": 0.55}
@@ -289,13 +274,6 @@ def _figure(width: float, height: float) -> Figure:
 def _style(axes: Axes, grid: str = "y") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, alpha=0.3)
-
-
-def _zoom(axes: Axes, values: pd.Series) -> None:
-    """Limit the axis to the range of `values` in %; bars from 0 would hide differences."""
-    low, high = values.min(), values.max()
-    margin = max(0.5, high - low)
-    axes.set_xlim(max(0, low - margin), high + margin)
 
 
 def _save(path: Path, figure: Figure, title: str) -> None:

@@ -1,40 +1,34 @@
-"""Read the JSON and CSV files that the stages wrote."""
+"""Read the JSON and CSV files that the stages wrote.
+
+Both functions raise a FerError if the file is missing or damaged.
+"""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from fer.core.errors import FerError
 
-_STRING_COLUMNS = dict.fromkeys(("class", "actual", "predicted"), str)
-"""Columns that hold names of classes."""
+T = TypeVar("T")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read the object in a JSON file.
-
-    Raises:
-        FerError: If the file is missing or damaged.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("it holds no object")
-        return content
-    except (OSError, ValueError) as error:
-        raise FerError(f"{path}: cannot be read ({error}); run `dvc repro` to make it") from error
+    """Read the object in a JSON file."""
+    return _read(path, lambda: dict(json.loads(path.read_text(encoding="utf-8"))))
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV file.
+    """Read a CSV file. A class may be called 7, None or NA."""
+    names = dict.fromkeys(("class", "actual", "predicted"), str)
+    options = {"dtype": names, "keep_default_na": False, "na_values": [""]}
+    return _read(path, lambda: pd.read_csv(path, **options))
 
-    Raises:
-        FerError: If the file is missing or damaged.
-    """
+
+def _read(path: Path, read: Callable[[], T]) -> T:
     try:
-        # A class may be called 7, None or NA.
-        return pd.read_csv(path, dtype=_STRING_COLUMNS, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
+        return read()
+    except (OSError, ValueError, TypeError) as error:
         raise FerError(f"{path}: cannot be read ({error}); run `dvc repro` to make it") from error

@@ -71,8 +71,7 @@ def confusions(
 def examples(faces: Faces, correct: np.ndarray, seed: int, count: int = 2) -> np.ndarray:
     """Choose up to `count` correctly and wrongly classified faces of each class.
 
-    Returns:
-        Indices int [M] of the chosen faces, class by class, correct ones first.
+    Returns the indices int [M] of the chosen faces, class by class, correct ones first.
     """
     generator = np.random.default_rng(seed)
     chosen = [
@@ -86,11 +85,9 @@ def examples(faces: Faces, correct: np.ndarray, seed: int, count: int = 2) -> np
 def mcnemar(first: np.ndarray, second: np.ndarray) -> dict[str, float | int]:
     """Test whether two models differ on the same faces by more than chance.
 
-    `first` and `second` are bool [N]: whether each model is correct.
-
-    Returns:
-        "only_first" and "only_second", the numbers of faces on which only one model is correct,
-        and "p_value" of McNemar's exact test (McNemar 1947, doi:10.1007/BF02295996).
+    `first` and `second` are bool [N]: whether each model is correct. Returns the numbers of faces
+    on which only one model is correct, and the "p_value" of McNemar's exact test (McNemar 1947,
+    doi:10.1007/BF02295996).
     """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     discordant = only_first + only_second

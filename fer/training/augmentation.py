@@ -33,19 +33,11 @@ def augment(
 ) -> torch.Tensor:
     """Return the network's input with random flip, shift, rotation, scale, contrast and erasing.
 
-    All geometric changes are one bilinear sampling. Pixels beyond the edge repeat the edge. To add
-    an augmentation, draw its random numbers after all others, and only if its strength is above 0,
-    as for `erase`. A seed then keeps its faces.
-
-    Args:
-        images: uint8 [N, 48, 48].
-        strengths: Strengths of each change.
-        generator: Source of the draws, on the CPU for every device: a seed gives the same faces
-            everywhere.
-        size: Height and width of the result in pixels.
-
-    Returns:
-        float32 [N, 1, size, size], 0 to 1.
+    From uint8 [N, 48, 48] to float32 [N, 1, size, size], 0 to 1. All geometric changes are one
+    bilinear sampling. Pixels beyond the edge repeat the edge. The generator is on the CPU for every
+    device, so a seed gives the same faces everywhere. To add an augmentation, draw its random
+    numbers after all others, and only if its strength is above 0, as for `erase`: a seed then keeps
+    its faces.
     """
     draws = torch.rand(6, len(images), generator=generator)
     if strengths.erase:
@@ -82,11 +74,8 @@ def mix(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mix each face and its target with another one of the batch: mixup, arXiv:1710.09412.
 
-    Args:
-        images: float32 [B, 1, H, W].
-        targets: float32 [B, C].
-        alpha: Parameter of the Beta distribution of lambda, above 0.
-        seed: Seed of the draws of lambda, one per face.
+    Images are float32 [B, 1, H, W], targets float32 [B, C]. Each face has its own lambda, from a
+    Beta distribution with the parameter `alpha`, above 0.
     """
     draws = np.random.default_rng(seed).beta(alpha, alpha, len(images)).astype(np.float32)
     lam = torch.from_numpy(draws).to(images.device)
@@ -97,12 +86,9 @@ def mix(
 
 
 def _erase(faces: torch.Tensor, draws: torch.Tensor, probability: float) -> torch.Tensor:
-    """Fill a rectangle with one grey value, in some of the faces.
+    """Fill a rectangle with one grey value, in some of the faces, float32 [N, 1, size, size].
 
-    Args:
-        faces: float32 [N, 1, size, size].
-        draws: float32 [6, N], 0 to 1: whether, height, width, center (row, column), grey value.
-        probability: Probability that a face is erased.
+    `draws` are float32 [6, N], 0 to 1: whether, height, width, center (row, column), grey value.
     """
     whether, *sides_and_center, grey = draws[:, :, None]
     height, width, row, column = sides_and_center

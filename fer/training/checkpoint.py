@@ -39,7 +39,6 @@ class TrainingState:
         self.random = torch if self.device == "cpu" else torch.get_device_module(self.device)
         self.history: list[Row] = []
         self.best: dict[str, torch.Tensor] = {}
-        self.teacher_logits: list[torch.Tensor] = []
 
     def add(self, row: Row) -> None:
         """Add an epoch to the history, and keep its weights if it is the best so far."""
@@ -54,23 +53,12 @@ class TrainingState:
             "random": {self.device: self.random.get_rng_state()},
             "history": self.history,
             "best": self.best,
-            # Each of several processes has the logits of its own faces, and computes them again.
-            "teacher_logits": [] if distributed.is_distributed() else self.teacher_logits,
         }
         parts = {name: part.state_dict() for name, part in self.parts.items()}
         model_file.write(path, content | parts)
 
     def resume(self, path: Path) -> None:
-        """Take the state in a file, if there is one of this run.
-
-        Raises:
-            FerError: If the processes of torchrun do not run the same training.
-        """
-        if distributed.broadcast(self.key) != self.key:
-            raise FerError(
-                "torchrun: code, params.yaml or data differ from those of the first process; use "
-                "the same on all machines"
-            )
+        """Take the state in a file, if there is one of this run."""
         saved = distributed.broadcast(self._read(path) if distributed.is_main_process() else None)
         if saved is None:
             return
@@ -79,7 +67,6 @@ class TrainingState:
         if self.device in saved["random"]:  # another kind of device draws differently
             self.random.set_rng_state(saved["random"][self.device])
         self.history, self.best = saved["history"], saved["best"]
-        self.teacher_logits = [] if distributed.is_distributed() else saved["teacher_logits"]
         if distributed.is_main_process():
             print(f"going on after epoch {len(self.history)}", flush=True)
 

@@ -1,13 +1,10 @@
 """Compute the teacher's logits on augmented training faces, for distillation."""
 
-from collections.abc import Sequence
-
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from fer.core.faces import INPUT_SIZE
+from fer.training.loading import progress_bar
 from fer.training.networks import Network
 
 
@@ -27,40 +24,12 @@ def predict_teacher_logits(
     device = next(teacher.parameters()).device
     batches.sampler.size = INPUT_SIZE
     logits = []
-    with tqdm(
-        total=views * len(batches),
-        desc="teacher's logits",
-        unit="step",
-        disable=True if quiet else None,
-    ) as bar:
-        for batches.sampler.epoch in range(views):
-            epoch_logits = []
-            for images, _ in batches:
-                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                    epoch_logits.append(teacher(images.to(device)).half().cpu())
-                bar.update()
-            logits.append(torch.cat(epoch_logits))
-            if bar.disable and not quiet:
-                print(f"teacher's logits: {len(logits)} of {views} views", flush=True)
+    for batches.sampler.epoch in range(views):
+        epoch_logits = []
+        for images, _ in progress_bar(batches, "teacher's logits", quiet):
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                epoch_logits.append(teacher(images.to(device)).half().cpu())
+        logits.append(torch.cat(epoch_logits))
+        if not quiet:
+            print(f"teacher's logits: {len(logits)} of {views} views", flush=True)
     return logits
-
-
-class Ensemble(Network):
-    """Several networks as one. Its logits are the mean over the networks and the mirror image.
-
-    An exported ensemble has the mean of the maps, without the mirror image.
-    """
-
-    def __init__(self, networks: Sequence[Network]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-
-    def maps(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the mean of the networks' maps, which must be of one size."""
-        return torch.stack([network.maps(x) for network in self.networks]).mean(0)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits, float [N, classes], of faces, float [N, 1, H, W], 0 to 1."""
-        views = torch.cat([x, x.flip(3)])
-        logits = torch.stack([network(views) for network in self.networks]).float().mean(0)
-        return logits.view(2, len(x), -1).mean(0)

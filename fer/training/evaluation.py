@@ -10,11 +10,7 @@ from fer.training.augmentation import center_crop
 
 @torch.inference_mode()
 def predict_logits(
-    network: torch.nn.Module,
-    images: torch.Tensor,
-    *,
-    size: int = INPUT_SIZE,
-    batch_size: int = 256,
+    network: torch.nn.Module, images: torch.Tensor, size: int = INPUT_SIZE
 ) -> torch.Tensor:
     """Compute the logits, float32 [N, C] on the CPU, of faces, uint8 [N, 48, 48].
 
@@ -23,8 +19,8 @@ def predict_logits(
     """
     network.eval()
     device = next(network.parameters()).device
-    batches = images.split(batch_size)
-    return torch.cat([network(center_crop(batch.to(device), size)).cpu() for batch in batches])
+    batches = (center_crop(batch.to(device), size) for batch in images.split(256))
+    return torch.cat([network(batch).cpu() for batch in batches])
 
 
 def predict_probabilities(network: torch.nn.Module, images: np.ndarray) -> np.ndarray:

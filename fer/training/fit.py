@@ -1,29 +1,24 @@
 """The training loop: epochs, mixed precision, the best epoch, resuming after a stop."""
 
 import math
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from fer.core.errors import FerError
-from fer.core.machine import cores
 from fer.training import distributed
-from fer.training.averaging import MovingAverage
 from fer.training.checkpoint import TrainingState
 from fer.training.clock import PhaseTimer
 from fer.training.device import keep_freed_memory, pick_precision, set_deterministic
 from fer.training.distillation import predict_teacher_logits
 from fer.training.evaluation import loss_and_accuracy, predict_logits
 from fer.training.history import PARTS, Row
-from fer.training.loading import make_loader
+from fer.training.loading import make_loader, progress_bar
 from fer.training.networks import Network, build
-from fer.training.optim import make_optimizer, make_schedule
+from fer.training.optim import MovingAverage, make_optimizer, make_schedule
 from fer.training.run import TrainingRun
 from fer.training.step import CapturedStep, Step
 
@@ -35,7 +30,7 @@ class DivergedError(FerError):
 def fit(
     run: TrainingRun,
     *,
-    on_epoch: Callable[[list[Row]], None] = lambda history: None,
+    on_epoch: Callable[[Row], None] = lambda row: None,
     checkpoint: Path | None = None,
     quiet: bool = False,
 ) -> tuple[Network, list[Row]]:
@@ -46,14 +41,13 @@ def fit(
 
     Args:
         run: What is trained.
-        on_epoch: Called with the history after each epoch.
+        on_epoch: Called with the row of each epoch.
         checkpoint: File that keeps the state after each epoch, such as `run.checkpoint`. The same
             run resumes from it and ends with the same result. The caller removes it.
         quiet: Whether to show no progress.
 
     Raises:
         DivergedError: If the loss is no longer finite.
-        ValueError: If the teacher is a list of logits of other faces.
     """
     options, device, epochs = run.config.train, run.device, run.epochs
     precision = pick_precision(options.precision, device)
@@ -63,12 +57,6 @@ def fit(
     network = build(run.config.model, len(run.train.classes))
     network.load_state_dict(run.init or {}, strict=False)
     network = network.to(device, memory_format=torch.channels_last)
-    if options.num_workers > cores() and not quiet:
-        print(
-            f"train.num_workers is {options.num_workers} on {cores()} cores: more workers than "
-            "cores seldom help",
-            file=sys.stderr,
-        )
     batches = make_loader(
         run.train,
         options.augment,
@@ -86,7 +74,10 @@ def fit(
     state = TrainingState(run.key if checkpoint else "", network, eval_network, optimizer, schedule)
     if checkpoint:
         state.resume(checkpoint)
-    _prepare_teacher(run, state, batches, precision, quiet)
+    views: list[torch.Tensor] = []  # the teacher's logits of each view
+    if run.teacher:
+        teacher, count = run.teacher.to(device), min(options.distill.views, epochs)
+        views = predict_teacher_logits(teacher, batches, count, precision, quiet)
     trainee = distributed.wrap(network, device)
     step = Step(trainee, options, precision)
     # Worker threads and nccl make calls of their own to the GPU, which would break a capture.
@@ -94,39 +85,34 @@ def fit(
         step = CapturedStep(step, options.batch_size)
     images = torch.tensor(run.val.images, device=device)
     labels = torch.tensor(run.val.labels, dtype=torch.int64)
-    steps = epochs * len(batches)
-    first_epoch = len(state.history)
-    hidden = True if quiet else None  # None: shown on a terminal only
-    with tqdm(total=steps, initial=first_epoch * len(batches), unit="step", disable=hidden) as bar:
-        for epoch in range(first_epoch, epochs):
-            timer = PhaseTimer(device)
-            lr = schedule.get_last_lr()[0]
-            size = input_size(options.input_sizes, epoch, epochs)
-            batches.sampler.epoch, batches.sampler.size = epoch, size
-            teacher_logits = None
-            if state.teacher_logits:  # the views are used in turn
-                batches.sampler.epoch = view = epoch % len(state.teacher_logits)
-                teacher_logits = state.teacher_logits[view].to(device)
-            trainee.train()
-            train_metrics = _train_epoch(
-                step, batches, teacher_logits, optimizer, schedule, average, timer, bar
+    for epoch in range(len(state.history), epochs):
+        timer = PhaseTimer(device)
+        lr = schedule.get_last_lr()[0]
+        size = input_size(options.input_sizes, epoch, epochs)
+        batches.sampler.epoch, batches.sampler.size = epoch, size
+        teacher_logits = None
+        if views:  # in turn
+            batches.sampler.epoch = view = epoch % len(views)
+            teacher_logits = views[view].to(device)
+        trainee.train()
+        bar = progress_bar(batches, f"epoch {epoch + 1}/{epochs}", quiet)
+        train_metrics = _train_epoch(step, bar, teacher_logits, optimizer, schedule, average, timer)
+        val_metrics = distributed.broadcast(  # all processes select the same best epoch
+            loss_and_accuracy(predict_logits(eval_network, images, size=size), labels)
+        )
+        timer.mark("validation")
+        if not (math.isfinite(train_metrics[0]) and math.isfinite(val_metrics[0])):
+            raise DivergedError(
+                f"train.lr is {options.lr}: the loss is not finite after epoch {epoch + 1}; "
+                "try a lower one"
             )
-            val_metrics = distributed.broadcast(  # all processes select the same best epoch
-                loss_and_accuracy(predict_logits(eval_network, images, size=size), labels)
-            )
-            timer.mark("validation")
-            if not (math.isfinite(train_metrics[0]) and math.isfinite(val_metrics[0])):
-                raise DivergedError(
-                    f"train.lr is {options.lr}: the loss is not finite after epoch {epoch + 1}; "
-                    "try a lower one"
-                )
-            row = _row(epoch, size, train_metrics, val_metrics, lr, timer)
-            state.add(row)
-            if checkpoint and distributed.is_main_process():
-                state.save(checkpoint)
-            on_epoch(state.history)
-            if not quiet:
-                _print_epoch(row, epochs, bar)
+        row = _row(epoch, size, train_metrics, val_metrics, lr, timer)
+        state.add(row)
+        if checkpoint and distributed.is_main_process():
+            state.save(checkpoint)
+        on_epoch(row)
+        if not quiet:
+            _print_epoch(row, epochs)
     network.load_state_dict(state.best)
     network.zero_grad()  # gradients would keep the memory of the CUDA graph
     return network.eval(), state.history
@@ -141,30 +127,14 @@ def input_size(sizes: Sequence[int], epoch: int, epochs: int) -> int:
     return sizes[-1 - (epochs - 1 - epoch) * len(sizes) // epochs]
 
 
-def _prepare_teacher(
-    run: TrainingRun, state: TrainingState, batches: DataLoader, precision: torch.dtype, quiet: bool
-) -> None:
-    """Give the state the teacher's logits of each view, unless it has them from a checkpoint."""
-    if isinstance(run.teacher, list):
-        if any(len(view) != len(run.train) for view in run.teacher):
-            raise ValueError("teacher: its logits need a row per training face")
-        state.teacher_logits = run.teacher
-    elif run.teacher and not state.teacher_logits:
-        views = min(run.config.train.distill.views, run.epochs)
-        state.teacher_logits = predict_teacher_logits(
-            run.teacher.to(run.device), batches, views, precision, quiet
-        )
-
-
 def _train_epoch(
     step: Step | CapturedStep,
-    batches: DataLoader,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
     teacher_logits: torch.Tensor | None,
     optimizer: Optimizer,
     schedule: LRScheduler,
     average: MovingAverage | None,
     timer: PhaseTimer,
-    bar: tqdm,
 ) -> tuple[float, float]:
     """Train for one epoch; return the mean loss and accuracy on the augmented faces."""
     device = timer.device
@@ -187,7 +157,6 @@ def _train_epoch(
             average.update()
         count += len(targets)
         timer.mark("compute")
-        bar.update()
     loss, accuracy = distributed.mean(total / count).tolist()
     return loss, accuracy
 
@@ -211,14 +180,11 @@ def _row(
     }
 
 
-def _print_epoch(row: Row, epochs: int, bar: tqdm) -> None:
-    text = (
-        f"loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.1%}; "
-        f"val loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.1%}"
+def _print_epoch(row: Row, epochs: int) -> None:
+    seconds = sum(row[f"seconds_{part}"] for part in PARTS)
+    print(
+        f"epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.3f}, accuracy "
+        f"{row['train_accuracy']:.1%}; val loss {row['val_loss']:.3f}, accuracy "
+        f"{row['val_accuracy']:.1%}; {seconds:.1f} s",
+        flush=True,
     )
-    if bar.disable:
-        seconds = sum(v for k, v in row.items() if k.startswith("seconds_"))
-        print(f"epoch {row['epoch']}/{epochs}: {text}; {seconds:.1f} s", flush=True)
-    else:
-        bar.set_description(f"epoch {row['epoch']}/{epochs}")
-        bar.set_postfix_str(text)

@@ -1,12 +1,13 @@
 """Benchmark data loading: one face at a time as in most projects, and whole batches at once."""
 
 import time
+import warnings
 from statistics import median
 
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
+from torchvision.transforms import Compose, RandomCrop, RandomHorizontalFlip, ToTensor
 
 from fer.core.faces import INPUT_SIZE, Faces
 from fer.core.params import Augment, Benchmark
@@ -18,6 +19,9 @@ METHODS = "per_face", "per_batch"
 _CROP_AND_FLIP = Augment(shift=2, flip=0.5)
 """The augmentation of `RandomCrop(44)` and `RandomHorizontalFlip()` on 48x48 pixels."""
 
+# More workers than cores are measured on purpose.
+warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
+
 
 class PerFaceDataset(Dataset):
     """Map-style data set in which torchvision transforms each face as a PIL image."""
@@ -25,13 +29,7 @@ class PerFaceDataset(Dataset):
     def __init__(self, faces: Faces) -> None:
         self.images = [Image.fromarray(image) for image in faces.images]
         self.labels = faces.labels.tolist()
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(INPUT_SIZE),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-            ]
-        )
+        self.transform = Compose([RandomCrop(INPUT_SIZE), RandomHorizontalFlip(), ToTensor()])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,15 +56,13 @@ def time_loaders(
     for workers in sorted(set(benchmark.workers)):
         row: dict[str, float] = {"workers": workers}
         for method in METHODS:
-            for column, persistent in ((method, False), (f"{method}_persistent", True)):
-                if persistent and not workers:
-                    row[column] = row[method]
-                    continue
-                loader = _make_loader(
-                    faces, method, benchmark.batch_size, workers, persistent, device
-                )
+            for persistent in (False, True) if workers else (False,):
+                options = {"num_workers": workers, "persistent_workers": persistent}
+                loader = _make_loader(faces, method, benchmark.batch_size, device, **options)
+                column = f"{method}_persistent" if persistent else method
                 row[column] = round(_seconds_per_epoch(loader, epochs, device), 4)
                 print(f"{column}, {workers} workers: {row[column]:.3f} s per epoch", flush=True)
+            row.setdefault(f"{method}_persistent", row[method])
         table.append(row)
     return table
 
@@ -77,41 +73,22 @@ def fastest(table: list[dict[str, float]], method: str) -> float:
 
 
 def _make_loader(
-    faces: Faces,
-    method: str,
-    batch_size: int,
-    workers: int,
-    persistent: bool,
-    device: torch.device,
+    faces: Faces, method: str, batch_size: int, device: torch.device, **workers: int
 ) -> DataLoader:
-    if method == "per_face":
-        return DataLoader(
-            PerFaceDataset(faces),
-            batch_size,
-            shuffle=True,
-            num_workers=workers,
-            persistent_workers=persistent,
-            pin_memory=workers > 0 and device.type == "cuda",
-        )
-    return make_loader(
-        faces,
-        _CROP_AND_FLIP,
-        batch_size=batch_size,
-        seed=0,
-        num_workers=workers,
-        device=device,
-        persistent=persistent,
-    )
+    if method == "per_batch":
+        options = {"batch_size": batch_size, "seed": 0, "device": device}
+        return make_loader(faces, _CROP_AND_FLIP, **options, **workers)
+    pin = workers["num_workers"] > 0 and device.type == "cuda"
+    return DataLoader(PerFaceDataset(faces), batch_size, shuffle=True, pin_memory=pin, **workers)
 
 
 def _seconds_per_epoch(loader: DataLoader, epochs: int, device: torch.device) -> float:
-    def epoch() -> float:
+    seconds = []
+    for _ in range(1 + epochs):
         start = time.perf_counter()
         for images, labels in loader:
             images.to(device, non_blocking=True)
             labels.to(device, non_blocking=True)
         synchronize(device)
-        return time.perf_counter() - start
-
-    epoch()
-    return median(epoch() for _ in range(epochs))
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[1:])

@@ -1,20 +1,17 @@
 """Load augmented batches, in the main process or in DataLoader workers."""
 
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
 
 from fer.core.faces import INPUT_SIZE, Faces
 from fer.core.params import Augment
 from fer.training import distributed
 from fer.training.augmentation import augment, mix
-
-# `fit` prints its own line about too many workers, and the benchmark uses them on purpose.
-warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
 
 Key = tuple[torch.Tensor, int, int]
 """A batch: indices int64 [B], seed of the augmentation, size in pixels."""
@@ -82,9 +79,9 @@ def make_loader(
     *,
     batch_size: int,
     seed: int,
-    num_workers: int,
     device: torch.device,
-    persistent: bool = True,
+    num_workers: int = 0,
+    persistent_workers: bool = True,
 ) -> DataLoader:
     """Return a loader of augmented batches; set `.sampler.epoch` and `.sampler.size` per epoch.
 
@@ -97,7 +94,12 @@ def make_loader(
         sampler=BatchSampler(len(faces), batch_size, seed),
         batch_size=None,  # an item is a batch already
         num_workers=num_workers,
-        persistent_workers=persistent and num_workers > 0,
+        persistent_workers=persistent_workers and num_workers > 0,
         pin_memory=num_workers > 0 and device.type == "cuda",
         generator=torch.Generator(),  # so that the loader leaves dropout's generator alone
     )
+
+
+def progress_bar(batches: DataLoader, title: str, quiet: bool = False) -> tqdm:
+    """Return the batches with a progress bar, which is shown on a terminal only."""
+    return tqdm(batches, title, leave=False, unit="step", disable=quiet or None)

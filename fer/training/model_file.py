@@ -13,9 +13,12 @@ from pydantic import ValidationError
 from fer.core.errors import FerError
 from fer.core.faces import FACE_SIZE, INPUT_SIZE
 from fer.core.files import atomic_path
-from fer.core.params import Model
+from fer.core.params import SCRATCH, Model, TrainingConfig
 from fer.training.history import Row, without_seconds
 from fer.training.networks import Network, build
+
+Weights = dict[str, torch.Tensor]
+"""Tensors by their names in a network's `state_dict`."""
 
 _FORMAT = "fer-pipeline model 2"
 
@@ -87,9 +90,41 @@ def load(path: Path, classes: Sequence[str] | None = None) -> tuple[Network, dic
     return network.eval(), content
 
 
-def load_teacher(models: Path, classes: Sequence[str]) -> Network:
-    """Load the teacher in a data set's folder of models, as `load` does."""
-    return load(models / "teacher" / "teacher.pt", classes)[0]
+def load_initial(config: TrainingConfig, classes: Sequence[str]) -> Weights | None:
+    """Load the weights that `train.init` names, and print which of them are used.
+
+    It names a model file, or the folder of a `baseline.pt`; the result is None if it says random
+    weights. Where the file has other classes, the head is left out.
+
+    Raises:
+        FerError: If there is no such file, or it holds another network.
+    """
+    if config.train.init == SCRATCH:
+        return None
+    path = Path(config.train.init)
+    if path.is_dir():
+        path = path / "baseline.pt"
+    try:
+        network, metadata = load(path)
+    except FerError as error:  # its advice is for files of the pipeline
+        raise FerError(
+            f"train.init: {error.args[0].partition(';')[0]}; name a model file such as "
+            f"models/fer2013/baseline.pt, or {SCRATCH}"
+        ) from error
+    saved, model = metadata["model"], config.model
+    if saved != model.model_dump():
+        raise FerError(
+            f"train.init: {path} holds {saved['name']} of width {saved['width']:g}, but model is "
+            f"{model.name} of width {model.width:g}; set model to the same"
+        )
+    weights, head = network.state_dict(), ""
+    if metadata["classes"] != list(classes):
+        # The head is what depends on the number of classes.
+        other = build(model, len(metadata["classes"]) + 1).state_dict()
+        weights = {n: tensor for n, tensor in weights.items() if tensor.shape == other[n].shape}
+        head = f" except the head, which is new for {len(classes)} classes"
+    print(f"training starts from {path}: all weights{head}", flush=True)
+    return weights
 
 
 def winner(models: Path) -> tuple[str, Path]:
@@ -123,7 +158,7 @@ def read(path: Path) -> dict[str, Any]:
         with ZipFile(path) as archive:  # torch.load does not check the sums in the file
             if archive.testzip():
                 raise BadZipFile("a checksum is wrong")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError as error:
         raise FerError(f"{path}: no model here; run `dvc repro train`") from error
     except OSError as error:
@@ -132,6 +167,3 @@ def read(path: Path) -> dict[str, Any]:
         raise FerError(
             f"{path}: is not a file of PyTorch, or damaged; delete it and run `dvc repro`"
         ) from error
-    if not isinstance(content, dict):
-        raise FerError(f"{path}: is not a model file; delete it and run `dvc repro`")
-    return content

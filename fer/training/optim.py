@@ -1,10 +1,13 @@
-"""Make the optimizer and the learning-rate schedule from the configuration."""
+"""The optimizer, the schedule of its learning rate, and the moving average of the weights."""
+
+import copy
 
 import torch
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
 
 from fer.core.params import Train
+from fer.training.networks import Network
 
 
 def make_optimizer(model: torch.nn.Module, train: Train) -> Optimizer:
@@ -39,3 +42,24 @@ def make_schedule(optimizer: Optimizer, train: Train, epochs: int, steps: int) -
         return train.decay_rate ** (epochs_of_decay // train.decay_every)
 
     return LambdaLR(optimizer, factor)
+
+
+class MovingAverage:
+    """Exponential moving average of a network's weights and BatchNorm statistics.
+
+    `horizon` is the number of steps after which a weight counts 1/e; `network` becomes a copy with
+    the averages. `torch.optim.swa_utils.AveragedModel` does the same with some hundred kernels per
+    step; this takes one, because it leaves out the counters of BatchNorm, which are not used.
+    """
+
+    def __init__(self, network: Network, horizon: float) -> None:
+        self.rate = 1 / max(1.0, horizon)  # 1 - decay
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.averages, self.values = (
+            [t for t in n.state_dict().values() if t.is_floating_point()]
+            for n in (self.network, network)
+        )
+
+    def update(self) -> None:
+        """Move the averages towards the current weights; call it after each step."""
+        torch._foreach_lerp_(self.averages, self.values, self.rate)

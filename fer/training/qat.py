@@ -7,12 +7,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 from torch.optim.lr_scheduler import CosineAnnealingLR
-from tqdm import tqdm
 
 from fer.core.faces import Faces
 from fer.core.params import Augment, Train
 from fer.training.device import keep_freed_memory, set_deterministic
-from fer.training.loading import make_loader
+from fer.training.loading import make_loader, progress_bar
 from fer.training.networks import Network
 
 MAX_WEIGHT = 64
@@ -42,35 +41,28 @@ def finetune(network: Network, faces: Faces, options: Train) -> Network:
     layers = [n for n, m in finetuned.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     names = [f"{layer}.weight" for layer in layers]  # weight_norm, for example, has no such one
     weights = {n: weight for n, weight in finetuned.named_parameters() if n in names}
+    device = next(network.parameters()).device
     batches = make_loader(
-        faces,
-        _AUGMENTATION,
-        batch_size=_BATCH_SIZE,
-        seed=options.seed,
-        num_workers=0,
-        device=next(network.parameters()).device,
+        faces, _AUGMENTATION, batch_size=_BATCH_SIZE, seed=options.seed, device=device
     )
     optimizer = torch.optim.Adam(finetuned.parameters(), _LR)
     schedule = CosineAnnealingLR(optimizer, options.qat_epochs * len(batches))
     keep_freed_memory()
     set_deterministic(options.deterministic)
-    with tqdm(total=schedule.T_max, desc="qat", unit="step", disable=None) as bar:
-        for batches.sampler.epoch in range(options.qat_epochs):
-            if bar.disable:
-                epoch = f"epoch {batches.sampler.epoch + 1}/{options.qat_epochs}"
-                print(f"quantization-aware fine-tuning: {epoch}", flush=True)
-            for images, targets in batches:
-                with torch.no_grad():
-                    target = network(images).log_softmax(1)
-                rounded = {name: _round(weight) for name, weight in weights.items()}
-                prediction = functional_call(finetuned, rounded, images).log_softmax(1)
-                distance = F.kl_div(prediction, target, reduction="batchmean", log_target=True)
-                loss = distance + _label_loss(prediction, targets)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                bar.update()
+    for batches.sampler.epoch in range(options.qat_epochs):
+        epoch = f"epoch {batches.sampler.epoch + 1}/{options.qat_epochs}"
+        print(f"quantization-aware fine-tuning: {epoch}", flush=True)
+        for images, targets in progress_bar(batches, epoch):
+            with torch.no_grad():
+                target = network(images).log_softmax(1)
+            rounded = {name: _round(weight) for name, weight in weights.items()}
+            prediction = functional_call(finetuned, rounded, images).log_softmax(1)
+            distance = F.kl_div(prediction, target, reduction="batchmean", log_target=True)
+            loss = distance + _label_loss(prediction, targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
     with torch.no_grad():
         for weight in weights.values():
             weight.copy_(_round(weight))

@@ -22,15 +22,10 @@ class Step:
         targets: torch.Tensor,
         teacher_logits: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Leave the gradients in the parameters and return two sums over the batch.
+        """Leave the gradients in the parameters; return the sum of the losses and of correct faces.
 
-        Args:
-            images: float32 [B, 1, H, W], 0 to 1.
-            targets: Labels int64 [B], or soft labels float32 [B, C].
-            teacher_logits: float16 [B, C]; None trains on the targets alone.
-
-        Returns:
-            float32 [2]: the sum of the losses, and the number of correct faces.
+        Images are float32 [B, 1, H, W], 0 to 1; targets are labels int64 [B] or soft labels float32
+        [B, C]; the teacher's logits are float16 [B, C]. The sums are float32 [2].
         """
         self.network.zero_grad()
         is_mixed = self.precision != torch.float32

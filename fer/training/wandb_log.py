@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,22 +21,12 @@ class Run:
     def __init__(self, enabled: bool) -> None:
         self._works = enabled
 
-    def log(self, metrics: Mapping[str, float]) -> None:
-        """Log the metrics of one step."""
-        self._attempt(lambda: wandb.log(dict(metrics)))
-
-    def add_images(self, paths: Sequence[Path]) -> None:
-        """Log images, named by their files."""
-        self._attempt(lambda: wandb.log({p.stem: wandb.Image(str(p)) for p in paths}))
-
-    def add_files(self, name: str, kind: str, paths: Sequence[Path]) -> None:
-        """Log files as an artifact of a kind, such as "model"."""
+    def log(self, values: Mapping[str, float | Path]) -> None:
+        """Log the values of one step: metrics, and the files of images."""
 
         def add() -> None:
-            artifact = wandb.Artifact(name, kind)
-            for path in paths:
-                artifact.add_file(str(path))
-            wandb.log_artifact(artifact)
+            files = {k: wandb.Image(str(v)) for k, v in values.items() if isinstance(v, Path)}
+            wandb.log(dict(values) | files)
 
         self._attempt(add)
 
@@ -59,27 +49,21 @@ def run(mode: str, name: str, config: Mapping[str, Any], group: str | None = Non
     or "disabled". The environment variable WANDB_MODE takes its place.
     """
     mode = os.environ.get("WANDB_MODE") or mode
-    # W&B copies the files of artifacts there, by default into the home folder.
-    root = repository_root().resolve()
-    os.environ.setdefault("WANDB_DATA_DIR", str(root / "wandb"))
-    logged = Run(enabled=mode != "disabled")
-    logged._attempt(
-        lambda: wandb.init(
+
+    def start() -> None:
+        settings = {"silent": True, "console": "off", "init_timeout": 30, "login_timeout": 30}
+        wandb.init(
             project="fer-pipeline",
             name=name,
             group=group,
             config=dict(config),
             mode=mode,
-            dir=root,
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                init_timeout=30,
-                login_timeout=30,
-                x_disable_stats=True,
-            ),
+            dir=repository_root().resolve(),
+            settings=wandb.Settings(**settings, x_disable_stats=True),
         )
-    )
+
+    logged = Run(enabled=mode != "disabled")
+    logged._attempt(start)
     try:
         yield logged
     except Exception:  # not KeyboardInterrupt: W&B marks an interrupted run by itself

@@ -21,9 +21,6 @@ from fer.training.wandb_log import Run
 Track = Callable[[str, dict], AbstractContextManager[Run]]
 """From a run's name and configuration to a context manager that logs its epochs."""
 
-Result = tuple[Network, list[Row]]
-"""A trained network and its history."""
-
 
 @dataclass(frozen=True)
 class Splits:
@@ -54,7 +51,9 @@ def load(folder: Path) -> Splits:
     return Splits(train, val, val_unseen)
 
 
-def train(track: Track, name: str, run: TrainingRun, *, quiet: bool = False) -> Result:
+def train(
+    track: Track, name: str, run: TrainingRun, *, quiet: bool = False
+) -> tuple[Network, list[Row]]:
     """Run `fit`, log each epoch as a run with a name, and resume if it was stopped before.
 
     Raises:
@@ -66,12 +65,7 @@ def train(track: Track, name: str, run: TrainingRun, *, quiet: bool = False) -> 
         track(name, {"epochs": run.epochs} | run.config.model_dump()) as logged,
         shortage_as_fer_error(run.device, advice),
     ):
-        return fit(
-            run,
-            on_epoch=lambda history: logged.log(history[-1]),
-            checkpoint=run.checkpoint,
-            quiet=quiet,
-        )
+        return fit(run, on_epoch=logged.log, checkpoint=run.checkpoint, quiet=quiet)
 
 
 def finetune_and_score(

@@ -23,9 +23,6 @@ from fer.training.fit import DivergedError
 from fer.training.workflow import Track
 from fer.tuning.search import SearchTask
 
-CONFIDENCE = 0.95
-"""Confidence of the interval around a gain. A trial wins only if the whole interval is above 0."""
-
 Final = dict[str, Any]
 """A cross-validated configuration: "trial" (0: baseline), "params", "fold_accuracy" and "mean".
 
@@ -38,9 +35,8 @@ def run(
 ) -> tuple[list[Final], list[Path]]:
     """Cross-validate the baseline and the best trial on the training split.
 
-    Returns:
-        The entries of tune.json: of the baseline, and of the best trial unless it diverged. Then
-        the files from which the trainings resume.
+    Returns the entries of tune.json: of the baseline, and of the best trial unless it diverged.
+    Then the files from which the trainings resume.
 
     Raises:
         FerError: If the baseline diverges, or there are fewer different faces than folds.
@@ -73,9 +69,8 @@ def winner(finals: Sequence[Final]) -> Final:
 def split_folds(train: Faces, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Divide faces at random into folds with equal numbers of different faces.
 
-    Returns:
-        The index of each of N faces among the D different ones, int64 [N], and the fold of each
-        different face, int64 [D].
+    Returns the index of each of N faces among the D different ones, int64 [N], and the fold of each
+    different face, int64 [D].
 
     Raises:
         FerError: If there are fewer different faces than folds.
@@ -102,11 +97,9 @@ def cross_validate(
 ) -> tuple[np.ndarray | None, list[Path]]:
     """Train a configuration once per fold, without the faces of the fold and with another seed.
 
-    The best epoch is selected on val, which is in no fold.
-
-    Returns:
-        The accuracy on each different face, float [D]: copies of a face, as after oversampling, are
-        no independent faces. None if a training diverges. Then the files from which it resumes.
+    The best epoch is selected on val, which is in no fold. Returns the accuracy on each different
+    face, float [D], because copies of a face, as after oversampling, are no independent faces. It
+    is None if a training diverges. Then the files from which the trainings resume.
     """
     correct, checkpoints = np.zeros(len(groups), bool), []
     for fold in range(folds.max() + 1):
@@ -131,22 +124,17 @@ def accuracy_gain(
 ) -> tuple[float, float]:
     """Return how much more accurate a candidate is than the baseline, and the margin of error.
 
-    The margin is half of the confidence interval of a paired t-test over the folds. Folds differ in
-    their faces and in the seeds of both networks, so their spread has both kinds of chance. With
-    few folds, the spread itself may be small by chance. The margin is therefore at least that of
-    the paired differences between faces. Folds share most of their training faces, so their gains
-    are correlated, and the margin is rather too small for faces of another data set (Dietterich
+    Accuracies are those of each different face, float [D]; `folds` are int64 [D]. The margin is
+    half of the confidence interval of a paired t-test over the folds, which differ in their faces
+    and in the seeds of both networks. With few folds, their spread may be small by chance, so the
+    margin is at least that of the paired differences between faces. Folds share most of their
+    training faces, so the margin is rather too small for faces of another data set (Dietterich
     1998, Neural Computation 10:1895-1923).
-
-    Args:
-        candidate: float [D], its accuracy on each different face, from `cross_validate`.
-        baseline: float [D], the same of the baseline.
-        folds: int64 [D], the fold of each face.
     """
     differences = candidate - baseline
     gains = [differences[folds == fold].mean() for fold in range(folds.max() + 1)]
     margins = (
-        stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
+        stats.t.ppf(0.975, len(values) - 1)  # for a confidence of 95 %
         * math.sqrt(np.var(values, ddof=1) / len(values))
         for values in (gains, differences)
     )

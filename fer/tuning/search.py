@@ -24,7 +24,7 @@ from fer.core.params import TrainingConfig, Tune, Value, repository_root
 from fer.training import workflow
 from fer.training.fit import DivergedError
 from fer.training.history import best_epoch
-from fer.training.initial import Weights
+from fer.training.model_file import Weights
 from fer.training.run import TrainingRun
 from fer.training.workflow import Track
 
@@ -33,12 +33,6 @@ warnings.filterwarnings("ignore", category=ExperimentalWarning)  # heartbeats, m
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 """States of a finished trial; pruned trials are those that diverged."""
-
-_QUEUED = (TrialState.WAITING, TrialState.RUNNING, *_FINISHED)
-"""States of a trial that need not be queued again."""
-
-_RANDOM_TRIALS = 4
-"""Number of trials, with the baseline, before the sampler starts to use their results."""
 
 _HEARTBEAT_INTERVAL, _GRACE_PERIOD = 5, 30
 """Seconds between heartbeats of a running trial, and without one until it counts as failed."""
@@ -95,9 +89,9 @@ def search(
 ) -> list[FrozenTrial]:
     """Run the trials that the storage lacks; return the first `task.tune.trials`, by number.
 
-    Several processes may share the storage: each runs trials until all together have enough. A
-    trial of a killed process fails half a minute later, and the next process repeats it. The value
-    of a trial is its accuracy on val, 0 to 1, or None if it diverged.
+    Several processes may share the storage. A trial of a killed process fails half a minute later,
+    and the next process repeats it. The value of a trial is its accuracy on val, 0 to 1, or None if
+    it diverged.
 
     Raises:
         FerError: If the storage cannot be used, or every trial diverged.
@@ -119,11 +113,15 @@ def search(
         study = _open(study_name, url)
         if finished := _finished(study):
             print(f"going on after {len(finished)} finished trials", flush=True)
-        if not any("baseline" in t.user_attrs for t in study.get_trials(states=_QUEUED)):
+        others = [t for t in study.trials if t.state != TrialState.FAIL]
+        if not any("baseline" in t.user_attrs for t in others):
             study.enqueue_trial(task.baseline, user_attrs={"baseline": True})
         while len(_finished(study)) < count:  # those of all processes
             # A seed per trial, because processes with one seed would draw the same values.
-            study.sampler = _sampler(task.tune.seed, len(study.trials))
+            sequence = np.random.SeedSequence([task.tune.seed, len(study.trials)])
+            seed = int(sequence.generate_state(1)[0])
+            # Bergstra et al. 2011, NeurIPS 24; multivariate: Falkner et al. 2018, arXiv:1807.01774.
+            study.sampler = TPESampler(n_startup_trials=4, multivariate=True, seed=seed)
             study.optimize(objective, n_trials=1)
         for trial in study.trials:
             task.training(trial.params, epochs).checkpoint.unlink(missing_ok=True)
@@ -189,26 +187,12 @@ def _finished(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=_FINISHED)
 
 
-def _sampler(seed: int, trial: int) -> TPESampler:
-    """Return a tree-structured Parzen estimator over all parameters together.
-
-    See Bergstra et al. 2011, NeurIPS 24; Falkner, Klein and Hutter 2018, arXiv:1807.01774.
-    """
-    trial_seed = int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
-    return TPESampler(n_startup_trials=_RANDOM_TRIALS, multivariate=True, seed=trial_seed)
-
-
 def _storage_error(url: URL, error: Exception) -> FerError:
     """Return the error of one line, without the password."""
     shown = url.set(query={}).render_as_string(hide_password=True)  # a query may have one too
     cause = error.__cause__ or error
     reason = " ".join(str(getattr(cause, "orig", cause)).split())
-    if "database is locked" in reason:
-        return FerError(
-            f"settings.storage is {shown}, which another process has locked for {_LOCK_SECONDS} s;"
-            " wait until it ends, or stop it"
-        )
     return FerError(
-        f"settings.storage is {shown}, which cannot be used: {reason}; correct the URL, or move a "
-        "damaged file away"
+        f"settings.storage is {shown}, which cannot be used: {reason}; correct the URL, wait for "
+        "the process that locks it, or move a damaged file away"
     )

@@ -10,12 +10,9 @@ from fer.training.networks.network import Network
 class Deep(Network):
     """A residual network of 3x3 convolutions (after He et al. 2016, arXiv:1512.03385).
 
-    Most convolutions are at small sizes, where a channel costs little time.
-    The width is a factor on the channels; 1 gives 1,151,031 parameters for 7 classes.
-
-    Attributes:
-        STAGES: Channels and number of convolutions per stage; pooling halves the size between them.
-        DROPOUT: Probability that a channel of the last maps is dropped.
+    Most convolutions are at small sizes, where a channel costs little time. `STAGES` has channels
+    and number of convolutions; pooling halves the size between them. `DROPOUT` drops channels of
+    the last maps. The width is a factor on the channels; 1 gives 1,151,031 parameters.
     """
 
     STAGES: tuple[tuple[int, int], ...] = ((16, 1), (48, 2), (96, 4), (192, 3))
