@@ -209,7 +209,7 @@ def test_unreadable_picture(tmp_path):
     (tmp_path / "happy/bad.png").write_bytes(b"no picture")
     message = refusal(tmp_path)
     assert f"{tmp_path}/happy/bad.png: is not an image" in message
-    assert message.endswith("or skip them with prepare.on_error")
+    assert message.endswith("or skip such pictures with prepare.on_error")
     (dropped,) = read(tmp_path, on_error="skip").dropped
     assert (dropped.source, dropped.reason) == ("happy/bad.png", "unreadable")
     for name in ("angry/1.png", "angry/2.png"):

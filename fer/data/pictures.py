@@ -75,9 +75,9 @@ def _read_faces(
         ) from error
     unreadable = [face.detail for face in dropped if face.reason == "unreadable"]
     if unreadable and prepare.on_error == "fail":
+        more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
         raise FerError(
-            f"{unreadable[0]} ({len(unreadable)} such pictures in all); mend or remove them, or "
-            "skip them with prepare.on_error"
+            f"{unreadable[0]}{more}; mend or remove it, or skip such pictures with prepare.on_error"
         )
     return faces[: len(rows)], rows, dropped
 

@@ -91,8 +91,7 @@ def find(raw: RawFolder) -> list[str]:
     return files
 
 
-def _stem(name: str) -> str:
-    """Return a file's name in lower case, without folders and suffixes."""
+def _stem(name: str) -> str:  # "a/FER2013.csv.gz" gives "fer2013"
     return PurePosixPath(name).name.lower().partition(".")[0]
 
 
