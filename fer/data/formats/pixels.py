@@ -73,7 +73,7 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
         names = {str(number): name for number, name in enumerate(CLASSES)}
     labels, classes = number_labels(raw, rows.labels, names)
     faces = Faces(rows.images(), labels, classes)
-    return group_by_split(faces, rows.splits, rows.sources, dropped, sorted(set(rows.splits)))
+    return group_by_split(faces, rows.splits, rows.sources, dropped, dict.fromkeys(rows.splits))
 
 
 def find(raw: RawFolder) -> list[str]:
