@@ -42,4 +42,5 @@ def _stop(number: int, frame: FrameType | None) -> None:
         os.write(2, _STOP_MESSAGE)
     for child in multiprocessing.active_children():
         child.kill()
+        child.join(1)
     os._exit(128 + number)

@@ -21,7 +21,7 @@ def number_labels(
 
     `names` are the class names of the labels in the order of the classes. Without them, words name
     themselves and are sorted alphabetically. Numbers are sorted numerically; the file classes.txt
-    may name them, starting with the lowest.
+    may name them, from the lowest on, or from 0 on if it has more lines.
 
     Raises:
         FerError: If there are too many classes, two names are too similar, or classes.txt does not
@@ -43,12 +43,16 @@ def _class_names(raw: RawFolder, labels: set[str]) -> dict[str, str]:
         return {label: label for label in ordered}
     names = "".join(raw.lines(file)).rstrip().splitlines()
     names = [unicodedata.normalize("NFC", name.strip()) for name in names]
-    if "" in names or len(set(names)) != len(ordered) or len(names) != len(ordered):
+    if len(names) == len(ordered):
+        named = dict(zip(ordered, names, strict=True))
+    else:  # the names of more classes than these, from 0 on
+        named = {label: names[int(label)] for label in ordered if int(label) < len(names)}
+    if len(named) != len(ordered) or len(set(names)) != len(names) or "" in names:
         raise FerError(
             f"{raw.path}/{file}: does not have one line with a name of its own for each of the "
-            f"{len(ordered)} classes {', '.join(ordered[:20])}; correct it"
+            f"labels {', '.join(ordered[:20])}; correct it"
         )
-    return dict(zip(ordered, names, strict=True))
+    return named
 
 
 def names_file(raw: RawFolder) -> str | None:

@@ -75,10 +75,8 @@ def _read_faces(
         ) from error
     unreadable = [face.detail for face in dropped if face.reason == "unreadable"]
     if unreadable and prepare.on_error == "fail":
-        raise FerError(
-            f"{unreadable[0]} ({len(unreadable)} such pictures in all); mend or remove them, or "
-            "skip them with prepare.on_error"
-        )
+        advice = "mend or remove it, or skip such pictures with prepare.on_error"
+        raise FerError(f"{unreadable[0]} (1 of {len(unreadable)}); {advice}")
     return faces[: len(rows)], rows, dropped
 
 

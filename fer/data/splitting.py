@@ -33,8 +33,7 @@ def add_missing_splits(data: DataSet, prepare: Prepare, location: str) -> DataSe
             rows = np.flatnonzero(assigned == split)
             splits[split], sources[split] = faces[rows], [names[row] for row in rows]
         counts = ", ".join(f"{len(splits[split]):,} {split}" for split in SPLITS)
-        source = "train" if whole == "train" else "all faces"
-        print(f"split {' and '.join(shares)} off {source}: {counts}", flush=True)
+        print(f"split off {' and '.join(shares)}: {counts}", flush=True)
     return replace(
         data,
         splits={split: splits[split] for split in SPLITS},

@@ -64,8 +64,7 @@ def reference(content):
         if not all(number.isdigit() and int(number) < 256 for number in numbers):
             return None
         actual.setdefault(split, []).append((int(label), [int(n) for n in numbers]))
-    labels = {label for own in actual.values() for label, _ in own}
-    return actual if labels and labels == set(range(len(labels))) else None
+    return actual or None
 
 
 def rows(line, separator):
@@ -80,12 +79,12 @@ def read(folder):
             data = pixels.read(raw, PREPARE)
     except FerError:
         return None
-    numbers = {name for name in data.classes if name.isdigit()}
-    if data.classes != pixels.CLASSES and len(numbers) < len(data.classes):
+    names = "0123456" if data.classes == pixels.CLASSES else data.classes
+    if not {*map(str, range(256))}.issuperset(names):
         return None  # words
     return {
         split: [
-            (label, image.ravel().tolist())
+            (int(names[label]), image.ravel().tolist())
             for label, image in zip(own.labels.tolist(), own.images, strict=True)
         ]
         for split, own in data.splits.items()

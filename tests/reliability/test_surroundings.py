@@ -44,7 +44,7 @@ def test_full_disk(project, name):
         (project / folder).mkdir(exist_ok=True)
     keep = project.parent / "keep"
     shutil.copytree(project, keep, symlinks=True)
-    fill = "mount -t tmpfs -o size=8m disk $f && cp -r $0/$f/. $f && cat /dev/zero > $f/fill"
+    fill = "mount -t tmpfs -o size=9m disk $f && cp -r $0/$f/. $f && cat /dev/zero > $f/fill"
     script = f"for f in {' '.join(FOLDERS)}; do {fill}; done 2>/dev/null; exec $1 -m stages.$2"
     inside = ("unshare", "-rm", "sh", "-c", script, str(keep), sys.executable, name)
     process = start(project, *inside, DVC_ROOT=str(project))

@@ -63,9 +63,8 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     kept = np.flatnonzero(labels < len(CLASSES))
     shares = np.array(targets, np.float32)[kept, : len(CLASSES)]
     shares /= shares.sum(1, keepdims=True)
-    label_indices = labels[kept].astype(np.uint8)
     return group_by_split(
-        Faces(rows.images()[kept], label_indices, CLASSES, shares if is_soft else None),
+        Faces(rows.images()[kept], np.uint8(labels[kept]), CLASSES, shares if is_soft else None),
         [splits[row] for row in kept],
         [rows.sources[row] for row in kept],
         [

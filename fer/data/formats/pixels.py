@@ -73,7 +73,7 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
         names = {str(number): name for number, name in enumerate(CLASSES)}
     labels, classes = number_labels(raw, rows.labels, names)
     faces = Faces(rows.images(), labels, classes)
-    return group_by_split(faces, rows.splits, rows.sources, dropped, sorted(set(rows.splits)))
+    return group_by_split(faces, rows.splits, rows.sources, dropped, dict.fromkeys(rows.splits))
 
 
 def find(raw: RawFolder) -> list[str]:
@@ -91,8 +91,7 @@ def find(raw: RawFolder) -> list[str]:
     return files
 
 
-def _stem(name: str) -> str:
-    """Return a file's name in lower case, without folders and suffixes."""
+def _stem(name: str) -> str:  # "a/FER2013.csv.gz" gives "fer2013"
     return PurePosixPath(name).name.lower().partition(".")[0]
 
 
