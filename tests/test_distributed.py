@@ -15,6 +15,7 @@ from fer.core.faces import Faces
 from fer.core.params import Augment
 from fer.training import distributed
 from fer.training.fit import fit
+from fer.training.history import without_seconds
 from fer.training.loading import make_loader
 from fer.training.run import TrainingRun
 
@@ -29,9 +30,7 @@ EPOCHS = 3
 def train(folder, killed_at=()):
     """Train in one process of several and write its weights and history to `folder`.
 
-    Args:
-        folder: Where the checkpoint and the result are written.
-        killed_at: Rank of the process that is killed, and the epoch after which this happens.
+    `killed_at` is the rank of the process that is killed, and the epoch after which this happens.
     """
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (70, 48, 48), dtype=np.uint8)
@@ -72,10 +71,7 @@ def assert_equal(result, expected):
     """Of parameters and metrics; BatchNorm's statistics are those of each process."""
     (parameters, history), (expected_parameters, expected_history) = result, expected
     assert all(torch.equal(parameters[name], expected_parameters[name]) for name in parameters)
-    for row, expected_row in zip(history, expected_history, strict=True):
-        assert {k: v for k, v in row.items() if not k.startswith("seconds")} == {
-            k: v for k, v in expected_row.items() if not k.startswith("seconds")
-        }
+    assert without_seconds(history) == without_seconds(expected_history)
 
 
 @pytest.mark.slow

@@ -44,7 +44,13 @@ def distance(network, reference, faces):
     return (probabilities - expected).abs().mean()
 
 
-def test_finetuning_learns_the_labels_and_does_not_change_the_given_network(faces):
+def weights_in_steps(network):
+    """Return the weights of each convolution in int8 steps."""
+    weights = [m.weight.detach() for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    return [weight / weight.abs().amax((1, 2, 3), keepdim=True) * 64 for weight in weights]
+
+
+def test_finetuning_learns_the_labels_with_weights_of_whole_int8_steps(faces):
     network = make_network(faces)
     before = copy.deepcopy(network.state_dict())
     finetuned = finetune(network, faces, options(10))
@@ -52,6 +58,12 @@ def test_finetuning_learns_the_labels_and_does_not_change_the_given_network(face
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     buffers = zip(network.buffers(), finetuned.buffers(), strict=True)  # statistics of BatchNorm
     assert all(torch.equal(buffer, finetuned_buffer) for buffer, finetuned_buffer in buffers)
+    weights, initial = weights_in_steps(finetuned), weights_in_steps(network)
+    for weight in weights:
+        torch.testing.assert_close(weight, weight.round(), atol=1e-3, rtol=0)
+    # Some weights must move by a step: without the straight-through gradient none would.
+    pairs = zip(weights, initial, strict=True)
+    assert any((weight - before.round()).abs().max() > 0.5 for weight, before in pairs)
 
 
 @pytest.mark.parametrize(
@@ -67,23 +79,6 @@ def test_same_seed_gives_the_same_network_in_either_mode(faces, device):
     assert loss(first, faces) == loss(again, faces) != loss(other, faces)
     assert loss(none, faces) == loss(network, faces)
     assert torch.are_deterministic_algorithms_enabled()
-
-
-def weights_in_steps(network):
-    """Return the weights of each convolution in int8 steps."""
-    weights = [m.weight.detach() for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
-    return [weight / weight.abs().amax((1, 2, 3), keepdim=True) * 64 for weight in weights]
-
-
-def test_finetuned_weights_are_whole_int8_steps(faces):
-    network = make_network(faces)
-    finetuned = weights_in_steps(finetune(network, faces, options(10)))
-    for weights in finetuned:
-        torch.testing.assert_close(weights, weights.round(), atol=1e-3, rtol=0)
-    # Some weights must move by a step: without the straight-through gradient none would.
-    rounded = [weights.round() for weights in weights_in_steps(network)]
-    pairs = zip(finetuned, rounded, strict=True)
-    assert any((weights - before).abs().max() > 0.5 for weights, before in pairs)
 
 
 def test_finetuning_stays_close_to_the_predictions_of_the_network(faces):
@@ -102,21 +97,17 @@ def test_finetuning_stays_close_to_the_predictions_of_the_network(faces):
 
 
 def test_finetuning_learns_from_soft_labels(faces):
-    one_hot = np.eye(7, dtype=np.float32)[faces.labels]
-    uniform = np.full((70, 7), 1 / 7, np.float32)
-    by_labels, by_one_hot, by_uniform = (
-        finetune(
-            make_network(faces),
-            Faces(faces.images, faces.labels, faces.classes, soft_labels),
-            options(5),
-        )
-        for soft_labels in (None, one_hot, uniform)
-    )
-    torch.testing.assert_close(
-        loss(by_labels, faces), loss(by_one_hot, faces), rtol=1e-3, atol=1e-3
-    )
+    def finetune_with(soft_labels):
+        voted = Faces(faces.images, faces.labels, faces.classes, soft_labels)
+        return finetune(make_network(faces), voted, options(5))
 
     def loss_on_uniform(network):
         return predict_logits(network, faces).log_softmax(1).mean(1).neg().mean()
 
+    by_labels = finetune_with(None)
+    by_one_hot = finetune_with(np.eye(7, dtype=np.float32)[faces.labels])
+    by_uniform = finetune_with(np.full((70, 7), 1 / 7, np.float32))
+    torch.testing.assert_close(
+        loss(by_labels, faces), loss(by_one_hot, faces), rtol=1e-3, atol=1e-3
+    )
     assert loss_on_uniform(by_uniform) < loss_on_uniform(by_labels)
