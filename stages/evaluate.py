@@ -13,6 +13,7 @@ from fer.training import evaluation, model_file
 from fer.training.networks import parameter_count
 
 EXPORTED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
+"""Files of the model that stage quantize exported; quantize.json says which one."""
 
 
 def main() -> None:

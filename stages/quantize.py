@@ -1,4 +1,4 @@
-"""Export the better model to ONNX, in float32 and int8, and compare the runtimes for it."""
+"""Export the model that the search chose, in float32 and int8, and compare the runtimes for it."""
 
 import shutil
 import sys
@@ -26,7 +26,7 @@ RUNTIMES = {
 }
 """File and predictor of each runtime. Full range: weights up to 127, which need VNNI."""
 
-RELEASED = {"fer.onnx": "ONNX Runtime, float32", "fer.int8.onnx": "ONNX Runtime, int8"}
+KEPT = {"fer.onnx": "ONNX Runtime, float32", "fer.int8.onnx": "ONNX Runtime, int8"}
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: Path(folder, file) for name, (file, _) in RUNTIMES.items()}
-        float32, int8 = (paths[name] for name in RELEASED.values())
+        float32, int8 = (paths[name] for name in KEPT.values())
         full_range = paths["ONNX Runtime, int8 (full range)"]
         shutil.copyfile(path, paths["PyTorch, float32"])
         export.export(float32, network)
@@ -61,10 +61,10 @@ def main() -> None:
             for name, output in probabilities.items()
         }
         warning = quantize.accuracy_drop_warning(
-            *(accuracy[name] for name in RELEASED.values()), options.max_accuracy_drop
+            *(accuracy[name] for name in KEPT.values()), options.max_accuracy_drop
         )
         speeds = runtimes.compare(factories, val.images, options.rounds)
-        for file, name in RELEASED.items():
+        for file, name in KEPT.items():
             origin = {"dataset": p.dataset, "model": model, "licence": "see MODEL_CARD.md"}
             scores = {"scores": {"val_accuracy": accuracy[name]}, "warning": warning}
             export.write_metadata(paths[name], origin | scores, train.classes)

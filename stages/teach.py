@@ -18,9 +18,9 @@ def main() -> None:
     device = pick_device(p.settings.device)
     data, models = Path("data", p.dataset), Path("models", p.dataset, "teacher")
     metrics, epochs = Path("metrics", p.dataset), p.teach.epochs
-    # Without a teacher, this file keeps the folder from being empty, of which DVC would warn.
-    files.write_json(models / "metadata.json", {"epochs": epochs})
     if not epochs:
+        # Without a teacher, this file keeps the folder from being empty, of which DVC would warn.
+        files.write_json(models / "metadata.json", {"epochs": 0})
         (models / "teacher.pt").unlink(missing_ok=True)
         for folder in (metrics, metrics / "timings"):
             files.write_json(folder / "teach.json", {"dataset": p.dataset, "epochs": 0})
@@ -41,6 +41,7 @@ def main() -> None:
         **scores,
     }
     timings = {"seconds_per_epoch": seconds_per_epoch(history), "machine": machine(device)}
+    files.write_json(models / "metadata.json", {"epochs": epochs})
     files.write_json(metrics / "teach.json", report)
     files.write_json(metrics / "timings" / "teach.json", timings)
     run.checkpoint.unlink(missing_ok=True)

@@ -208,7 +208,7 @@ def test_committed_int8_models_are_portable():
         quantize.check_portable(path)
 
 
-def test_int8_holds_the_weights_of_a_refined_network(network, faces, tmp_path):
+def test_int8_holds_the_weights_of_a_finetuned_network(network, faces, tmp_path):
     options = params.load(ROOT / "params.yaml").train
     finetuned = finetune(network, faces, options.model_copy(update={"qat_epochs": 1}))
     export.export(tmp_path / "fer.onnx", finetuned)

@@ -52,6 +52,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         ws="none",
         lifespan="off",
         backlog=1024,
+        timeout_graceful_shutdown=60,  # seconds; a client may never read its answer
         log_level=logging.ERROR,
         access_log=arguments.log,
         server_header=False,

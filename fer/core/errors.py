@@ -2,12 +2,17 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 _STOP_MESSAGE = b"stopped; give the same command again, and it goes on from here\n"
+
+temporary_folders: set[Path] = set()
+"""Folders that Ctrl-C and SIGTERM remove, from `fer.core.files.temporary_folder`."""
 
 
 class FerError(Exception):
@@ -43,4 +48,6 @@ def _stop(number: int, frame: FrameType | None) -> None:
     for child in multiprocessing.active_children():
         child.kill()
         child.join(1)
+    for folder in temporary_folders:
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(128 + number)

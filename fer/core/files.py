@@ -7,18 +7,19 @@ import csv
 import json
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fer.core.errors import FerError
+from fer.core.errors import FerError, temporary_folders
 
 _PREFIX = ".writing-"
 
 _STALE_SECONDS = 3600.0
-"""Age from which a temporary file is of a killed process."""
+"""Age from which a temporary file belongs to a killed process."""
 
 
 @contextmanager
@@ -40,8 +41,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise FerError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a folder in TMPDIR, which is removed after the block, and also by Ctrl-C or SIGTERM."""
+    with tempfile.TemporaryDirectory(prefix="fer-", ignore_cleanup_errors=True) as name:
+        temporary_folders.add(Path(name))
+        try:
+            yield Path(name)
+        finally:
+            temporary_folders.discard(Path(name))
+
+
 def _remove_stale(folder: Path) -> None:
-    for file in folder.glob(_PREFIX + "*"):
+    for file in folder.glob(_PREFIX + 8 * "[0-9a-f]" + "*"):
         with suppress(OSError):  # another process may remove it too
             if time.time() - file.stat().st_mtime > _STALE_SECONDS:
                 file.unlink()

@@ -14,7 +14,7 @@ def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarr
     """Return the ascending indices int64 [M] of the training faces to use; None for all of them.
 
     Raises:
-        FerError: If no face is left, or `prepare.cap` names no class.
+        FerError: If no face of a class is left, or `prepare.cap` names no class.
     """
     train = splits["train"]
     kept = np.ones(len(train), bool)
@@ -22,9 +22,10 @@ def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarr
         kept &= ~is_blank(train)
     if prepare.drop_leaks:
         kept &= ~is_in(train, splits["val"], splits["test"])
-    if not kept.any():
+    if lost := set(train.labels.tolist()) - set(train.labels[kept].tolist()):
         raise FerError(
-            "prepare.drop_blank and prepare.drop_leaks leave no training face; turn one of them off"
+            "prepare.drop_blank and prepare.drop_leaks leave no training face of "
+            f"{', '.join(train.classes[label] for label in sorted(lost))}; turn one of them off"
         )
     if prepare.balance == "none":
         return None if kept.all() else np.flatnonzero(kept)

@@ -84,7 +84,7 @@ def group_by_split(
 
 
 def check_classes(classes: tuple[str, ...], location: str) -> None:
-    """Refuse classes that are too many, or differ in case or blanks only.
+    """Refuse classes that are too many, cannot be printed, or differ in case or blanks only.
 
     Raises:
         FerError: It says that `location`, a folder or file, has these classes.
@@ -95,6 +95,8 @@ def check_classes(classes: tuple[str, ...], location: str) -> None:
         )
     names: dict[str, str] = {}
     for name in classes:
+        if not name.isprintable() or len(name) > 100:
+            raise FerError(f"{location}: {name[:20]!r} is no name for a class; correct it")
         other = names.setdefault(class_key(name), name)
         if other != name:
             raise FerError(

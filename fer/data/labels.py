@@ -21,7 +21,7 @@ def number_labels(
 
     `names` are the class names of the labels in the order of the classes. Without them, words name
     themselves and are sorted alphabetically. Numbers are sorted numerically; the file classes.txt
-    may name them, from the lowest on, or from 0 on if it has more lines.
+    may name them, from the lowest on, or from 0 on if some numbers are missing.
 
     Raises:
         FerError: If there are too many classes, two names are too similar, or classes.txt does not
@@ -35,15 +35,21 @@ def number_labels(
 
 
 def _class_names(raw: RawFolder, labels: set[str]) -> dict[str, str]:
-    if not all(label.isascii() and label.isdigit() for label in labels):
-        return {label: unicodedata.normalize("NFC", label) for label in sorted(labels)}
+    words = sorted(label for label in labels if not (label.isascii() and label.isdigit()))
+    if len(words) == len(labels):
+        return {label: unicodedata.normalize("NFC", label) for label in words}
+    if words:
+        raise FerError(f"{raw.path}: the label {words[0]!r} is no number as others are; correct it")
     ordered = sorted(labels, key=lambda label: (int(label), label))
+    numbers = [int(label) for label in ordered]
+    if len(set(numbers)) < len(numbers):
+        raise FerError(f"{raw.path}: two labels are one number, such as 1 and 01; correct them")
     file = names_file(raw)
     if file is None:
         return {label: label for label in ordered}
     names = "".join(raw.lines(file)).rstrip().splitlines()
     names = [unicodedata.normalize("NFC", name.strip()) for name in names]
-    if len(names) == len(ordered):
+    if len(names) == len(ordered) == numbers[-1] - numbers[0] + 1:
         named = dict(zip(ordered, names, strict=True))
     else:  # the names of more classes than these, from 0 on
         named = {label: names[int(label)] for label in ordered if int(label) < len(names)}

@@ -6,14 +6,15 @@ import lzma
 import os
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from fer.core.errors import FerError
+from fer.core.files import temporary_folder
 from fer.images import reading
 
 _HEAD_BYTES = 4096
@@ -65,9 +66,6 @@ class RawFolder:
                 self._paths |= {f"{name}/{own}": target / own for own in list_files(target)}
             else:
                 self._paths[name] = target if target.exists() else file
-        for name in self._paths:
-            if name != name.encode(errors="replace").decode():
-                raise FerError(f"{path}: the file name {name!a} is not in UTF-8; rename the file")
 
     @property
     def names(self) -> list[str]:
@@ -103,7 +101,8 @@ class RawFolder:
         """Yield the lines of a text file in UTF-8, with line ends."""
         path = self.path / name
         with _as_fer_error(path), self._paths[name].open("rb", buffering=1 << 20) as file:
-            for number, line in enumerate(file, start=1):
+            # In pieces, because a file may have no line ends.
+            for number, line in enumerate(iter(lambda: file.readline(1 << 16), b""), start=1):
                 try:
                     yield line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
@@ -115,8 +114,8 @@ class RawFolder:
 @contextmanager
 def open_raw(path: Path) -> Iterator[RawFolder]:
     """Open a data set's folder or single file; its archives are in TMPDIR while it is open."""
-    with TemporaryDirectory(prefix="fer-", ignore_cleanup_errors=True) as unpacked:
-        yield RawFolder(Path(path), Path(unpacked))
+    with temporary_folder() as unpacked:
+        yield RawFolder(Path(path), unpacked)
 
 
 def is_picture(name: str) -> bool:
@@ -137,6 +136,9 @@ def list_files(folder: Path) -> list[str]:
         ]
         paths = [Path(parent, name) for name in names]
         files += [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
+    for name in files:
+        if name != name.encode(errors="replace").decode():
+            raise FerError(f"{folder}: the file name {name!a} is not in UTF-8; rename the file")
     return sorted(filter(_is_visible, files))
 
 
@@ -155,15 +157,18 @@ def link_folder(source: Path, target: Path) -> bool:
 
 
 def link_entries(source: Path, folder: Path) -> None:
-    """Link what is in one folder into another, except what already exists there.
+    """Link what is in one folder into another, except files that already exist there.
 
     Nothing is done if they are the same folder, or `source` is missing.
     """
     if not source.is_dir() or source.resolve() == folder.resolve():
         return
     for entry in source.iterdir():
-        if not os.path.lexists(folder / entry.name):
-            _link(entry, folder / entry.name)
+        target = folder / entry.name
+        if not os.path.lexists(target):
+            _link(entry, target)
+        elif entry.is_dir() and target.is_dir():
+            link_entries(entry, target)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -194,7 +199,8 @@ def _unpack(path: Path, target: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             members = _select(path, ((m, m.file_size, m.filename) for m in archive.infolist()))
             target.mkdir()
-            archive.extractall(target, members)
+            for member in members:
+                _extract(archive, member, target)
     elif tarfile.is_tarfile(path):
         with tarfile.open(path) as archive:
             files = (member for member in archive if member.isfile() or member.islnk())
@@ -203,6 +209,9 @@ def _unpack(path: Path, target: Path) -> None:
             archive.extractall(target, members, filter="data")
             while archive.fileobj.read(1 << 20):  # up to the checksum at the end
                 pass
+        for file in target.rglob("*"):
+            if file.is_symlink():  # which a hard link to a link may become
+                file.unlink()
     else:
         with path.open("rb") as file:
             first = file.read(6)
@@ -214,6 +223,16 @@ def _unpack(path: Path, target: Path) -> None:
                     _check_size(path, file.tell())
         elif first.startswith(b"PK\3\4") or path.name.lower().endswith(_ARCHIVE_SUFFIXES):
             raise FerError(f"{path}: cannot be read: is no archive; download it again")
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
+    """Unpack a member; a damaged picture becomes an empty file, which is reported as unreadable."""
+    try:
+        archive.extract(member, target)
+    except (zipfile.BadZipFile, zlib.error):
+        if not is_picture(member.filename):
+            raise
+        (target / member.filename.lstrip("/")).write_bytes(b"")
 
 
 def _select(path: Path, members: Iterable[tuple[_Member, int, str]]) -> list[_Member]:

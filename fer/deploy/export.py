@@ -1,4 +1,4 @@
-"""Export a network as an ONNX graph from grey faces to probabilities."""
+"""Export a network as an ONNX graph from grey faces to probabilities, for a stage and `convert`."""
 
 import json
 import logging

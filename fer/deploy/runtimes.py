@@ -1,4 +1,4 @@
-"""Benchmark the runtimes that can run a trained network: size, accuracy, latency, throughput."""
+"""Run a network in PyTorch, ONNX Runtime or OpenVINO, and measure latency and throughput."""
 
 import json
 import os

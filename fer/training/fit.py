@@ -75,7 +75,7 @@ def fit(
     if checkpoint:
         state.resume(checkpoint)
     views: list[torch.Tensor] = []  # the teacher's logits of each view
-    if run.teacher:
+    if run.teacher and len(state.history) < epochs:
         teacher, count = run.teacher.to(device), min(options.distill.views, epochs)
         views = predict_teacher_logits(teacher, batches, count, precision, quiet)
     trainee = distributed.wrap(network, device)

@@ -1,4 +1,4 @@
-"""Quantization-aware fine-tuning (QAT): train on to weights that int8 represents exactly."""
+"""Quantization-aware fine-tuning (QAT): continue training until int8 has the exact weights."""
 
 import copy
 
@@ -39,7 +39,7 @@ def finetune(network: Network, faces: Faces, options: Train) -> Network:
     if not options.qat_epochs:
         return finetuned
     layers = [n for n, m in finetuned.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    names = [f"{layer}.weight" for layer in layers]  # weight_norm, for example, has no such one
+    names = [f"{layer}.weight" for layer in layers]  # weight_norm, for example, has none
     weights = {n: weight for n, weight in finetuned.named_parameters() if n in names}
     device = next(network.parameters()).device
     batches = make_loader(

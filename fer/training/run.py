@@ -9,6 +9,7 @@ import torch
 
 from fer.core.faces import Faces
 from fer.core.params import TrainingConfig, repository_root
+from fer.training import distributed
 from fer.training.model_file import Weights
 from fer.training.networks import Network
 
@@ -36,6 +37,8 @@ class TrainingRun:
         ignored = {"num_workers": 0, "qat_epochs": 0}
         options = self.config.train.model_copy(update=ignored)
         digest = hashlib.sha256(f"{self.config.model!r} {options!r} {self.epochs}".encode())
+        if distributed.processes() > 1:  # they change the batches
+            digest.update(f"{distributed.processes()} processes".encode())
         folder = Path(__file__).parent
         for path in (folder.parent / "core" / "faces.py", *sorted(folder.rglob("*.py"))):
             digest.update(path.read_bytes())

@@ -123,7 +123,7 @@ def search(
             # Bergstra et al. 2011, NeurIPS 24; multivariate: Falkner et al. 2018, arXiv:1807.01774.
             study.sampler = TPESampler(n_startup_trials=4, multivariate=True, seed=seed)
             study.optimize(objective, n_trials=1)
-        for trial in study.trials:
+        for trial in _finished(study):
             task.training(trial.params, epochs).checkpoint.unlink(missing_ok=True)
         trials = _finished(study)[:count]
     except (SQLAlchemyError, StorageInternalError) as error:

@@ -1,4 +1,4 @@
-"""`compact`, the released network: plain 3x3 convolutions, which processors and int8 run fast."""
+"""`compact`, the network of the released models: plain 3x3 convolutions, fast in int8 too."""
 
 import torch
 from torch import nn
