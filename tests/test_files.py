@@ -39,7 +39,7 @@ def test_full_disk_is_one_line(tmp_path):
 
 def test_temporary_files_older_than_an_hour_are_removed(tmp_path):
     """They are of killed processes; a younger one may be of a process that writes at this time."""
-    for name, minutes in ((".writing-old.json", 61), (".writing-young.json", 59), ("own", 61)):
+    for name, minutes in ((".writing-0123abcd.json", 61), (".writing-young.json", 59), ("own", 61)):
         (tmp_path / name).touch()
         changed = time.time() - 60 * minutes
         os.utime(tmp_path / name, (changed, changed))

@@ -7,6 +7,7 @@ import lzma
 import os
 import tarfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,22 @@ def test_hard_links_in_a_tar_are_files(tmp_path):
     assert contents(tmp_path)["f/c.png"] == FILES["a/1.png"]
 
 
+def test_hard_link_in_a_tar_to_a_link_out_of_it_is_left_out(tmp_path):
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    links = {".s": link(".s", str(tmp_path / "secret.png"))}
+    links["b.png"] = link("b.png", ".s", tarfile.LNKTYPE)
+    (tmp_path / "f.tar").write_bytes(tarred(links, mode="w"))
+    with suppress(FerError):  # which newer versions of Python raise
+        assert "f.tar/b.png" not in contents(tmp_path)
+
+
+def test_damaged_picture_in_a_zip_leaves_the_others(tmp_path):
+    content = zipped({"a/1.png": bytes(range(256)), "a/2.png": b"another"})
+    place = content.index(bytes(range(100)))
+    (tmp_path / "f.zip").write_bytes(content[:place] + b"x" + content[place + 1 :])
+    assert contents(tmp_path) == {"f.zip/a/1.png": b"", "f.zip/a/2.png": b"another"}
+
+
 @pytest.mark.parametrize("name", ["faces.zip", "faces.tar.gz", "faces.csv.gz", "faces.tar"])
 def test_file_that_is_not_the_archive_its_name_says(tmp_path, name):
     (tmp_path / name).write_bytes(b"<!DOCTYPE html>\n")
@@ -148,14 +165,13 @@ LINK_TO_NOTHING = {"c": link("c.png", "nothing", tarfile.LNKTYPE)}
         *(whole[: int(len(whole) * part)] for whole in (zipped(), tarred()) for part in (0.3, 0.9)),
         tarred(mode="w")[:800],
         flipped(tarred(), -6),  # the checksum at the end
-        flipped(zipped(), 40),
         gzip.compress(b"some words")[:-9],
         encrypted(zipped()),
         tarred(LINK_TO_NOTHING),
     ],
     ids=[
         *("third of a zip", "most of a zip", "third of a tar.gz", "most of a tar.gz", "tar, cut"),
-        *("checksum of a tar.gz", "bit of a zip", "half a gz", "encrypted", "link to nothing"),
+        *("checksum of a tar.gz", "half a gz", "encrypted", "link to nothing"),
     ],
 )
 def test_broken_archive_is_one_error(tmp_path, content):

@@ -21,7 +21,7 @@ def number_labels(
 
     `names` are the class names of the labels in the order of the classes. Without them, words name
     themselves and are sorted alphabetically. Numbers are sorted numerically; the file classes.txt
-    may name them, from the lowest on, or from 0 on if some numbers are missing.
+    may name them, from the lowest on, or from 0 on if it has more lines.
 
     Raises:
         FerError: If there are too many classes, two names are too similar, or classes.txt does not
@@ -49,7 +49,7 @@ def _class_names(raw: RawFolder, labels: set[str]) -> dict[str, str]:
         return {label: label for label in ordered}
     names = "".join(raw.lines(file)).rstrip().splitlines()
     names = [unicodedata.normalize("NFC", name.strip()) for name in names]
-    if len(names) == len(ordered) == numbers[-1] - numbers[0] + 1:
+    if len(names) == len(ordered):
         named = dict(zip(ordered, names, strict=True))
     else:  # the names of more classes than these, from 0 on
         named = {label: names[int(label)] for label in ordered if int(label) < len(names)}
