@@ -227,7 +227,10 @@ def test_signals_end_without_a_traceback(run, folder, monkeypatch, number, statu
         return read(*arguments)
 
     monkeypatch.setattr(reading, "read", read_and_stop)
+    # A shell starts what runs in the background without it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     result = run("predict", folder / "a.jpg", "--draw", folder / "drawn.png")
+    signal.signal(signal.SIGINT, before)
     assert (result[0], result[2]) == (status, "")
     assert {*names(folder)} - {"drawn.png"} == {"a.jpg", "b.png", "c.jpg", "notes.txt"}
 
