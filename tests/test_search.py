@@ -125,8 +125,8 @@ def test_dimension_includes_the_baseline(low, high, baseline):
     low, high = sorted((low, high))
     wider = Dimension(low=low, high=high, log=True).including(baseline)
     assert (wider.low, wider.high) == (min(low, baseline), max(high, baseline))
-    choices = Dimension(choices=[low, high]).including(baseline).choices
-    assert sorted(choices) == sorted({low, high, baseline})
+    expected = sorted({low, high, baseline})
+    assert Dimension(choices=[low, high]).including(baseline).choices == expected
 
 
 def test_copies_of_a_face_are_in_one_fold_and_count_once(faces):

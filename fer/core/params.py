@@ -264,8 +264,10 @@ class Dimension(Section):
         if self.low is not None and self.high is not None:
             ends = {"low": min(self.low, value), "high": max(self.high, value)}
             return self.model_copy(update=ends)
-        choices = sorted({*(self.choices or []), value}, key=str)
-        return self.model_copy(update={"choices": choices})
+        choices = {*(self.choices or []), value}
+        are_words = any(isinstance(choice, str) for choice in choices)
+        ordered = sorted(choices, key=str) if are_words else sorted(choices)
+        return self.model_copy(update={"choices": ordered})
 
 
 class Tune(Section):
