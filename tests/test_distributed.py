@@ -92,11 +92,10 @@ def test_two_processes_train_one_network_and_resume_after_a_kill(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["teach", "tune"])
-def test_stages_for_one_process_refuse_several(stage):
-    process = torchrun("--nproc-per-node=2", "-m", f"stages.{stage}")
+def test_stage_for_one_process_refuses_several():
+    process = torchrun("--nproc-per-node=2", "-m", "stages.teach")
     assert process.returncode != 0
-    message = f"error: torchrun: stages.{stage} runs in one process only; run `dvc repro {stage}`"
+    message = "error: torchrun: stages.teach runs in one process only; run `dvc repro teach`"
     assert message in process.stderr
 
 

@@ -236,7 +236,7 @@ def test_only_evaluate_reads_the_test_split(project):
         ({"train": {"lr": -1}}, "error: params.yaml: train.lr is -1: input should be greater"),
         (
             {"train": {"speed": 1}},
-            "error: params.yaml: train.speed is 1: no such parameter",
+            "error: params.yaml: train.speed is 1: no such parameter; the names here are epochs, ",
         ),
         (
             {

@@ -159,15 +159,6 @@ def test_linked_folder_is_read_and_stays(clone, tmp_path):
     assert contents(tmp_path / "mine") == before
 
 
-def test_missing_csv_is_one_line(clone):
-    message = dvc(clone, "exp", "run", "-S", "dataset=fer2013", *FIRST_STAGES, fails=True)
-    (line,) = [line for line in message.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: data/raw/fer2013 holds no data: put a folder")
-    assert "Traceback" not in message
-    (clone / "data/raw/fer2013/mine.csv").write_bytes(csv(seed=1, count=140))
-    dvc(clone, "exp", "run", *FIRST_STAGES)
-
-
 def test_folder_that_cannot_be_written_to_is_one_line(users):
     switch(users)
     shutil.rmtree(users / "metrics/fer2013")
@@ -179,6 +170,7 @@ def test_folder_that_cannot_be_written_to_is_one_line(users):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.docs
 def test_readme_on_fer2013_word_for_word(users):
     text = (ROOT / "README.md").read_text()
     section = text.partition("\n## Results on FER2013\n")[2].partition("\n## ")[0]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import reduce
 from operator import attrgetter, getitem
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -391,6 +391,14 @@ def repository_root() -> Path:
     return Path(os.environ.get("DVC_ROOT", "."))  # set by DVC
 
 
+def _subsection(section: type[Section], name: str) -> type[Section]:
+    """Return the class of a section in a section, such as Augment in Train."""
+    if name not in section.model_fields:  # a name in a mapping, as in tune.space
+        return section
+    annotation: Any = section.model_fields[name].annotation
+    return get_args(annotation)[-1] if get_args(annotation) else annotation
+
+
 def _format_error(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"] if part != "[key]")
     if error["type"] == "missing":
@@ -399,5 +407,6 @@ def _format_error(error: Any) -> str:
     if error["type"] == "value_error":
         return f"{key} {allowed}" if key else allowed
     if error["type"] == "extra_forbidden":
-        allowed = "no such parameter; correct its name"
+        section = reduce(_subsection, error["loc"][:-1], Params)
+        allowed = f"no such parameter; the names here are {', '.join(section.model_fields)}"
     return f"{key or 'the file'} is {error['input']!r:.60}: {allowed[0].lower()}{allowed[1:]}"

@@ -88,7 +88,8 @@ def set_deterministic(enabled: bool) -> None:
     """Choose whether a GPU computes the same bits in each run; a CPU does so in any case."""
     # cuBLAS reads this once at its start, so it must be there for a later training too.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(enabled)
+    if enabled != torch.are_deterministic_algorithms_enabled():  # the call imports for 2 seconds
+        torch.use_deterministic_algorithms(enabled)
     torch.utils.deterministic.fill_uninitialized_memory = False  # no code here reads such memory
 
 
