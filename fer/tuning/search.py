@@ -12,7 +12,7 @@ import optuna
 import torch
 from optuna.distributions import distribution_to_json
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.samplers import TPESampler
+from optuna.samplers import PartialFixedSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL, make_url
@@ -113,15 +113,15 @@ def search(
         study = _open(study_name, url)
         if finished := _finished(study):
             print(f"going on after {len(finished)} finished trials", flush=True)
-        others = [t for t in study.trials if t.state != TrialState.FAIL]
-        if not any("baseline" in t.user_attrs for t in others):
-            study.enqueue_trial(task.baseline, user_attrs={"baseline": True})
         while len(_finished(study)) < count:  # those of all processes
             # A seed per trial, because processes with one seed would draw the same values.
             sequence = np.random.SeedSequence([task.tune.seed, len(study.trials)])
             seed = int(sequence.generate_state(1)[0])
             # Bergstra et al. 2011, NeurIPS 24; multivariate: Falkner et al. 2018, arXiv:1807.01774.
             study.sampler = TPESampler(n_startup_trials=4, multivariate=True, seed=seed)
+            begun = [trial.params for trial in study.trials if trial.state != TrialState.FAIL]
+            if task.baseline not in begun:  # no `enqueue_trial`: two processes may both take it
+                study.sampler = PartialFixedSampler(task.baseline, study.sampler)
             study.optimize(objective, n_trials=1)
         for trial in _finished(study):
             task.training(trial.params, epochs).checkpoint.unlink(missing_ok=True)
