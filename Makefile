@@ -13,7 +13,7 @@ NO_GIT := $(if $(shell git rev-parse --git-dir 2>/dev/null),,no-git)
 PREDICTING := fer/predict fer/images fer/video $(addprefix tests/test_,cli.py detection.py drawing.py \
   faces_in_videos.py files.py recognizer.py timeline.py video.py)
 
-.PHONY: FORCE demo no-git repro test test-fast test-lowest reliability test-docs lint release
+.PHONY: FORCE demo no-git repro test test-fast test-lowest reliability test-long lint release
 
 repro: .venv/train $(NO_GIT)  ## set up, and run every stage on the data set that params.yaml names
 	$(BIN)/dvc repro --force
@@ -34,17 +34,17 @@ test: .venv/test  ## set up, and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/test  ## the same without the slow tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m 'not qemu and not slow and not reliability and not docs'
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m 'not qemu and not slow and not reliability and not long'
 
-test-docs: .venv/test  ## run the commands of README on FER2013, and the notebook
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m docs
+test-long: .venv/test  ## whole pipelines as in README and the notebook, the real FER2013, a browser
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto -m long
 
 test-lowest: $(BIN)/python  ## test predicting with the lowest versions that pyproject.toml allows
 	$(PYTHON) -m venv .venv-lowest
 	$(BIN)/python -m scripts.lowest video train > .venv-lowest/constraints.txt
 	.venv-lowest/bin/pip install --quiet -c .venv-lowest/constraints.txt \
 	  --editable '.[video]' hypothesis onnx pandas pytest
-	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest -m 'not slow and not qemu and not reliability and not docs' \
+	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest -m 'not slow and not qemu and not reliability and not long' \
 	  $(PREDICTING)
 
 demo: demo/dist  ## build the page that runs in a browser, and serve it on this machine

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import reduce
 from operator import getitem
 from pathlib import Path
+from statistics import fmean
 
 from ruamel.yaml import YAML
 
@@ -28,7 +29,8 @@ def main() -> None:
             f"{path}: no trial won the finals against the baseline's {baseline['mean']:.2%} in "
             f"cross-validation: {gains or 'none took part'}; params.yaml stays as it is"
         )
-    before, after = (results[name]["val_unseen_accuracy"] for name in ("before", "after"))
+    keys = ("val_unseen_accuracy", "val_damaged_accuracy")
+    before, after = (fmean(results[name][key] for key in keys) for name in ("before", "after"))
     if after < before:
         raise FerError(
             f"{path}: trained in full, trial {winner['trial']} is not better on val ({after:.2%}, "

@@ -19,19 +19,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from torch import nn
 
 from fer.core import faces, files, params
 from fer.core.errors import FerError, exit_on_error
 from fer.core.faces import Faces
 from fer.core.machine import cores
-from fer.core.params import Params, TrainingConfig
+from fer.core.params import Damage, Params, TrainingConfig
+from fer.core.prior import with_uniform_prior
 from fer.deploy import export, quantize, runtimes
 from fer.training import model_file, workflow
 from fer.training.device import pick_device, shortage_as_fer_error
 from fer.training.fit import fit
 from fer.training.history import Row
 from fer.training.networks import Network, parameter_count
+from fer.training.robustness import damaged
 from fer.training.run import TrainingRun
 
 DATA, MODELS, WEIGHTS = Path("data/fer2013"), Path("models/fer2013"), Path("fer/weights")
@@ -67,11 +70,12 @@ class Ensemble(Network):
 
 
 class Job(NamedTuple):
-    """A training: the file to write, its configuration, and the files of its teachers."""
+    """A training: the file to write, its configuration, how val is damaged, files of teachers."""
 
     path: Path
     config: TrainingConfig
     epochs: int
+    damage: Damage
     teachers: tuple[Path, ...] = ()
 
 
@@ -123,7 +127,7 @@ def main() -> None:
 
 def teacher_jobs(p: Params) -> list[Job]:
     return [
-        Job(teacher_path(name), p.teach.with_values(TEACHER | plan.values), plan.epochs)
+        Job(teacher_path(name), p.teach.with_values(TEACHER | plan.values), plan.epochs, p.damage)
         for name, plan in TEACHERS.items()
     ]
 
@@ -132,7 +136,13 @@ def student_jobs(p: Params, seed: int) -> list[Job]:
     config = p.config.with_values(STUDENT | {"train.seed": seed})
     teachers = tuple(existing([teacher_path(name) for name in TEACHERS], "teachers"))
     return [
-        Job(student_path(name, seed), config.with_values(plan.values), plan.epochs, teachers)
+        Job(
+            student_path(name, seed),
+            config.with_values(plan.values),
+            plan.epochs,
+            p.damage,
+            teachers,
+        )
         for name, plan in STUDENTS.items()
     ]
 
@@ -167,13 +177,14 @@ def train(job: Job, device: torch.device) -> Path:
     splits = workflow.load(DATA)
     networks = [model_file.load(path)[0] for path in job.teachers]
     teacher = Ensemble(networks).eval().to(memory_format=torch.channels_last) if networks else None
-    run = TrainingRun(job.config, splits.train, splits.val_unseen, job.epochs, device, teacher)
+    options = {"teacher": teacher, "damage": job.damage}
+    run = TrainingRun(job.config, splits.train, splits.val_unseen, job.epochs, device, **options)
     show = partial(print_epoch, job)
     with shortage_as_fer_error(device, "train fewer networks at once"):
         network, history = fit(run, on_epoch=show, checkpoint=run.checkpoint, quiet=True)
     if not job.teachers:
         network = network.half().float()  # a teacher is stored in half the bytes
-    network, scores = workflow.finetune_and_score(network, job.config.train, splits)
+    network, scores = workflow.finetune_and_score(network, job.config.train, splits, job.damage)
     origin = {"classes": splits.train.classes, "dataset": DATA.name}
     stored = network if job.teachers else network.half()
     model_file.save(job.path, stored, job.config.model, **origin, scores=scores, history=history)
@@ -221,6 +232,7 @@ def release(p: Params, seed: int) -> None:
                 "model": name,
                 "licence": "see MODEL_CARD.md",
                 "scores": {"val_accuracy": int8_accuracy},
+                "class_shares": train_faces.shares(),
                 "warning": quantize.accuracy_drop_warning(accuracy, int8_accuracy, limit),
             }
             for file in (float32, int8):
@@ -233,6 +245,7 @@ def release(p: Params, seed: int) -> None:
                 "bytes": int8.stat().st_size,
                 **accuracies(float32, "float32", val, test),
                 **accuracies(int8, "int8", val, test),
+                **robustness(int8, train_faces, test, p.damage),
             }
             for name, (float32, int8) in graphs.items()
         ]
@@ -254,6 +267,25 @@ def accuracies(path: Path, precision: str, val: Faces, test: Faces) -> dict[str,
             float((averaged.argmax(1) == split.labels).mean()), 6
         )
     return rows
+
+
+def robustness(path: Path, train: Faces, test: Faces, damage: Damage) -> dict[str, float]:
+    """Return the accuracies of an ONNX file on damaged test faces, and balanced over the classes.
+
+    "uniform" is with a uniform prior.
+    """
+    predictor = runtimes.onnx_predictor(path, cores())
+    on_damaged = runtimes.accuracy_on_damaged(predictor, damaged(test.images, damage), test.labels)
+    probabilities = runtimes.predict_views(predictor, test.images)["flip_averaged"]
+    rows = {f"test_damaged_{key}": on_damaged[key] for key in ("mean", "worst")}
+    for prior, values in (
+        ("training", probabilities),
+        ("uniform", with_uniform_prior(probabilities, train.shares())),
+    ):
+        predicted = values.argmax(1)
+        rows[f"test_accuracy_{prior}"] = accuracy_score(test.labels, predicted)
+        rows[f"test_balanced_{prior}"] = balanced_accuracy_score(test.labels, predicted)
+    return {key: round(float(value), 6) for key, value in rows.items()}
 
 
 if __name__ == "__main__":

@@ -23,8 +23,10 @@ Table = Iterable[list[str]]
 def sizes() -> Table:
     """The released models by size."""
     kinds = {"VNNI": "Zen 4", "AVX2": "Zen 4, AVX2 kernels"}
+    columns = ("accuracy_int8", "balanced_training", "damaged_mean", "damaged_worst")
     yield [
-        *("model", "parameters", "kB", "test accuracy (%)"),
+        *("model", "parameters", "kB", "test accuracy (%)", "balanced (%)"),
+        *("damaged, mean (%)", "damaged, worst (%)"),
         *(f"ms per face, {kind}" for kind in kinds),
         *(f"faces per second, {kind}" for kind in kinds),
     ]
@@ -36,7 +38,7 @@ def sizes() -> Table:
             f"`{row['model']}`",
             f"{int(row['parameters']):,}",
             kilobytes(row),
-            percent(float(row["test_accuracy_int8"])),
+            *(percent(float(row[f"test_{column}"])) for column in columns),
             *(f"{float(speed['latency_ms']):.2f}" for speed in measured),
             *(f"{int(speed['faces_per_second']):,}" for speed in measured),
         ]
@@ -58,7 +60,7 @@ def models() -> Table:
     is_kept, exported = tune["winner"]["trial"] == 0, quantize["model"]
     kept = ", kept by the search" if is_kept else ""
     rows = {
-        "teacher": (f"teacher, {teach['epochs']} epochs", teach.get("val_accuracy")),
+        "teacher": (f"teacher, {teach['model']['name']}", teach.get("val_accuracy")),
         "baseline": (f"baseline, {train['epochs']} epochs{kept}", train["val_accuracy"]),
         "tuned": ("winner of the search", tune.get("after", {}).get("val_accuracy")),
         "float32": (f"released: {exported} in float32", float(float32["val_accuracy"])),
@@ -181,6 +183,26 @@ def scores() -> Table:
         accuracies = (single["accuracy"], averaged["accuracy"], single["balanced_accuracy"])
         others = (f"{single[key]:.3f}" for key in ("macro_f1", "calibration_error"))
         yield [model, *map(percent, accuracies), *others]
+
+
+def damage() -> Table:
+    """Accuracy of each model on test faces, clean and damaged in each way."""
+    test = read("evaluate")
+    models = [model for model in ("teacher", "baseline", "tuned", "int8") if model in test]
+    yield ["averaged with mirror image (%)", *models]
+    yield ["clean", *(percent(test[model]["flip_averaged"]["accuracy"]) for model in models)]
+    for way in test["int8"]["damaged"]:
+        yield [way, *(percent(test[model]["damaged"][way]) for model in models)]
+
+
+def priors() -> Table:
+    """Accuracy of the released models with both priors."""
+    columns = [
+        f"{kind}_{prior}" for prior in ("training", "uniform") for kind in ("accuracy", "balanced")
+    ]
+    yield ["model", *(f"{column.replace('_', ', prior: ')} (%)" for column in columns)]
+    for row in read_plot("family"):
+        yield [row["model"], *(percent(float(row[f"test_{column}"])) for column in columns)]
 
 
 def classes() -> Table:

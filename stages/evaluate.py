@@ -7,10 +7,12 @@ from pathlib import Path
 from fer.core import faces, files, params
 from fer.core.errors import FerError, exit_on_error
 from fer.core.machine import cores
+from fer.core.prior import with_uniform_prior
 from fer.deploy import runtimes
 from fer.report import figures, scores
 from fer.training import evaluation, model_file
 from fer.training.networks import parameter_count
+from fer.training.robustness import damaged
 
 EXPORTED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
 """Files of the model that stage quantize exported; quantize.json says which one."""
@@ -25,23 +27,27 @@ def main() -> None:
         raise FerError(f"{data}: every test face is also in train or val; add other test faces")
     paths = {"baseline": models / "baseline.pt"} | dict([model_file.winner(models)])
     networks = {name: model_file.load(path, test.classes)[0] for name, path in paths.items()}
-    if p.teach.epochs:
-        networks["teacher"], _ = model_file.load(models / "teacher" / "teacher.pt", test.classes)
+    if teacher := model_file.load_teacher(models, test.classes):
+        networks["teacher"] = teacher
     predictors = {
         name: partial(evaluation.predict_probabilities, network)
         for name, network in networks.items()
     } | {name: runtimes.onnx_predictor(models / file, cores()) for name, file in EXPORTED.items()}
 
+    copies = damaged(test.images, p.damage)
     results, class_rows, predictions = {}, [], {}
     for name, predictor in predictors.items():
         views = runtimes.predict_views(predictor, test.images)
+        views["uniform_prior"] = with_uniform_prior(views["flip_averaged"], train.shares())
         predictions[name] = views["single_view"].argmax(1)
         results[name] = {
             view: scores.scores(output, test.labels, unique, p.evaluate.calibration_bins)
             for view, output in views.items()
         }
-        accuracy = results[name]["single_view"]["accuracy"]
-        print(f"{name}: accuracy {accuracy:.2%} on {len(test)} test faces", flush=True)
+        results[name]["damaged"] = runtimes.accuracy_on_damaged(predictor, copies, test.labels)
+        accuracy, mean = results[name]["single_view"]["accuracy"], results[name]["damaged"]["mean"]
+        print(f"{name}: accuracy {accuracy:.2%} on {len(test)} test faces", end="")
+        print(f", {mean:.2%} on damaged ones", flush=True)
         if name not in EXPORTED:
             continue
         rows = scores.per_class(predictions[name], test.labels, test.classes)

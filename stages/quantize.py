@@ -66,6 +66,7 @@ def main() -> None:
         speeds = runtimes.compare(factories, val.images, options.rounds)
         for file, name in KEPT.items():
             origin = {"dataset": p.dataset, "model": model, "licence": "see MODEL_CARD.md"}
+            origin["class_shares"] = train.shares()
             scores = {"scores": {"val_accuracy": accuracy[name]}, "warning": warning}
             export.write_metadata(paths[name], origin | scores, train.classes)
             with files.atomic_path(models / file) as temporary:

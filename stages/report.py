@@ -45,6 +45,13 @@ def main() -> None:
     title = f"{name}: confusion matrix, test, int8"
     figures.confusion(plots / "confusion.png", int8, train.classes, title)
     figures.int8_difference(plots / "int8.png", float32, int8, train.classes, name)
+    test = results["evaluate"]
+    on_damaged = {
+        model: {"clean": test[model]["flip_averaged"]["accuracy"]} | test[model]["damaged"]
+        for model in figures.MODELS
+        if model in test
+    }
+    figures.damaged(plots / "damaged.png", on_damaged, name)
     headline = headlines.headlines(results, tables["quantize"])
     speeds = headlines.speeds(timings, tables["runtimes"])
     files.write_json(Path("metrics", "headlines", f"{name}.json"), headline)

@@ -1,11 +1,16 @@
-"""Train the teacher: a larger network, from whose logits stage `train` learns."""
+"""Train the teacher, from whose logits stage `train` learns, or take it from a file.
 
+Without a teacher, models/<data set>/teacher/ holds no model.
+"""
+
+import shutil
 from functools import partial
 from pathlib import Path
 
 from fer.core import files, params
 from fer.core.errors import exit_on_error
-from fer.training import distributed, model_file, wandb_log, workflow
+from fer.core.params import SCRATCH
+from fer.training import distributed, evaluation, model_file, wandb_log, workflow
 from fer.training.device import machine, pick_device
 from fer.training.history import best_epoch, seconds_per_epoch
 from fer.training.networks import parameter_count
@@ -15,36 +20,35 @@ from fer.training.run import TrainingRun
 def main() -> None:
     p = params.load()
     distributed.require_single_process("teach")
-    device = pick_device(p.settings.device)
-    data, models = Path("data", p.dataset), Path("models", p.dataset, "teacher")
-    metrics, epochs = Path("metrics", p.dataset), p.teach.epochs
-    if not epochs:
-        # Without a teacher, this file keeps the folder from being empty, of which DVC would warn.
-        files.write_json(models / "metadata.json", {"epochs": 0})
-        (models / "teacher.pt").unlink(missing_ok=True)
-        for folder in (metrics, metrics / "timings"):
-            files.write_json(folder / "teach.json", {"dataset": p.dataset, "epochs": 0})
-        return
-    splits, track = workflow.load(data), partial(wandb_log.run, p.settings.wandb)
-    run = TrainingRun(p.teach, splits.train, splits.val_unseen, epochs, device)
-    network, history = workflow.train(track, f"teach-{p.dataset}", run)
-    network, scores = workflow.finetune_and_score(network, p.teach.train, splits)
-    origin = {"classes": splits.train.classes, "dataset": p.dataset}
-    path, model = models / "teacher.pt", p.teach.model
-    model_file.save(path, network, model, **origin, scores=scores, history=history)
-    report = {
-        "dataset": p.dataset,
-        "epochs": len(history),
-        "model": model.model_dump(),
-        "parameters": parameter_count(network),
-        "best_epoch": best_epoch(history)["epoch"],
-        **scores,
-    }
-    timings = {"seconds_per_epoch": seconds_per_epoch(history), "machine": machine(device)}
-    files.write_json(models / "metadata.json", {"epochs": epochs})
+    device, data = pick_device(p.settings.device), Path("data", p.dataset)
+    models, metrics = Path("models", p.dataset, "teacher"), Path("metrics", p.dataset)
+    path, report, timings = models / "teacher.pt", {"dataset": p.dataset}, {"dataset": p.dataset}
+    if p.teach.file != SCRATCH:
+        splits = workflow.load(data)
+        network, metadata = model_file.load(Path(p.teach.file), splits.train.classes)
+        with files.atomic_path(path) as temporary:
+            shutil.copyfile(p.teach.file, temporary)
+        scores = evaluation.score_splits(network, splits.train, splits.val, p.damage)
+        report |= {"file": p.teach.file, "model": metadata["model"], **scores}
+        report["parameters"] = parameter_count(network)
+    elif p.teach.epochs:
+        splits, track = workflow.load(data), partial(wandb_log.run, p.settings.wandb)
+        faces = splits.train, splits.val_unseen
+        run = TrainingRun(p.teach, *faces, p.teach.epochs, device, damage=p.damage)
+        network, history = workflow.train(track, f"teach-{p.dataset}", run)
+        network, scores = workflow.finetune_and_score(network, p.teach.train, splits, p.damage)
+        origin = {"classes": splits.train.classes, "dataset": p.dataset, "history": history}
+        model_file.save(path, network, p.teach.model, **origin, scores=scores)
+        run.checkpoint.unlink(missing_ok=True)
+        report |= {"epochs": len(history), "best_epoch": best_epoch(history)["epoch"], **scores}
+        report |= {"model": p.teach.model.model_dump(), "parameters": parameter_count(network)}
+        timings |= {"seconds_per_epoch": seconds_per_epoch(history), "machine": machine(device)}
+    else:
+        path.unlink(missing_ok=True)
+    # Without a teacher, this file keeps the folder from being empty, of which DVC would warn.
+    files.write_json(models / "metadata.json", {"file": p.teach.file, "epochs": p.teach.epochs})
     files.write_json(metrics / "teach.json", report)
     files.write_json(metrics / "timings" / "teach.json", timings)
-    run.checkpoint.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -23,18 +23,18 @@ def main() -> None:
     )
     splits = workflow.load(data)
     classes, epochs = splits.train.classes, p.train.epochs_for(len(splits.train))
-    teacher_path = models / "teacher" / "teacher.pt"
-    teacher = model_file.load(teacher_path, classes)[0] if p.teach.epochs else None
+    teacher = model_file.load_teacher(models, classes)
     init = model_file.load_initial(p.config, classes)
 
     with distributed.process_group(p.settings.device) as device:
         is_main = distributed.is_main_process()
         track = partial(wandb_log.run, p.settings.wandb if is_main else "disabled")
-        run = TrainingRun(p.config, splits.train, splits.val_unseen, epochs, device, teacher, init)
+        faces = splits.train, splits.val_unseen
+        run = TrainingRun(p.config, *faces, epochs, device, teacher, init, p.damage)
         network, history = workflow.train(track, f"train-{p.dataset}", run, quiet=not is_main)
     if not is_main:
         return
-    network, scores = workflow.finetune_and_score(network, p.train, splits)
+    network, scores = workflow.finetune_and_score(network, p.train, splits, p.damage)
     origin = {"classes": classes, "dataset": p.dataset}
     path = models / "baseline.pt"
     model_file.save(path, network, p.model, **origin, scores=scores, history=history)

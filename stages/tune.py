@@ -28,7 +28,7 @@ def main() -> None:
     if init:
         print("train.init: weights of the same training faces bias the finals", flush=True)
 
-    task = SearchTask(p.config, p.tune, splits.train, splits.val_unseen, device, init)
+    task = SearchTask(p.config, p.tune, splits.train, splits.val_unseen, device, init, p.damage)
     study = task.study_name(p.dataset, trial_epochs)
     track = partial(wandb_log.run, p.settings.wandb, group=study)
     trials = search(task, study, trial_epochs, p.settings.storage, track)
@@ -53,11 +53,11 @@ def main() -> None:
     else:
         print(f"trial {winner['trial']} is better: train it in full", flush=True)
         config = p.config.with_values(winner["params"])
-        teacher_path = models / "teacher" / "teacher.pt"
-        teacher = model_file.load(teacher_path, classes)[0] if p.teach.epochs else None
-        run = TrainingRun(config, splits.train, splits.val_unseen, epochs, device, teacher, init)
+        teacher = model_file.load_teacher(models, classes)
+        faces = splits.train, splits.val_unseen
+        run = TrainingRun(config, *faces, epochs, device, teacher, init, p.damage)
         network, history = workflow.train(track, f"tuned-{p.dataset}", run)
-        network, scores = workflow.finetune_and_score(network, config.train, splits)
+        network, scores = workflow.finetune_and_score(network, config.train, splits, p.damage)
         report["after"] = scores
         origin = {"classes": classes, "dataset": p.dataset, "scores": scores, "history": history}
         model_file.save(tuned / "tuned.pt", network, config.model, **origin)

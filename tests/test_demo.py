@@ -25,7 +25,7 @@ CHROMIUM = next(
 )
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm"),
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
 ]

@@ -1,10 +1,17 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from fer.core import params
 from fer.training import evaluation
 from fer.training.augmentation import center_crop
 from fer.training.networks.mini_xception import MiniXception
+from fer.training.robustness import damaged_in_turn
+
+DAMAGE = params.load(Path(__file__).parents[1] / "params.yaml").damage
 
 
 def test_logits_and_probabilities_are_those_of_the_network(faces):
@@ -21,10 +28,13 @@ def test_logits_and_probabilities_are_those_of_the_network(faces):
 def test_unique_accuracy_leaves_out_val_faces_that_are_in_train(faces):
     network = MiniXception(1.0, 7).eval()
     train, val = faces[:40], faces[30:]
-    scores = evaluation.score_splits(network, train, val)
+    scores = evaluation.score_splits(network, train, val, DAMAGE)
     correct = evaluation.predict_probabilities(network, val.images).argmax(1) == val.labels
     assert scores["val_accuracy"] == pytest.approx(correct.mean(), abs=1e-6)
     assert scores["val_unseen_accuracy"] == pytest.approx(correct[10:].mean(), abs=1e-6)
+    images = damaged_in_turn(val[np.arange(10, 40)], DAMAGE).images
+    correct = evaluation.predict_probabilities(network, images).argmax(1) == val.labels[10:]
+    assert scores["val_damaged_accuracy"] == pytest.approx(correct.mean(), abs=1e-6)
 
 
 def test_loss_and_accuracy():

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from fer.core import params
 from fer.core.errors import FerError
 from fer.training.device import pick_device
+from fer.training.evaluation import predict_logits
 from fer.training.fit import fit as fit_network
 from fer.training.fit import input_size
 from fer.training.history import best_epoch, seconds_per_epoch, without_seconds
 from fer.training.model_file import read, save, write
 from fer.training.networks import build
 from fer.training.optim import MovingAverage
+from fer.training.robustness import damaged_in_turn
 from fer.training.run import TrainingRun
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -126,6 +128,25 @@ def test_moving_average_is_the_sum_of_geometric_weights():
         expected = 0.75 * expected + 0.25 * step
     torch.testing.assert_close(averaged, expected)
     assert not averaged.requires_grad
+
+
+def test_best_epoch_counts_the_damaged_copy_of_val(faces):
+    damage = params.load(Path(__file__).parents[1] / "params.yaml").damage
+    config = CONFIG.with_values({"train.input_sizes": [44], "train.augment.noise": 0.5})
+    run = TrainingRun(config, faces, faces[:35], 2, torch.device("cpu"), damage=damage)
+    network, history = fit_network(run, quiet=True)
+    copy = damaged_in_turn(faces[:35], damage)
+    predicted = predict_logits(network, torch.tensor(copy.images)).argmax(1).numpy()
+    best = best_epoch(history)
+    assert best["val_damaged_accuracy"] == pytest.approx(
+        (predicted == copy.labels).mean(), abs=1e-6
+    )
+    for first, second in ((0.6, 0.5), (0.5, 0.6)):
+        rows = [
+            {"size": 44, "val_accuracy": 0.7, "val_damaged_accuracy": first},
+            {"size": 44, "val_accuracy": 0.7, "val_damaged_accuracy": second},
+        ]
+        assert best_epoch(rows)["val_damaged_accuracy"] == 0.6
 
 
 def test_best_epoch_has_full_size(faces, capsys):

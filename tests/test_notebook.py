@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.docs
+@pytest.mark.long
 def test_tour_runs_from_top_to_bottom(tmp_path, monkeypatch):
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)

@@ -143,7 +143,7 @@ def test_update_changes_the_values_and_nothing_else(tmp_path):
     path.write_text(PATH.read_text())
     values = {"train.lr": 0.0834, "train.batch_size": 128, "train.augment.rotation": 7.5}
     lines = update_file(path, values)
-    assert lines == ["train.lr: 0.15 -> 0.0834", "train.augment.rotation: 3.0 -> 7.5"]
+    assert lines == ["train.lr: 0.15 -> 0.0834", "train.augment.rotation: 5.0 -> 7.5"]
     before, after = PATH.read_text().splitlines(), path.read_text().splitlines()
     changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
     assert [a.split(": ")[0].strip() for a, _ in changed] == ["lr", "rotation"]

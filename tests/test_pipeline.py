@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from fer.core.params import load
 
 ROOT = Path(__file__).parents[1]
+SCORES = ("val_unseen_accuracy", "val_damaged_accuracy")
 TINY = {
     "sample": {"train": 60, "val": 14, "test": 21},
     "benchmark": {"workers": [0, 1], "batch_size": 32, "epochs": 1},
@@ -155,7 +156,7 @@ def test_adopt_refuses_what_was_not_better(params, winner, after, message):
     path = params / "metrics/sample/tune.json"
     searched(params, winner)
     scores = {"before": 0.6, "after": after}
-    changed = {name: {"val_unseen_accuracy": value} for name, value in scores.items()}
+    changed = {name: dict.fromkeys(SCORES, value) for name, value in scores.items()}
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
     if winner is None:
         path.unlink()

@@ -235,7 +235,7 @@ def test_unpacked_file_is_preferred_to_its_archive_and_two_files_are_refused(tmp
 
 @pytest.mark.skipif(not (SHARED / "fer2013.xz").exists(), reason="needs the real FER2013")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the memory from /proc")
-@pytest.mark.slow
+@pytest.mark.long
 def test_real_fer2013_in_little_memory(tmp_path):
     subprocess.run([sys.executable, SHARED / "write_csv.py", tmp_path / "fer2013.csv"], check=True)
     code = (

@@ -316,7 +316,7 @@ def postgres():
             run("pg_ctl", "--mode=immediate", "stop")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_two_processes_share_a_search(kind, request):
     url = request.getfixturevalue("postgres") if kind == "postgresql" else "sqlite:///x.db"

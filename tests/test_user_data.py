@@ -170,7 +170,7 @@ def test_folder_that_cannot_be_written_to_is_one_line(users):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.docs
+@pytest.mark.long
 def test_readme_on_fer2013_word_for_word(users):
     text = (ROOT / "README.md").read_text()
     section = text.partition("\n## Results on FER2013\n")[2].partition("\n## ")[0]

@@ -16,9 +16,9 @@ from fer.training.networks import build
 from fer.training.networks.compact import Compact
 from fer.training.run import TrainingRun
 
-CONFIG = params.load(Path(__file__).parents[1] / "params.yaml").config.with_values(
-    {"model.width": 0.5, "train.batch_size": 16}
-)
+PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
+DAMAGE = PARAMS.damage
+CONFIG = PARAMS.config.with_values({"model.width": 0.5, "train.batch_size": 16})
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def test_too_little_memory_is_one_line(faces, monkeypatch):
         train(faces)
     splits = workflow.Splits(faces, faces[:35], faces[:35])
     with pytest.raises(FerError, match=r"^cpu: too little memory; free some; the same"):
-        workflow.finetune_and_score(build(CONFIG.model, 7), CONFIG.train, splits)
+        workflow.finetune_and_score(build(CONFIG.model, 7), CONFIG.train, splits, DAMAGE)
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_scores_are_those_of_the_fine_tuned_network(faces):
     splits = workflow.Splits(faces, Faces(images, labels, faces.classes), val_unseen)
     network = build(CONFIG.model, 7)
     options = CONFIG.train.model_copy(update={"qat_epochs": 20})
-    finetuned, scores = workflow.finetune_and_score(network, options, splits)
+    finetuned, scores = workflow.finetune_and_score(network, options, splits, DAMAGE)
     without_qat = options.model_copy(update={"qat_epochs": 0})
-    _, scores_without_qat = workflow.finetune_and_score(network, without_qat, splits)
+    _, scores_without_qat = workflow.finetune_and_score(network, without_qat, splits, DAMAGE)
     assert scores["train_loss"] < scores_without_qat["train_loss"]
-    assert scores == evaluation.score_splits(finetuned, splits.train, splits.val)
+    assert scores == evaluation.score_splits(finetuned, splits.train, splits.val, DAMAGE)
     assert list(finetuned.state_dict()) == list(network.state_dict())

@@ -29,6 +29,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="of a released model (default: int8; only nano is released in float32)",
     )
     parser.add_argument(
+        "--prior",
+        choices=("training", "uniform"),
+        default="training",
+        help="how frequent each emotion is before looking: as in the training faces (default), or "
+        "all equally",
+    )
+    parser.add_argument(
         "--min-face",
         type=int,
         default=48,
@@ -55,6 +62,7 @@ def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
     return Recognizer(
         arguments.model,
         precision=arguments.precision,
+        prior=arguments.prior,
         providers=[_provider(arguments.provider)],
         min_face=arguments.min_face,
         min_score=arguments.min_score,

@@ -75,6 +75,10 @@ class Faces:
         numbers = np.bincount(self.labels, minlength=len(self.classes))
         return dict(zip(self.classes, numbers.tolist(), strict=True))
 
+    def shares(self) -> dict[str, float]:
+        """Return the share of the faces per class, 0 to 1."""
+        return {name: count / len(self) for name, count in self.counts().items()}
+
     def save(self, folder: Path) -> None:
         """Write `faces.npz`; raise a FerError if it cannot be written."""
         arrays: dict[str, Any] = {

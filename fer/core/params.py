@@ -27,7 +27,7 @@ from pydantic import (
 from ruamel.yaml import YAML, YAMLError
 
 from fer.core.errors import FerError
-from fer.core.faces import INPUT_SIZE
+from fer.core.faces import FACE_SIZE, INPUT_SIZE
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -127,6 +127,10 @@ class Model(Section):
     width: Annotated[float, Field(gt=0, le=32)]
 
 
+DAMAGES = ("gamma", "resolution", "noise", "jpeg")
+"""The kinds of damage that training draws, in the order of a camera."""
+
+
 class Augment(Section):
     """Strengths of the augmentation, which is drawn anew for each face.
 
@@ -141,6 +145,40 @@ class Augment(Section):
     contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
     erase: Fraction = 0.0
     mixup: Annotated[float, Field(ge=0, le=100)] = 0.0
+    gamma: Fraction = 0.0
+    resolution: Fraction = 0.0
+    noise: Fraction = 0.0
+    jpeg: Fraction = 0.0
+
+    @property
+    def damages(self) -> bool:
+        """Whether faces are damaged, by one kind or more."""
+        return any((self.gamma, self.resolution, self.noise, self.jpeg))
+
+    def without_damage(self) -> "Augment":
+        """Return a copy that only moves, turns and brightens faces."""
+        return self.model_copy(update=dict.fromkeys(DAMAGES, 0.0))
+
+
+class Damage(Section):
+    """Strengths of each way to damage faces, for `fer.training.robustness`. An empty list: none."""
+
+    resolution: list[Annotated[int, Field(ge=1, lt=FACE_SIZE)]]
+    jpeg: list[Annotated[int, Field(ge=1, le=100)]]
+    noise: list[Annotated[float, Field(ge=0, le=255)]]
+    gamma: list[Annotated[float, Field(ge=0.1, le=10)]]
+    contrast: list[Annotated[float, Field(ge=0, le=10)]]
+    box: list[Annotated[float, Field(ge=0.5, le=2)]]
+    rotation: list[Annotated[float, Field(ge=-180, le=180)]]
+    motion: list[Annotated[int, Field(ge=1, lt=FACE_SIZE)]]
+
+    @model_validator(mode="after")
+    def _has_a_way(self) -> "Damage":
+        if not any(values for _, values in self):
+            raise ValueError("has no strength in any list; add one, such as resolution: [32]")
+        if any(pixels % 2 == 0 for pixels in self.motion):
+            raise ValueError("has an even number in motion; use odd ones, such as 5")
+        return self
 
 
 class Distill(Section):
@@ -236,8 +274,9 @@ class TrainingConfig(Section):
 
 
 class Teach(TrainingConfig):
-    """The configuration of the teacher; 0 epochs train without a teacher."""
+    """The teacher: a model file, or the configuration of one to train; with 0 epochs none."""
 
+    file: Annotated[str, Field(min_length=1), ByDataSet]
     epochs: Annotated[int, Field(ge=0, le=1_000_000), ByDataSet]
 
 
@@ -316,6 +355,7 @@ class Params(Section):
     sample: Sample
     prepare: Prepare
     benchmark: Benchmark
+    damage: Damage
     model: Model
     train: Train
     teach: Teach

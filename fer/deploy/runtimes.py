@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from timeit import Timer
 from typing import Any
 
@@ -110,6 +110,22 @@ def predict_views(predictor: Predictor, images: np.ndarray) -> dict[str, np.ndar
     """Predict a "single_view", and "flip_averaged" with mirror images, as `Recognizer` does."""
     single, mirrored = (predict(predictor, views) for views in (images, images[..., ::-1]))
     return {"single_view": single, "flip_averaged": (single + mirrored) / 2}
+
+
+def accuracy_on_damaged(
+    predictor: Predictor, copies: Mapping[str, np.ndarray], labels: np.ndarray
+) -> dict[str, float]:
+    """Return the accuracy on each damaged copy of some faces, and their "mean" and "worst".
+
+    The copies are those of `fer.training.robustness.damaged`. Predictions are averaged with mirror
+    images.
+    """
+    accuracies = {}
+    for way, images in copies.items():
+        probabilities = predict_views(predictor, images)["flip_averaged"]
+        accuracies[way] = float((probabilities.argmax(1) == labels).mean())
+    values = accuracies.values()
+    return {"mean": fmean(values), "worst": min(values), **accuracies}
 
 
 def compare(

@@ -15,6 +15,7 @@ from PIL import Image
 from fer.core.errors import FerError
 from fer.core.faces import FACE_SIZE
 from fer.core.machine import cores
+from fer.core.prior import with_uniform_prior
 from fer.core.threads import map_in_order
 from fer.images import reading
 from fer.images.detection import Box, Detector, Session, center_square, crop_face
@@ -83,6 +84,9 @@ class Recognizer:
             larger value takes less time.
         min_score: Score, 0 to 1, from which a detection of the default detector counts as a face.
         precision: Of a released model: "int8", or "float32", in which only nano is released.
+        prior: "training": the probabilities assume that each emotion is as frequent as in the
+            training faces. "uniform": they assume that all emotions are equally frequent, so rare
+            ones such as disgust are predicted more often.
 
     Attributes:
         path: The model file.
@@ -90,8 +94,8 @@ class Recognizer:
         classes: Names of the classes, in the order of the probabilities.
 
     Raises:
-        FerError: If the file is no such model, `threads` is below 1, or ONNX Runtime lacks a
-            provider.
+        FerError: If the file is no such model, `threads` is below 1, ONNX Runtime lacks a provider,
+            or a uniform prior is asked of a model that does not know its training faces.
 
     Examples:
         >>> recognizer = Recognizer("nano", threads=1)
@@ -110,6 +114,7 @@ class Recognizer:
         min_face: int = 48,
         min_score: float = 0.6,
         precision: Literal["int8", "float32"] = "int8",
+        prior: Literal["training", "uniform"] = "training",
     ) -> None:
         if threads is not None and threads < 1:
             raise FerError(f"threads is {threads}: use at least 1, or None for one per core")
@@ -118,6 +123,13 @@ class Recognizer:
         self.flip, self.threads = flip, threads or cores()
         self.session, self.metadata = _open_model(self.path, providers)
         self.classes: list[str] = self.metadata["classes"]
+        if prior not in ("training", "uniform"):
+            raise FerError(f"prior is {prior!r}; use 'training' or 'uniform'")
+        if prior == "uniform" and "class_shares" not in self.metadata:
+            raise FerError(
+                f"{self.path}: has no class shares; quantize it anew for prior='uniform'"
+            )
+        self.prior = prior
         self.detector = detector or Detector(providers, min_face=min_face, min_score=min_score)
 
     @overload
@@ -227,7 +239,14 @@ class Recognizer:
         return self._run(["probabilities"], faces)[0]
 
     def _run(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
-        """Run the model on faces uint8 [N, 48, 48]; average with the mirror images if `flip`."""
+        """Return outputs for faces uint8 [N, 48, 48]; the first one is the probabilities."""
+        results = self._run_views(outputs, faces)
+        if self.prior == "uniform":
+            results[0] = with_uniform_prior(results[0], self.metadata["class_shares"])
+        return results
+
+    def _run_views(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
+        """Run the model on faces, and average with the mirror images if `flip`."""
         if not self.flip:
             return self._run_session(outputs, np.ascontiguousarray(faces))
         results = self._run_session(outputs, np.concatenate([faces, faces[..., ::-1]]))

@@ -25,6 +25,10 @@ rcParams.update({"axes.titlesize": 10, "legend.frameon": False, "legend.fontsize
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#b8b8b8"
 
 
+MODELS = ("teacher", "baseline", "tuned", "float32", "int8")
+"""Models of evaluate.json, where they exist, in the order of the figures."""
+
+
 def accuracy(path: Path, steps: Sequence[Mapping[str, Any]], dataset: str) -> None:
     """Draw the test accuracy after each step, with its standard error; `headlines.steps`."""
     figure = _figure(8, 0.5 * len(steps) + 1.3)
@@ -113,19 +117,23 @@ def history(path: Path, runs: Mapping[str, pd.DataFrame], dataset: str) -> None:
     loss, accuracy, rate = figure.subplots(1, 3)
     for (name, rows), color in zip(runs.items(), (BLUE, GREEN), strict=False):
         full = rows[rows["size"] == rows["size"].max()]
-        best = full.loc[full["val_accuracy"].idxmax()]
+        val_score = full[["val_accuracy", "val_damaged_accuracy"]].mean(axis="columns")
+        best = full.loc[val_score.idxmax()]
         for axes, key in ((loss, "loss"), (accuracy, "accuracy")):
             train, val = rows[f"train_{key}"], rows[f"val_{key}"]
             pale = {"color": color, "alpha": 0.4, "linewidth": 1}
             axes.plot(rows["epoch"], train, label=f"{name}, train (augmented)", **pale)
             axes.plot(rows["epoch"], val, color=color, label=f"{name}, val")
             axes.plot(best["epoch"], best[f"val_{key}"], "o", color=ORANGE)
+        damaged = rows["val_damaged_accuracy"]
+        accuracy.plot(rows["epoch"], damaged, ":", color=color, label=f"{name}, damaged val")
         rate.plot(rows["epoch"], rows["lr"], color=color)
     loss.plot([], [], "o", color=ORANGE, label="selected epoch")
     loss.set_title("loss, nats")
     accuracy.set_title("accuracy (val: without duplicates)")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     loss.legend()
+    accuracy.legend(handles=accuracy.get_lines()[3::4])
     rate.set_title("learning rate")
     for axes in (loss, accuracy, rate):
         axes.set_xlabel("epoch")
@@ -224,6 +232,27 @@ def int8_difference(
     axes.set_xlabel("recall of int8 minus recall of float32, points")
     _style(axes, grid="x")
     _save(path, figure, f"{dataset}: int8 against float32, test")
+
+
+def damaged(path: Path, results: Mapping[str, Mapping[str, float]], dataset: str) -> None:
+    """Draw the test accuracy of each model on faces damaged in each way, and on clean ones.
+
+    `results` have the accuracies (0 to 1) by model and way: of evaluate.json, "damaged".
+    """
+    ways = [way for way in next(iter(results.values())) if way not in ("mean", "worst")]
+    figure = _figure(8, 0.3 * len(ways) + 1.6)
+    axes = figure.subplots()
+    positions = np.arange(len(ways))
+    for number, (model, accuracies) in enumerate(results.items()):
+        values = [100 * accuracies[way] for way in ways]
+        marker, color = "osD^v"[number % 5], (BLUE, ORANGE, GREEN, GREY, "black")[number % 5]
+        axes.plot(values, positions, f"{marker}-", color=color, label=model, markersize=4)
+    axes.set_yticks(positions, ways)
+    axes.invert_yaxis()
+    axes.set_xlabel("test accuracy, %, averaged with the mirror image")
+    axes.legend(ncols=len(results), loc="lower center", bbox_to_anchor=(0.5, 1))
+    _style(axes, grid="both")
+    _save(path, figure, f"{dataset}: damaged faces")
 
 
 def explained(

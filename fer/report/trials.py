@@ -35,12 +35,12 @@ def draw(
         if number in rows.index:
             row = rows.loc[number]
             trial = create_trial(
-                params=row[list(space)].to_dict(), distributions=space, value=row["val_accuracy"]
+                params=row[list(space)].to_dict(), distributions=space, value=row["val_score"]
             )
         study.add_trial(trial)
     with rc_context(), warnings.catch_warnings():  # Optuna changes the style of all figures
         warnings.simplefilter("ignore")  # plot_slice is experimental; equal values have no range
-        grid = np.atleast_1d(plot_slice(study, target_name="val accuracy, without duplicates"))
+        grid = np.atleast_1d(plot_slice(study, target_name="val score"))
         for axes in grid:
             axes.set_title("")
             axes.tick_params("x", rotation=30)

@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from fer.core.faces import INPUT_SIZE, Faces, is_in
+from fer.core.params import Damage
 from fer.training.augmentation import center_crop
+from fer.training.robustness import damaged_in_turn
 
 
 @torch.inference_mode()
@@ -37,18 +39,21 @@ def loss_and_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float
     return loss, (logits.argmax(1) == labels).double().mean().item()
 
 
-def score_splits(network: torch.nn.Module, train: Faces, val: Faces) -> dict[str, float]:
+def score_splits(
+    network: torch.nn.Module, train: Faces, val: Faces, damage: Damage
+) -> dict[str, float]:
     """Return losses (nats) and accuracies (0 to 1) on train and val, without augmentation.
 
     These scores are comparable between configurations. The train scores in the history of `fit`
     depend on augmentation and label smoothing. "val_unseen_accuracy" is the accuracy on the val
-    faces that are not in train, by which models are selected.
+    faces that are not in train, "val_damaged_accuracy" that on a damaged copy of these. Models are
+    selected by the mean of both.
     """
     scores = {}
-    for split, faces in (("train", train), ("val", val)):
+    unseen = val[~is_in(val, train)]
+    splits = {"train": train, "val": val, "val_unseen": unseen}
+    for split, faces in (splits | {"val_damaged": damaged_in_turn(unseen, damage)}).items():
         logits = predict_logits(network, torch.tensor(faces.images))
         loss, accuracy = loss_and_accuracy(logits, torch.tensor(faces.labels, dtype=torch.int64))
         scores |= {f"{split}_loss": round(loss, 6), f"{split}_accuracy": round(accuracy, 6)}
-    is_unseen = ~is_in(val, train)
-    correct = logits.argmax(1).numpy() == val.labels
-    return scores | {"val_unseen_accuracy": round(float(correct[is_unseen].mean()), 6)}
+    return scores

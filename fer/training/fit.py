@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -36,8 +37,8 @@ def fit(
 ) -> tuple[Network, list[Row]]:
     """Train a network and return it with the weights of its best epoch, and its history.
 
-    The best epoch has the highest accuracy on `run.val` among those at full size. All random draws
-    follow from the seed of the configuration.
+    The best epoch has the highest `val_score` among those at full size. All random draws follow
+    from the seed of the configuration.
 
     Args:
         run: What is trained.
@@ -57,14 +58,15 @@ def fit(
     network = build(run.config.model, len(run.train.classes))
     network.load_state_dict(run.init or {}, strict=False)
     network = network.to(device, memory_format=torch.channels_last)
-    batches = make_loader(
+    load = partial(
+        make_loader,
         run.train,
-        options.augment,
         batch_size=options.batch_size,
         seed=options.seed,
         num_workers=options.num_workers,
         device=device,
     )
+    batches = load(options.augment)
     optimizer = make_optimizer(network, options)
     schedule = make_schedule(optimizer, options, epochs, len(batches))
     average = None
@@ -77,14 +79,13 @@ def fit(
     views: list[torch.Tensor] = []  # the teacher's logits of each view
     if run.teacher and len(state.history) < epochs:
         teacher, count = run.teacher.to(device), min(options.distill.views, epochs)
-        views = predict_teacher_logits(teacher, batches, count, precision, quiet)
+        undamaged = load(options.augment.without_damage())
+        views = predict_teacher_logits(teacher, undamaged, count, precision, quiet)
     trainee = distributed.wrap(network, device)
     step = Step(trainee, options, precision)
     # Worker threads and nccl make calls of their own to the GPU, which would break a capture.
     if device.type == "cuda" and not options.num_workers and not distributed.is_distributed():
         step = CapturedStep(step, options.batch_size)
-    images = torch.tensor(run.val.images, device=device)
-    labels = torch.tensor(run.val.labels, dtype=torch.int64)
     for epoch in range(len(state.history), epochs):
         timer = PhaseTimer(device)
         lr = schedule.get_last_lr()[0]
@@ -92,21 +93,20 @@ def fit(
         batches.sampler.epoch, batches.sampler.size = epoch, size
         teacher_logits = None
         if views:  # in turn
-            batches.sampler.epoch = view = epoch % len(views)
+            batches.sampler.view = view = epoch % len(views)
             teacher_logits = views[view].to(device)
         trainee.train()
         bar = progress_bar(batches, f"epoch {epoch + 1}/{epochs}", quiet)
-        train_metrics = _train_epoch(step, bar, teacher_logits, optimizer, schedule, average, timer)
-        val_metrics = distributed.broadcast(  # all processes select the same best epoch
-            loss_and_accuracy(predict_logits(eval_network, images, size=size), labels)
-        )
+        metrics = _train_epoch(step, bar, teacher_logits, optimizer, schedule, average, timer)
+        # All processes select the same best epoch.
+        metrics |= distributed.broadcast(_validate(eval_network, run, size)) | {"lr": lr}
         timer.mark("validation")
-        if not (math.isfinite(train_metrics[0]) and math.isfinite(val_metrics[0])):
+        if not all(map(math.isfinite, metrics.values())):
             raise DivergedError(
                 f"train.lr is {options.lr}: the loss is not finite after epoch {epoch + 1}; "
                 "try a lower one"
             )
-        row = _row(epoch, size, train_metrics, val_metrics, lr, timer)
+        row = _row(epoch, size, metrics, timer)
         state.add(row)
         if checkpoint and distributed.is_main_process():
             state.save(checkpoint)
@@ -135,7 +135,7 @@ def _train_epoch(
     schedule: LRScheduler,
     average: MovingAverage | None,
     timer: PhaseTimer,
-) -> tuple[float, float]:
+) -> dict[str, float]:
     """Train for one epoch; return the mean loss and accuracy on the augmented faces."""
     device = timer.device
     # Summed on the device, because reading a number at each step would make the GPU wait.
@@ -158,33 +158,38 @@ def _train_epoch(
         count += len(targets)
         timer.mark("compute")
     loss, accuracy = distributed.mean(total / count).tolist()
-    return loss, accuracy
+    return {"train_loss": loss, "train_accuracy": accuracy}
 
 
-def _row(
-    epoch: int,
-    size: int,
-    train_metrics: tuple[float, float],
-    val_metrics: tuple[float, float],
-    lr: float,
-    timer: PhaseTimer,
-) -> Row:
-    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
-    values = zip(names, (*train_metrics, *val_metrics, lr), strict=True)
+def _validate(network: Network, run: TrainingRun, size: int) -> dict[str, float]:
+    """Return loss and accuracy on val and on its damaged copy."""
+    metrics = {}
+    for split, faces in (("val", run.val), ("val_damaged", run.val_damaged)):
+        if faces:
+            logits = predict_logits(network, torch.tensor(faces.images), size)
+            labels = torch.tensor(faces.labels, dtype=torch.int64)
+            names = (f"{split}_loss", f"{split}_accuracy")
+            metrics |= zip(names, loss_and_accuracy(logits, labels), strict=True)
+    return metrics
+
+
+def _row(epoch: int, size: int, metrics: dict[str, float], timer: PhaseTimer) -> Row:
     seconds = timer.seconds()
     return {
         "epoch": epoch + 1,
         "size": size,
-        **{name: round(value, 6) for name, value in values},
+        **{name: round(value, 6) for name, value in metrics.items()},
         **{f"seconds_{part}": round(seconds[part], 4) for part in PARTS},
     }
 
 
 def _print_epoch(row: Row, epochs: int) -> None:
     seconds = sum(row[f"seconds_{part}"] for part in PARTS)
+    damaged = row.get("val_damaged_accuracy")
+    on_damaged = f", damaged {damaged:.1%}" if damaged else ""
     print(
         f"epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.3f}, accuracy "
         f"{row['train_accuracy']:.1%}; val loss {row['val_loss']:.3f}, accuracy "
-        f"{row['val_accuracy']:.1%}; {seconds:.1f} s",
+        f"{row['val_accuracy']:.1%}{on_damaged}; {seconds:.1f} s",
         flush=True,
     )

@@ -10,12 +10,17 @@ PARTS = ("data", "compute", "validation")
 
 
 def best_epoch(history: list[Row]) -> Row:
-    """Return the row of the best epoch: the first with the highest accuracy on val.
+    """Return the row of the best epoch: the first with the highest `val_score`.
 
-    Only epochs with the largest faces so far count, because `val_accuracy` is measured at the size
-    of the epoch.
+    Only epochs with the largest faces so far count, because val is measured at the size of the
+    epoch.
     """
-    return max(history, key=lambda row: (row["size"], row["val_accuracy"]))
+    return max(history, key=lambda row: (row["size"], val_score(row)))
+
+
+def val_score(row: Row) -> float:
+    """Return the mean accuracy on val and on its damaged copy, or on val alone without one."""
+    return fmean(row[key] for key in ("val_accuracy", "val_damaged_accuracy") if key in row)
 
 
 def seconds_per_epoch(history: list[Row]) -> dict[str, float]:

@@ -12,9 +12,10 @@ from fer.core.faces import INPUT_SIZE, Faces
 from fer.core.params import Augment
 from fer.training import distributed
 from fer.training.augmentation import augment, mix
+from fer.training.damage import damage
 
-Key = tuple[torch.Tensor, int, int]
-"""A batch: indices int64 [B], seed of the augmentation, size in pixels."""
+Key = tuple[torch.Tensor, int, int, int]
+"""A batch: indices int64 [B], seeds of the augmentation and of the damage, size in pixels."""
 
 
 class AugmentedBatches(Dataset):
@@ -31,10 +32,12 @@ class AugmentedBatches(Dataset):
         Images are float32 [B, 1, size, size], 0 to 1. Targets are labels int64 [B], or soft labels
         float32 [B, C], as of a data set with soft labels or after mixup.
         """
-        indices, seed, size = key
+        indices, seed, damage_seed, size = key
         indices = indices.to(self.images.device)
         generator = torch.Generator().manual_seed(seed)
         images = augment(self.images[indices], self.strengths, generator, size)
+        if self.strengths.damages:
+            images = damage(images, self.strengths, generator.manual_seed(damage_seed))
         targets = self.targets[indices]
         if not self.strengths.mixup:
             return images, targets
@@ -46,31 +49,38 @@ class AugmentedBatches(Dataset):
 class BatchSampler(Sampler[Key]):
     """Sampler of the batches of an epoch: all faces in a new order.
 
-    Order and augmentation depend only on `seed` and `epoch`. The number of workers and resuming
-    change nothing. Of several processes, each has an equal part of every batch; where a batch
-    cannot be divided, some of its faces come twice.
+    Order and augmentation depend only on `seed` and `view`, damage only on `seed` and `epoch`. The
+    number of workers and resuming change nothing. Of several processes, each has an equal part of
+    every batch; where a batch cannot be divided, some of its faces come twice.
 
-    Set `epoch`, and `size` of the faces in pixels, before each epoch.
+    Set `epoch`, and `size` of the faces in pixels, before each epoch; and `view`, unless it is the
+    epoch.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
         self.count, self.batch_size, self.seed = count, batch_size, seed
         self.epoch, self.size = 0, INPUT_SIZE
+        self.view: int | None = None
 
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
 
     def __iter__(self) -> Iterator[Key]:
-        order_seed, *seeds = np.random.SeedSequence([self.seed, self.epoch]).generate_state(
-            1 + len(self)
-        )
+        order_seed, *seeds = self._draw(self.epoch if self.view is None else self.view, 0)
+        _, *damage_seeds = self._draw(self.epoch, 1)
         generator = torch.Generator().manual_seed(int(order_seed))
         order = torch.randperm(self.count, generator=generator)
         rank, processes = distributed.rank(), distributed.processes()
-        for indices, seed in zip(order.split(self.batch_size), seeds, strict=True):
+        batches = zip(order.split(self.batch_size), seeds, damage_seeds, strict=True)
+        for indices, seed, damage_seed in batches:
             per_process = -(-len(indices) // processes)
             positions = torch.arange(rank, per_process * processes, processes)
-            yield indices[positions % len(indices)], int(seed) + rank, self.size
+            yield indices[positions % len(indices)], seed + rank, damage_seed + rank, self.size
+
+    def _draw(self, epoch: int, purpose: int) -> list[int]:
+        """Return seeds for an epoch: of its order, and of each batch."""
+        entropy = np.random.SeedSequence([self.seed, epoch, purpose])
+        return entropy.generate_state(1 + len(self)).tolist()
 
 
 def make_loader(

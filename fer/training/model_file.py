@@ -127,6 +127,16 @@ def load_initial(config: TrainingConfig, classes: Sequence[str]) -> Weights | No
     return weights
 
 
+def load_teacher(models: Path, classes: Sequence[str]) -> Network | None:
+    """Return the teacher in a data set's folder of models, or None if stage teach made none.
+
+    Raises:
+        FerError: If its file is damaged, or of other classes.
+    """
+    path = models / "teacher" / "teacher.pt"
+    return load(path, classes)[0] if path.exists() else None
+
+
 def winner(models: Path) -> tuple[str, Path]:
     """Return the name and file of the model that the search chose: "tuned", or "baseline".
 

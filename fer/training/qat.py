@@ -9,7 +9,7 @@ from torch.func import functional_call
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from fer.core.faces import Faces
-from fer.core.params import Augment, Train
+from fer.core.params import DAMAGES, Augment, Train
 from fer.training.device import keep_freed_memory, set_deterministic
 from fer.training.loading import make_loader, progress_bar
 from fer.training.networks import Network
@@ -26,10 +26,10 @@ def finetune(network: Network, faces: Faces, options: Train) -> Network:
     """Return a copy of a trained network, fine-tuned so that int8 represents its weights exactly.
 
     The targets are the labels and the predictions of `network`; the latter keep it from forgetting
-    other faces. The faces are only shifted and flipped. The weights of convolutions and linear
-    layers are rounded to int8 steps meanwhile and stay rounded. The computation is in float32 on
-    the network's device. Both networks are put into evaluation mode: no dropout, fixed statistics
-    of BatchNorm. With 0 `qat_epochs` the copy has the same weights.
+    other faces. The faces are only shifted, flipped and damaged. The weights of convolutions and
+    linear layers are rounded to int8 steps meanwhile and stay rounded. The computation is in
+    float32 on the network's device. Both networks are put into evaluation mode: no dropout, fixed
+    statistics of BatchNorm. With 0 `qat_epochs` the copy has the same weights.
 
     A network trained with strong augmentation gains from some final epochs without it (He et al.
     2019, arXiv:1909.09148). Training with rounded weights is from Jacob et al. 2018,
@@ -42,9 +42,8 @@ def finetune(network: Network, faces: Faces, options: Train) -> Network:
     names = [f"{layer}.weight" for layer in layers]  # weight_norm, for example, has none
     weights = {n: weight for n, weight in finetuned.named_parameters() if n in names}
     device = next(network.parameters()).device
-    batches = make_loader(
-        faces, _AUGMENTATION, batch_size=_BATCH_SIZE, seed=options.seed, device=device
-    )
+    augment = _AUGMENTATION.model_copy(update={k: getattr(options.augment, k) for k in DAMAGES})
+    batches = make_loader(faces, augment, batch_size=_BATCH_SIZE, seed=options.seed, device=device)
     optimizer = torch.optim.Adam(finetuned.parameters(), _LR)
     schedule = CosineAnnealingLR(optimizer, options.qat_epochs * len(batches))
     keep_freed_memory()

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 
 from fer.core.faces import Faces
-from fer.core.params import TrainingConfig, repository_root
+from fer.core.params import Damage, TrainingConfig, repository_root
 from fer.training import distributed
 from fer.training.model_file import Weights
 from fer.training.networks import Network
+from fer.training.robustness import damaged_in_turn
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class TrainingRun:
     """What `fer.training.fit.fit` trains: the best epoch on `val` of a network trained on `train`.
 
     The network learns from `teacher` as `config.train.distill` says. It starts from the weights
-    `init`, or from random ones.
+    `init`, or from random ones. If there is `damage`, epochs are scored by the mean accuracy on
+    `val` and on a damaged copy of it.
     """
 
     config: TrainingConfig
@@ -29,6 +31,12 @@ class TrainingRun:
     device: torch.device
     teacher: Network | None = None
     init: Weights | None = None
+    damage: Damage | None = None
+
+    @cached_property
+    def val_damaged(self) -> Faces | None:
+        """The damaged copy of `val`."""
+        return damaged_in_turn(self.val, self.damage) if self.damage else None
 
     @cached_property
     def key(self) -> str:
@@ -36,7 +44,9 @@ class TrainingRun:
         # The number of workers changes only the time; fine-tuning starts from the trained network.
         ignored = {"num_workers": 0, "qat_epochs": 0}
         options = self.config.train.model_copy(update=ignored)
-        digest = hashlib.sha256(f"{self.config.model!r} {options!r} {self.epochs}".encode())
+        digest = hashlib.sha256(
+            f"{self.config.model!r} {options!r} {self.epochs} {self.damage!r}".encode()
+        )
         if distributed.processes() > 1:  # they change the batches
             digest.update(f"{distributed.processes()} processes".encode())
         folder = Path(__file__).parent

@@ -8,7 +8,7 @@ from pathlib import Path
 from fer.core import faces
 from fer.core.errors import FerError
 from fer.core.faces import Faces
-from fer.core.params import Train
+from fer.core.params import Damage, Train
 from fer.training import evaluation
 from fer.training.device import shortage_as_fer_error
 from fer.training.fit import fit
@@ -69,7 +69,7 @@ def train(
 
 
 def finetune_and_score(
-    network: Network, options: Train, splits: Splits
+    network: Network, options: Train, splits: Splits, damage: Damage
 ) -> tuple[Network, dict[str, float]]:
     """Return a trained network, fine-tuned for int8, and its scores on train and val.
 
@@ -81,4 +81,4 @@ def finetune_and_score(
     advice = f"{remedy}; the same command goes on after the last epoch"
     with shortage_as_fer_error(device, advice):
         finetuned = finetune(network, splits.train, options)
-        return finetuned, evaluation.score_splits(finetuned, splits.train, splits.val)
+        return finetuned, evaluation.score_splits(finetuned, splits.train, splits.val, damage)

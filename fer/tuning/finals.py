@@ -20,6 +20,7 @@ from fer.core.params import Value
 from fer.training import workflow
 from fer.training.evaluation import predict_logits
 from fer.training.fit import DivergedError
+from fer.training.robustness import damaged_in_turn
 from fer.training.workflow import Track
 from fer.tuning.search import SearchTask
 
@@ -98,10 +99,11 @@ def cross_validate(
     """Train a configuration once per fold, without the faces of the fold and with another seed.
 
     The best epoch is selected on val, which is in no fold. Returns the accuracy on each different
-    face, float [D], because copies of a face, as after oversampling, are no independent faces. It
-    is None if a training diverges. Then the files from which the trainings resume.
+    face, float [D], because copies of a face, as after oversampling, are no independent faces. If
+    the task has damage, it is the mean of the face and a damaged copy. It is None if a training
+    diverges. Then the files from which the trainings resume.
     """
-    correct, checkpoints = np.zeros(len(groups), bool), []
+    correct, checkpoints = np.zeros(len(groups)), []
     for fold in range(folds.max() + 1):
         print(f"final of trial {trial}, fold {fold} of {folds.max() + 1}", flush=True)
         held_out = folds[groups] == fold
@@ -113,9 +115,11 @@ def cross_validate(
         except DivergedError as error:
             print(f"warning: {error}; trial {trial} is out", file=sys.stderr)
             return None, checkpoints
-        images = torch.tensor(task.train.images[held_out], device=task.device)
-        predicted = predict_logits(network, images).argmax(1).numpy()
-        correct[held_out] = predicted == task.train.labels[held_out]
+        others = task.train[held_out]
+        copies = [others] + ([damaged_in_turn(others, task.damage)] if task.damage else [])
+        for copy in copies:
+            predicted = predict_logits(network, torch.tensor(copy.images)).argmax(1).numpy()
+            correct[held_out] += (predicted == copy.labels) / len(copies)
     return np.bincount(groups, weights=correct) / np.bincount(groups), checkpoints
 
 

@@ -20,10 +20,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fer.core.errors import FerError
 from fer.core.faces import Faces
-from fer.core.params import TrainingConfig, Tune, Value, repository_root
+from fer.core.params import Damage, TrainingConfig, Tune, Value, repository_root
 from fer.training import workflow
 from fer.training.fit import DivergedError
-from fer.training.history import best_epoch
+from fer.training.history import best_epoch, val_score
 from fer.training.model_file import Weights
 from fer.training.run import TrainingRun
 from fer.training.workflow import Track
@@ -54,6 +54,7 @@ class SearchTask:
     val: Faces
     device: torch.device
     init: Weights | None = None
+    damage: Damage | None = None
 
     @property
     def baseline(self) -> dict[str, Value]:
@@ -63,7 +64,8 @@ class SearchTask:
     def training(self, values: dict[str, Value], epochs: int) -> TrainingRun:
         """Return the training of the baseline configuration with other values."""
         config = self.config.with_values(values)
-        return TrainingRun(config, self.train, self.val, epochs, self.device, init=self.init)
+        options = {"init": self.init, "damage": self.damage}
+        return TrainingRun(config, self.train, self.val, epochs, self.device, **options)
 
     def study_name(self, dataset: str, epochs: int) -> str:
         """Return a name that depends on all that the trials depend on, except the machine."""
@@ -90,8 +92,8 @@ def search(
     """Run the trials that the storage lacks; return the first `task.tune.trials`, by number.
 
     Several processes may share the storage. A trial of a killed process fails half a minute later,
-    and the next process repeats it. The value of a trial is its accuracy on val, 0 to 1, or None if
-    it diverged.
+    and the next process repeats it. The value of a trial is its score on val, 0 to 1, or None if it
+    diverged.
 
     Raises:
         FerError: If the storage cannot be used, or every trial diverged.
@@ -104,9 +106,9 @@ def search(
         except DivergedError as error:
             print(f"trial {trial.number}: diverged with {trial.params}", flush=True)
             raise optuna.TrialPruned(str(error)) from error
-        accuracy = best_epoch(history)["val_accuracy"]
-        print(f"trial {trial.number}: {accuracy:.1%} with {trial.params}", flush=True)
-        return accuracy
+        score = val_score(best_epoch(history))
+        print(f"trial {trial.number}: {score:.1%} with {trial.params}", flush=True)
+        return score
 
     url, count = _parse_url(storage), task.tune.trials
     try:
@@ -134,9 +136,9 @@ def search(
 
 
 def table(trials: Sequence[FrozenTrial]) -> list[dict[str, Value]]:
-    """Return a row per trial that did not diverge: "trial", "val_accuracy" and its parameters."""
+    """Return a row per trial that did not diverge: "trial", "val_score" and its parameters."""
     measured = [trial for trial in trials if trial.value is not None]
-    return [{"trial": t.number, "val_accuracy": t.value} | t.params for t in measured]
+    return [{"trial": t.number, "val_score": t.value} | t.params for t in measured]
 
 
 def distributions(trials: Sequence[FrozenTrial]) -> dict[str, object]:
