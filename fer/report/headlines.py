@@ -18,9 +18,8 @@ def headlines(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) 
     return {
         "val": round(row["ONNX Runtime, float32"]["val_accuracy"], 4),
         "test": round(test["float32"]["single_view"]["accuracy"], 4),
-        "test_int8": round(test["int8"]["single_view"]["accuracy"], 4),
         "test_int8_flip": round(test["int8"]["flip_averaged"]["accuracy"], 4),
-        "test_int8_damaged": round(test["int8"]["damaged"]["mean"], 4),
+        "test_damaged": round(test["int8"]["damaged"]["mean"], 4),
         "kB_int8": round(row["ONNX Runtime, int8"]["bytes"] / 1000, 1),
     }
 
