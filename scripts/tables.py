@@ -60,7 +60,7 @@ def models() -> Table:
     is_kept, exported = tune["winner"]["trial"] == 0, quantize["model"]
     kept = ", kept by the search" if is_kept else ""
     rows = {
-        "teacher": (f"teacher, {teach['model']['name']}", teach.get("val_accuracy")),
+        "teacher": (f"teacher, {teach.get('model', {}).get('name')}", teach.get("val_accuracy")),
         "baseline": (f"baseline, {train['epochs']} epochs{kept}", train["val_accuracy"]),
         "tuned": ("winner of the search", tune.get("after", {}).get("val_accuracy")),
         "float32": (f"released: {exported} in float32", float(float32["val_accuracy"])),

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from fer.core import files, params
-from fer.core.errors import exit_on_error
+from fer.core.errors import FerError, exit_on_error
 from fer.core.params import SCRATCH
 from fer.training import distributed, evaluation, model_file, wandb_log, workflow
 from fer.training.device import machine, pick_device
@@ -23,15 +23,22 @@ def main() -> None:
     device, data = pick_device(p.settings.device), Path("data", p.dataset)
     models, metrics = Path("models", p.dataset, "teacher"), Path("metrics", p.dataset)
     path, report, timings = models / "teacher.pt", {"dataset": p.dataset}, {"dataset": p.dataset}
-    if p.teach.file != SCRATCH:
+    if not p.teach.epochs:
+        path.unlink(missing_ok=True)
+    elif p.teach.file != SCRATCH:
         splits = workflow.load(data)
-        network, metadata = model_file.load(Path(p.teach.file), splits.train.classes)
+        try:
+            network, metadata = model_file.load(Path(p.teach.file), splits.train.classes)
+        except FerError as error:  # its advice is for files of the pipeline
+            problem = str(error).partition(";")[0]
+            advice = f"name a model file of these classes, or {SCRATCH} to train a teacher"
+            raise FerError(f"teach.file: {problem}; {advice}") from error
         with files.atomic_path(path) as temporary:
             shutil.copyfile(p.teach.file, temporary)
-        scores = evaluation.score_splits(network, splits.train, splits.val, p.damage)
+        scores = evaluation.score_splits(network.to(device), splits.train, splits.val, p.damage)
         report |= {"file": p.teach.file, "model": metadata["model"], **scores}
         report["parameters"] = parameter_count(network)
-    elif p.teach.epochs:
+    else:
         splits, track = workflow.load(data), partial(wandb_log.run, p.settings.wandb)
         faces = splits.train, splits.val_unseen
         run = TrainingRun(p.teach, *faces, p.teach.epochs, device, damage=p.damage)
@@ -43,8 +50,6 @@ def main() -> None:
         report |= {"epochs": len(history), "best_epoch": best_epoch(history)["epoch"], **scores}
         report |= {"model": p.teach.model.model_dump(), "parameters": parameter_count(network)}
         timings |= {"seconds_per_epoch": seconds_per_epoch(history), "machine": machine(device)}
-    else:
-        path.unlink(missing_ok=True)
     # Without a teacher, this file keeps the folder from being empty, of which DVC would warn.
     files.write_json(models / "metadata.json", {"file": p.teach.file, "epochs": p.teach.epochs})
     files.write_json(metrics / "teach.json", report)

@@ -76,6 +76,7 @@ SEARCH = "tune.space"
             {"train.lr": {"lo": 1}},
             "tune.space.train.lr.lo is 1: no such parameter; the names here are low, high, ",
         ),
+        ("tune.space", {"low": {"lo": 1}}, "tune.space.low.lo is 1: no such parameter"),
         ("benchmark.workers", [], "benchmark.workers is []: list should have at least 1 item"),
         ("prepare.split.val", 0.5, "prepare.split.val is 0.5: input should be less than 0.5"),
         ("dataset", "../x", "dataset is '../x': the name of a folder in data/raw"),

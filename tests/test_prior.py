@@ -25,9 +25,10 @@ def test_equal_likelihoods_give_equal_probabilities(likelihoods, counts):
     np.testing.assert_allclose(uniform, np.array(likelihoods) / sum(likelihoods), rtol=1e-4)
 
 
-def test_class_without_faces_stays_at_zero():
-    actual = with_uniform_prior(np.array([[0.0, 0.5, 0.5]]), {"a": 0.0, "b": 0.25, "c": 0.75})
-    np.testing.assert_allclose(actual, [[0, 0.75, 0.25]])
+def test_class_without_faces_is_no_division_by_zero():
+    shares = {"a": 0.0, "b": 0.25, "c": 0.75}
+    actual = with_uniform_prior(np.array([[0.0, 0.5, 0.5], [1.0, 0.0, 0.0]]), shares)
+    np.testing.assert_allclose(actual, [[0, 0.75, 0.25], [1, 0, 0]])
 
 
 @pytest.mark.parametrize("model", ["nano", "small", "base", "large"])

@@ -274,7 +274,7 @@ class TrainingConfig(Section):
 
 
 class Teach(TrainingConfig):
-    """The teacher: a model file, or the configuration of one to train; with 0 epochs none."""
+    """The teacher: a model file, or the configuration of one to train. With 0 epochs, none."""
 
     file: Annotated[str, Field(min_length=1), ByDataSet]
     epochs: Annotated[int, Field(ge=0, le=1_000_000), ByDataSet]
@@ -433,10 +433,12 @@ def repository_root() -> Path:
 
 def _subsection(section: type[Section], name: str) -> type[Section]:
     """Return the class of a section in a section, such as Augment in Train."""
-    if name not in section.model_fields:  # a name in a mapping, as in tune.space
-        return section
-    annotation: Any = section.model_fields[name].annotation
-    return get_args(annotation)[-1] if get_args(annotation) else annotation
+    annotation: Any = (
+        section.model_fields[name].annotation if name in section.model_fields else None
+    )
+    annotation = (get_args(annotation) or [annotation])[-1]  # of a mapping, as tune.space
+    is_section = isinstance(annotation, type) and issubclass(annotation, Section)
+    return annotation if is_section else section  # otherwise a name in a mapping
 
 
 def _format_error(error: Any) -> str:

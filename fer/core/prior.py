@@ -9,9 +9,9 @@ def with_uniform_prior(probabilities: np.ndarray, shares: Mapping[str, float]) -
     """Return probabilities, float32 [N, C], as if all classes were equally frequent.
 
     This is logit adjustment (Menon et al. 2021, arXiv:2007.07314). `shares` has the share of the
-    training faces of each class, in the order of the classes. A class without faces stays at 0.
+    training faces of each class, in the order of the classes. A class without faces keeps its
+    probability.
     """
     values = np.array(list(shares.values()), np.float32)
-    weights = np.divide(1, values, out=np.zeros_like(values), where=values > 0)
-    weighted = probabilities * weights
+    weighted = probabilities / np.where(values > 0, values, 1)
     return weighted / weighted.sum(1, keepdims=True)
