@@ -188,7 +188,7 @@ def scores() -> Table:
 def damage() -> Table:
     """Accuracy of each model on test faces, clean and damaged in each way."""
     test = read("evaluate")
-    models = [model for model in ("teacher", "baseline", "tuned", "int8") if model in test]
+    models = [model for model in ("baseline", "tuned", "int8") if model in test]
     yield ["averaged with mirror image (%)", *models]
     yield ["clean", *(percent(test[model]["flip_averaged"]["accuracy"]) for model in models)]
     for way in test["int8"]["damaged"]:

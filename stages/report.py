@@ -49,7 +49,7 @@ def main() -> None:
     on_damaged = {
         model: {"clean": test[model]["flip_averaged"]["accuracy"]} | test[model]["damaged"]
         for model in figures.MODELS
-        if model in test
+        if "damaged" in test.get(model, {})
     }
     figures.damaged(plots / "damaged.png", on_damaged, name)
     headline = headlines.headlines(results, tables["quantize"])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fer import Recognizer
 from fer.core.errors import FerError
+from fer.core.faces import Faces
 from fer.core.prior import with_uniform_prior
 from fer.deploy import export
 
@@ -29,6 +30,14 @@ def test_class_without_faces_is_no_division_by_zero():
     shares = {"a": 0.0, "b": 0.25, "c": 0.75}
     actual = with_uniform_prior(np.array([[0.0, 0.5, 0.5], [1.0, 0.0, 0.0]]), shares)
     np.testing.assert_allclose(actual, [[0, 0.75, 0.25], [1, 0, 0]])
+
+
+def test_shares_of_soft_labels_are_those_of_the_votes():
+    votes = np.array([[0.55, 0.42, 0.03]] * 9 + [[0.45, 0.52, 0.03]], np.float32)
+    labels = votes.argmax(1).astype(np.uint8)
+    assert Faces(NOISE[:10], labels, ("a", "b", "c")).shares() == {"a": 0.9, "b": 0.1, "c": 0.0}
+    shares = Faces(NOISE[:10], labels, ("a", "b", "c"), votes).shares()
+    assert shares == pytest.approx({"a": 0.54, "b": 0.43, "c": 0.03})
 
 
 @pytest.mark.parametrize("model", ["nano", "small", "base", "large"])

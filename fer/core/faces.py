@@ -76,8 +76,10 @@ class Faces:
         return dict(zip(self.classes, numbers.tolist(), strict=True))
 
     def shares(self) -> dict[str, float]:
-        """Return the share of the faces per class, 0 to 1."""
-        return {name: count / len(self) for name, count in self.counts().items()}
+        """Return the share of the faces, or of their votes, per class, 0 to 1."""
+        if self.soft_labels is None:
+            return {name: count / len(self) for name, count in self.counts().items()}
+        return dict(zip(self.classes, self.soft_labels.mean(0, dtype=float).tolist(), strict=True))
 
     def save(self, folder: Path) -> None:
         """Write `faces.npz`; raise a FerError if it cannot be written."""

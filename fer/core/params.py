@@ -449,6 +449,7 @@ def _format_error(error: Any) -> str:
     if error["type"] == "value_error":
         return f"{key} {allowed}" if key else allowed
     if error["type"] == "extra_forbidden":
-        section = reduce(_subsection, error["loc"][:-1], Params)
+        top: type[Section] = Params
+        section = reduce(_subsection, error["loc"][:-1], top)
         allowed = f"no such parameter; the names here are {', '.join(section.model_fields)}"
     return f"{key or 'the file'} is {error['input']!r:.60}: {allowed[0].lower()}{allowed[1:]}"

@@ -25,8 +25,8 @@ rcParams.update({"axes.titlesize": 10, "legend.frameon": False, "legend.fontsize
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#b8b8b8"
 
 
-MODELS = ("teacher", "baseline", "tuned", "float32", "int8")
-"""Models of evaluate.json, where they exist, in the order of the figures."""
+MODELS = ("baseline", "tuned", "float32", "int8")
+"""Models that evaluate.json scores on damaged faces, in the order of the figure."""
 
 
 def accuracy(path: Path, steps: Sequence[Mapping[str, Any]], dataset: str) -> None:

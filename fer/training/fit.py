@@ -79,8 +79,9 @@ def fit(
     views: list[torch.Tensor] = []  # the teacher's logits of each view
     if run.teacher and len(state.history) < epochs:
         teacher, count = run.teacher.to(device), min(options.distill.views, epochs)
-        undamaged = load(options.augment.without_damage())
+        undamaged = load(options.augment.without_damage(), persistent_workers=False)
         views = predict_teacher_logits(teacher, undamaged, count, precision, quiet)
+        del undamaged  # on a GPU, it holds a copy of the faces
     trainee = distributed.wrap(network, device)
     step = Step(trainee, options, precision)
     # Worker threads and nccl make calls of their own to the GPU, which would break a capture.
@@ -186,7 +187,7 @@ def _row(epoch: int, size: int, metrics: dict[str, float], timer: PhaseTimer) ->
 def _print_epoch(row: Row, epochs: int) -> None:
     seconds = sum(row[f"seconds_{part}"] for part in PARTS)
     damaged = row.get("val_damaged_accuracy")
-    on_damaged = f", damaged {damaged:.1%}" if damaged else ""
+    on_damaged = f", damaged {damaged:.1%}" if damaged is not None else ""
     print(
         f"epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.3f}, accuracy "
         f"{row['train_accuracy']:.1%}; val loss {row['val_loss']:.3f}, accuracy "

@@ -26,16 +26,23 @@ def damaged(images: np.ndarray, options: Damage) -> dict[str, np.ndarray]:
     The faces keep their size. Noise is the same in each call. Pixels from outside a face repeat its
     edge.
     """
-    faces = torch.tensor(images)[:, None]
-    ways = [(kind, value) for kind, values in options for value in values]
-    return {f"{kind} {value:g}": _KINDS[kind](faces, value)[:, 0].numpy() for kind, value in ways}
+    return {f"{kind} {value:g}": _damage(images, kind, value) for kind, value in _ways(options)}
 
 
 def damaged_in_turn(faces: Faces, options: Damage) -> Faces:
     """Return a copy of N faces, each damaged in one of the ways, which take turns."""
-    ways = list(damaged(faces.images, options).values())
-    turns = np.arange(len(faces)) % len(ways)
-    return replace(faces, images=np.stack(ways)[turns, np.arange(len(faces))])
+    ways, images = _ways(options), faces.images.copy()
+    for turn, (kind, value) in enumerate(ways):
+        images[turn :: len(ways)] = _damage(faces.images, kind, value)[turn :: len(ways)]
+    return replace(faces, images=images)
+
+
+def _ways(options: Damage) -> list[tuple[str, float]]:
+    return [(kind, value) for kind, values in options for value in values]
+
+
+def _damage(images: np.ndarray, kind: str, value: float) -> np.ndarray:
+    return _KINDS[kind](torch.tensor(images)[:, None], value)[:, 0].numpy()
 
 
 def _resolution(faces: torch.Tensor, size: int) -> torch.Tensor:
