@@ -268,7 +268,7 @@ MODELS = ROOT / "models/fer2013"
 def test_export_keeps_what_predicts_the_same(run, tmp_path, model, kind, name):
     status, out, err = run("export", MODELS / model, "--format", kind, "--out", tmp_path / name)
     assert (status, err) == (0, "")
-    assert float(out.split("at most ")[1].split()[0]) < 0.02
+    assert float(out.split("at most ")[1].split()[0]) < (0.05 if "int8" in model else 1e-3)
     if kind == "onnx":
         faces = np.random.default_rng(0).integers(0, 256, (4, 48, 48), np.uint8)
         expected = Recognizer(precision="float32").classify(faces)
@@ -279,7 +279,7 @@ def test_export_keeps_what_predicts_the_same(run, tmp_path, model, kind, name):
 
 def test_export_that_differs_is_not_kept(run, tmp_path, monkeypatch):
     (tmp_path / "m.xml").write_text("of before")
-    other = np.full((64, 7), 1 / 7, np.float32)
+    other = np.full((70, 7), 1 / 7, np.float32)
     monkeypatch.setattr(convert, "openvino_predictor", lambda *_: lambda faces: other)
     status, _, _ = run(
         "export", MODELS / "baseline.pt", "--format", "openvino", "--out", tmp_path / "m.xml"

@@ -276,7 +276,7 @@ def worker(storage):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_trial_of_a_killed_process_is_repeated(tmp_path):
     process = worker("sqlite:///x.db")
     while not (line := process.stdout.readline()).startswith("begin"):

@@ -128,6 +128,7 @@ def test_experiment_and_every_checkout_leave_it(users):
     assert "up to date" in dvc(users, "repro", *FIRST_STAGES)
 
 
+@pytest.mark.long
 def test_experiments_elsewhere_read_it(users):
     options = ("-S", "dataset=fer2013", *FIRST_STAGES)
     dvc(users, "exp", "run", "--temp", "-n", "temporary", *options)

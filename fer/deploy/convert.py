@@ -8,9 +8,9 @@ import numpy as np
 import openvino
 
 from fer.core.errors import FerError
-from fer.core.faces import FACE_SIZE
 from fer.core.files import atomic_path
 from fer.core.machine import cores
+from fer.data.sample import ACTION_UNITS, draw
 from fer.deploy.export import export, write_metadata
 from fer.deploy.runtimes import onnx_predictor, openvino_predictor, read_metadata
 from fer.training import model_file
@@ -24,7 +24,7 @@ def convert(model: Path, kind: str, target: Path) -> float:
     """Convert a model to a format in `SUFFIXES`, and keep it if it predicts the same.
 
     The model is a PyTorch file of stage train or tune (.pt), or for OpenVINO also an ONNX file.
-    Returns the largest difference of a probability on 64 faces of noise.
+    Returns the largest difference of a probability on 70 drawn faces, 10 of each emotion.
 
     Raises:
         FerError: If the model or the name of the target does not fit the format, or the
@@ -39,7 +39,8 @@ def convert(model: Path, kind: str, target: Path) -> float:
     weights = target.with_suffix(".bin")
     if kind == "openvino" and weights.exists() and not target.exists():
         raise FerError(f"{weights}: exists, and OpenVINO writes this file too; use another name")
-    faces = np.random.default_rng(0).integers(0, 256, (64, FACE_SIZE, FACE_SIZE), np.uint8)
+    generator = np.random.default_rng(0)
+    faces = np.stack([draw(emotion, generator) for emotion in ACTION_UNITS for _ in range(10)])
     with tempfile.TemporaryDirectory() as folder:
         source, converted = Path(folder, "source.onnx"), Path(folder, f"converted{suffix}")
         if is_onnx:
@@ -60,7 +61,8 @@ def convert(model: Path, kind: str, target: Path) -> float:
             openvino.save_model(graph, converted, compress_to_fp16=False)
             probabilities = openvino_predictor(converted, cores(), "f32")(faces)
         difference = float(np.abs(probabilities - expected).max())
-        if not difference <= (0.02 if is_onnx else 1e-3):  # ONNX files may be int8
+        # ONNX files may be int8, whose sums OpenVINO rounds elsewhere: up to 0.03 on drawn faces.
+        if not difference <= (0.05 if is_onnx else 1e-3):
             raise FerError(
                 f"{target}: is not kept: its probabilities differ by {difference:.3f} from those "
                 f"of {model}; use that file"
