@@ -325,6 +325,6 @@ def test_two_processes_share_a_search(kind, request):
     assert [process.returncode for process in workers] == [0, 0]
     begun = [[x for x in output.splitlines() if x.startswith("begin")] for output in outputs]
     assert all(begun)  # both had some
-    assert 4 <= len(begun[0] + begun[1]) <= 6  # the last ones may run at the same time
-    assert len(set(begun[0] + begun[1])) >= 4
+    # Trials that begin at the same time may be too many, or have the same values.
+    assert 4 <= len(begun[0] + begun[1]) <= 6
     assert all(len(output.split("end")[1].split(",")) == 4 for output in outputs)
