@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from fer.core import files, params
-from fer.core.errors import FerError, exit_on_error
+from fer.core.errors import exit_on_error
 from fer.core.params import SCRATCH
 from fer.training import distributed, evaluation, model_file, wandb_log, workflow
 from fer.training.device import machine, pick_device
@@ -27,12 +27,9 @@ def main() -> None:
         path.unlink(missing_ok=True)
     elif p.teach.file != SCRATCH:
         splits = workflow.load(data)
-        try:
-            network, metadata = model_file.load(Path(p.teach.file), splits.train.classes)
-        except FerError as error:  # its advice is for files of the pipeline
-            problem = str(error).partition(";")[0]
-            advice = f"name a model file of these classes, or {SCRATCH} to train a teacher"
-            raise FerError(f"teach.file: {problem}; {advice}") from error
+        network, metadata = model_file.load_named(
+            "teach.file", Path(p.teach.file), splits.train.classes
+        )
         with files.atomic_path(path) as temporary:
             shutil.copyfile(p.teach.file, temporary)
         scores = evaluation.score_splits(network.to(device), splits.train, splits.val, p.damage)

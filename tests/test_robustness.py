@@ -16,7 +16,7 @@ from fer.core.params import DAMAGES, Augment
 from fer.data.fer2013 import CLASSES
 from fer.data.sample import draw
 from fer.training import robustness
-from fer.training.damage import damage
+from fer.training.damage import _jpeg, damage
 from fer.training.loading import make_loader
 
 DAMAGE = params.load(Path(__file__).parents[1] / "params.yaml").damage
@@ -67,7 +67,7 @@ def test_jpeg_is_that_of_libjpeg(drawn):
     """Up to the rounding of pixels, for the quality in the middle of the range."""
     drawn = drawn[:, :40, :40]
     strengths = torch.full((len(drawn), 1, 1, 1), 0.5)
-    changed = damage.__globals__["_jpeg"](torch.tensor(drawn)[:, None] / 255, strengths)
+    changed = _jpeg(torch.tensor(drawn)[:, None] / 255, strengths)
     expected = []
     for image in drawn:
         file = io.BytesIO()

@@ -61,11 +61,13 @@ def convert(model: Path, kind: str, target: Path) -> float:
             openvino.save_model(graph, converted, compress_to_fp16=False)
             probabilities = openvino_predictor(converted, cores(), "f32")(faces)
         difference = float(np.abs(probabilities - expected).max())
-        # ONNX files may be int8, whose sums OpenVINO rounds elsewhere: up to 0.03 on drawn faces.
-        if not difference <= (0.05 if is_onnx else 1e-3):
+        mean = float(np.abs(probabilities - expected).mean())
+        # ONNX files may be int8, whose sums OpenVINO rounds elsewhere: by 0.002 on average, and by
+        # up to 0.03, with the released models.
+        if not (mean <= 0.005 if is_onnx else difference <= 1e-3):
             raise FerError(
-                f"{target}: is not kept: its probabilities differ by {difference:.3f} from those "
-                f"of {model}; use that file"
+                f"{target}: is not kept: its probabilities differ by {mean:.4f} on average and by "
+                f"up to {difference:.4f} from those of {model}; use that file"
             )
         for file in Path(folder).glob("converted.*"):
             with atomic_path(target.with_suffix(file.suffix)) as temporary:

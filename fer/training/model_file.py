@@ -90,6 +90,23 @@ def load(path: Path, classes: Sequence[str] | None = None) -> tuple[Network, dic
     return network.eval(), content
 
 
+def load_named(
+    parameter: str, path: Path, classes: Sequence[str] | None = None
+) -> tuple[Network, dict[str, Any]]:
+    """Load a model file that a parameter names, as `load` does.
+
+    Raises:
+        FerError: As `load`, with the name of the parameter and what it may be.
+    """
+    try:
+        return load(path, classes)
+    except FerError as error:  # its advice is for files of the pipeline
+        raise FerError(
+            f"{parameter}: {error.args[0].partition(';')[0]}; name a model file such as "
+            f"models/fer2013/baseline.pt, or {SCRATCH}"
+        ) from error
+
+
 def load_initial(config: TrainingConfig, classes: Sequence[str]) -> Weights | None:
     """Load the weights that `train.init` names, and print which of them are used.
 
@@ -104,13 +121,7 @@ def load_initial(config: TrainingConfig, classes: Sequence[str]) -> Weights | No
     path = Path(config.train.init)
     if path.is_dir():
         path = path / "baseline.pt"
-    try:
-        network, metadata = load(path)
-    except FerError as error:  # its advice is for files of the pipeline
-        raise FerError(
-            f"train.init: {error.args[0].partition(';')[0]}; name a model file such as "
-            f"models/fer2013/baseline.pt, or {SCRATCH}"
-        ) from error
+    network, metadata = load_named("train.init", path)
     saved, model = metadata["model"], config.model
     if saved != model.model_dump():
         raise FerError(

@@ -12,7 +12,7 @@ import optuna
 import torch
 from optuna.distributions import distribution_to_json
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.samplers import PartialFixedSampler, TPESampler
+from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL, make_url
@@ -73,6 +73,21 @@ class SearchTask:
         content = f"{run} {self.tune.seed} {self.tune.space!r}"
         return f"{dataset}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
+    def sampler(self, number: int, trials: Sequence[FrozenTrial]) -> BaseSampler:
+        """Return what draws the values of a trial: the baseline's if no earlier trial has them.
+
+        The seed and this choice follow from the number of the trial, which no other process has. A
+        trial of `enqueue_trial` could be taken by two processes that share an SQLite file.
+        """
+        seed = int(np.random.SeedSequence([self.tune.seed, number]).generate_state(1)[0])
+        # Bergstra et al. 2011, NeurIPS 24; multivariate: Falkner et al. 2018, arXiv:1807.01774.
+        sampler = TPESampler(n_startup_trials=4, multivariate=True, seed=seed)
+        earlier = [t.params for t in trials if t.number < number and t.state != TrialState.FAIL]
+        # A trial that has just begun may have no or few values yet.
+        if any(params.items() <= self.baseline.items() for params in earlier):
+            return sampler
+        return PartialFixedSampler(self.baseline, sampler)
+
     def suggest(self, trial: optuna.Trial) -> dict[str, Value]:
         """Draw the values of a trial. Each range or list of choices includes the baseline."""
         values = {}
@@ -100,6 +115,7 @@ def search(
     """
 
     def objective(trial: optuna.Trial) -> float:
+        study.sampler = task.sampler(trial.number, study.trials)
         run = task.training(task.suggest(trial), epochs)
         try:
             _, history = workflow.train(track, f"trial-{trial.number}", run, quiet=True)
@@ -116,14 +132,6 @@ def search(
         if finished := _finished(study):
             print(f"going on after {len(finished)} finished trials", flush=True)
         while len(_finished(study)) < count:  # those of all processes
-            # A seed per trial, because processes with one seed would draw the same values.
-            sequence = np.random.SeedSequence([task.tune.seed, len(study.trials)])
-            seed = int(sequence.generate_state(1)[0])
-            # Bergstra et al. 2011, NeurIPS 24; multivariate: Falkner et al. 2018, arXiv:1807.01774.
-            study.sampler = TPESampler(n_startup_trials=4, multivariate=True, seed=seed)
-            begun = [trial.params for trial in study.trials if trial.state != TrialState.FAIL]
-            if task.baseline not in begun:  # no `enqueue_trial`: two processes may both take it
-                study.sampler = PartialFixedSampler(task.baseline, study.sampler)
             study.optimize(objective, n_trials=1)
         for trial in _finished(study):
             task.training(trial.params, epochs).checkpoint.unlink(missing_ok=True)
