@@ -113,7 +113,6 @@ texts.firstFace = await page.$eval(".card h2", (title) => title.textContent);
 await look("video");
 await status("has ended");
 await page.select("#model", "nano");
-texts.afterVideo = await status("1 face: ");
 await open(video);
 await page.keyboard.press("Escape"); // while it starts
 await wait(500);

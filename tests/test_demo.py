@@ -182,7 +182,6 @@ def test_page_says_what_it_does(page):
     assert texts["stopped"] == texts["stoppedPhoto"] == "Stopped."
     assert texts["isStopped"]
     assert texts["firstFace"].startswith("Face 1: Happy")
-    assert texts["afterVideo"].startswith("1 face: Happy")
     assert texts["hasChart"]
     assert texts.get("offline", "Ready").startswith("Ready")
 
