@@ -20,14 +20,15 @@ EXPORTED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
 
 def main() -> None:
     p = params.load()
-    data, models, plots = (Path(top, p.dataset) for top in ("data", "models", "plots"))
+    data = Path("data", p.dataset)
+    models, plots, metrics = (Path(top) / p.folder for top in ("models", "plots", "metrics"))
     train, val, test = (faces.load(data / split) for split in ("train", "val", "test"))
     unique = ~faces.is_in(test, train, val)
     if not unique.any():
         raise FerError(f"{data}: every test face is also in train or val; add other test faces")
     paths = {"baseline": models / "baseline.pt"} | dict([model_file.winner(models)])
     networks = {name: model_file.load(path, test.classes)[0] for name, path in paths.items()}
-    if teacher := model_file.load_teacher(models, test.classes):
+    if teacher := model_file.load_teacher(models.parent, test.classes):
         networks["teacher"] = teacher
     predictors = {
         name: partial(evaluation.predict_probabilities, network)
@@ -70,7 +71,7 @@ def main() -> None:
             **scores.mcnemar(correct["int8"], correct["float32"]),
         },
     }
-    files.write_json(Path("metrics", p.dataset, "evaluate.json"), report)
+    files.write_json(metrics / "evaluate.json", report)
     files.write_csv(plots / "per_class.csv", class_rows)
     examples = test[scores.examples(test, correct["float32"], p.evaluate.examples_seed)]
     session = runtimes.onnx_session(models / "fer.onnx", cores())
@@ -80,7 +81,7 @@ def main() -> None:
         plots / "explained.png",
         examples,
         *outputs,
-        f"{p.dataset}: class activation maps of float32 on test faces",
+        f"{p.name}: class activation maps of float32 on test faces",
     )
     if warning:
         print(f"warning: {warning}", file=sys.stderr)

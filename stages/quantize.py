@@ -32,8 +32,8 @@ KEPT = {"fer.onnx": "ONNX Runtime, float32", "fer.int8.onnx": "ONNX Runtime, int
 def main() -> None:
     p = params.load()
     options = p.quantize
-    tops = ("data", "models", "plots", "metrics")
-    data, models, plots, metrics = (Path(top, p.dataset) for top in tops)
+    data = Path("data", p.dataset)
+    models, plots, metrics = (Path(top) / p.folder for top in ("models", "plots", "metrics"))
     train, val = faces.load(data / "train"), faces.load(data / "val")
     machine_info = machine()  # before the timing of PyTorch changes the number of threads
     model, path = model_file.winner(models)
@@ -65,8 +65,8 @@ def main() -> None:
         )
         speeds = runtimes.compare(factories, val.images, options.rounds)
         for file, name in KEPT.items():
-            origin = {"dataset": p.dataset, "model": model, "licence": "see MODEL_CARD.md"}
-            origin["class_shares"] = train.shares()
+            origin = {"dataset": p.dataset, "size": p.size, "model": model}
+            origin |= {"licence": "see MODEL_CARD.md", "class_shares": train.shares()}
             scores = {"scores": {"val_accuracy": accuracy[name]}, "warning": warning}
             export.write_metadata(paths[name], origin | scores, train.classes)
             with files.atomic_path(models / file) as temporary:

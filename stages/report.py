@@ -8,21 +8,25 @@ from fer.report import figures, headlines, page, trials
 from fer.report.read import read_json, read_table
 from fer.training import wandb_log
 
-STAGES = ("prepare", "train", "tune", "quantize", "evaluate")
-TIMED = ("benchmark", "train", "tune", "quantize")
+STAGES = ("train", "tune", "quantize", "evaluate")
+TIMED = ("train", "tune", "quantize")
 TABLES = (
-    *("classes", "benchmark", "history", "trials", "quantize", "runtimes"),
+    *("history", "trials", "quantize", "runtimes"),
     *("per_class", "confusion_float32", "confusion_int8"),
 )
 
 
 def main() -> None:
     p = params.load()
-    name, tops = p.dataset, ("data", "plots", "metrics", "models")
-    data, plots, metrics, models = (Path(top, name) for top in tops)
-    results = {stage: read_json(metrics / f"{stage}.json") for stage in STAGES}
-    timings = {stage: read_json(metrics / "timings" / f"{stage}.json") for stage in TIMED}
-    tables = {table: read_table(plots / f"{table}.csv") for table in TABLES}
+    name, data = p.name, Path("data", p.dataset)
+    models, plots, metrics = (Path(top) / p.folder for top in ("models", "plots", "metrics"))
+    # The first of each are of the data set, whatever the size.
+    results = {"prepare": read_json(metrics.parent / "prepare.json")}
+    results |= {stage: read_json(metrics / f"{stage}.json") for stage in STAGES}
+    timings = {"benchmark": read_json(metrics.parent / "timings" / "benchmark.json")}
+    timings |= {stage: read_json(metrics / "timings" / f"{stage}.json") for stage in TIMED}
+    tables = {name: read_table(plots.parent / f"{name}.csv") for name in ("classes", "benchmark")}
+    tables |= {table: read_table(plots / f"{table}.csv") for table in TABLES}
     train = faces.load(data / "train")
     steps = headlines.steps(results, tables["quantize"])
     distributions, cores = (

@@ -17,9 +17,8 @@ def main() -> None:
     p = params.load()
     distributed.require_single_process("tune")
     device = pick_device(p.settings.device)
-    data, models, plots, metrics = (
-        Path(top, p.dataset) for top in ("data", "models", "plots", "metrics")
-    )
+    data = Path("data", p.dataset)
+    models, plots, metrics = (Path(top) / p.folder for top in ("models", "plots", "metrics"))
     splits = workflow.load(data)
     classes, epochs = splits.train.classes, p.train.epochs_for(len(splits.train))
     trial_epochs, final_epochs = p.tune.epochs_for(epochs)
@@ -29,7 +28,7 @@ def main() -> None:
         print("train.init: weights of the same training faces bias the finals", flush=True)
 
     task = SearchTask(p.config, p.tune, splits.train, splits.val_unseen, device, init, p.damage)
-    study = task.study_name(p.dataset, trial_epochs)
+    study = task.study_name(p.name, trial_epochs)
     track = partial(wandb_log.run, p.settings.wandb, group=study)
     trials = search(task, study, trial_epochs, p.settings.storage, track)
     results, checkpoints = finals.run(task, trials, final_epochs, track)
@@ -53,10 +52,10 @@ def main() -> None:
     else:
         print(f"trial {winner['trial']} is better: train it in full", flush=True)
         config = p.config.with_values(winner["params"])
-        teacher = model_file.load_teacher(models, classes)
+        teacher = model_file.load_teacher(models.parent, classes)
         faces = splits.train, splits.val_unseen
         run = TrainingRun(config, *faces, epochs, device, teacher, init, p.damage)
-        network, history = workflow.train(track, f"tuned-{p.dataset}", run)
+        network, history = workflow.train(track, f"tuned-{p.name}", run)
         network, scores = workflow.finetune_and_score(network, config.train, splits, p.damage)
         report["after"] = scores
         origin = {"classes": classes, "dataset": p.dataset, "scores": scores, "history": history}
@@ -68,7 +67,7 @@ def main() -> None:
     files.write_json(metrics / "tune.json", report)
     files.write_json(metrics / "timings" / "tune.json", {"machine": machine(device)})
     files.write_csv(plots / "trials.csv", rows)
-    with track(f"tune-{p.dataset}", report) as logged:
+    with track(f"tune-{p.name}", report) as logged:
         for row in rows:
             logged.log(row)
     for path in checkpoints:

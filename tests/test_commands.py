@@ -234,7 +234,7 @@ def test_train_leaves_links_and_copies_of_the_user(run, pictures, clone, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "name", ["nan", "sample", "scratch", "default", "null", "1e3", "001", "yes", "---"]
+    "name", ["nan", "sample", "speeds", "default", "null", "1e3", "001", "yes", "---"]
 )
 def test_names_that_no_data_set_can_have(run, pictures, clone, name):
     folder = pictures.rename(pictures.parent / name)
@@ -254,7 +254,7 @@ def test_bad_input_of_train_is_one_line(run, pictures, clone, tmp_path, monkeypa
     assert clone == []
 
 
-MODELS = ROOT / "models/fer2013"
+MODELS = ROOT / "models/fer2013/nano"
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_export_that_differs_is_not_kept(run, tmp_path, monkeypatch, model, same
     [
         ("none.pt", "onnx", "m.onnx", "no model here"),
         ("baseline.pt", "onnx", "m.xml", "is no name for onnx; use the suffix .onnx"),
-        ("../../README.md", "onnx", "m.onnx", "needs a PyTorch file of the pipeline"),
+        ("../../../README.md", "onnx", "m.onnx", "needs a PyTorch file of the pipeline"),
         ("broken.onnx", "openvino", "m.xml", "is not a model that ONNX Runtime can read"),
         ("broken.pt", "openvino", "m.xml", "is not a file of PyTorch"),
     ],

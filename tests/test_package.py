@@ -69,7 +69,7 @@ def test_clone_that_converts_line_ends_has_the_same_files(tmp_path):
     clone = tmp_path / "clone"
     command = ["git", "clone", "-q", "-c", "core.autocrlf=true", str(ROOT), str(clone)]
     subprocess.run(command, check=True, timeout=60)
-    for name in ("dvc.yaml", "params.yaml", "fer/core/faces.py", "plots/sample/history.csv"):
+    for name in ("dvc.yaml", "params.yaml", "fer/core/faces.py", "plots/sample/nano/history.csv"):
         content = subprocess.run(
             ["git", "show", f"HEAD:{name}"], cwd=ROOT, check=True, capture_output=True
         ).stdout

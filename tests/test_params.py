@@ -25,8 +25,8 @@ def change(tmp_path, changes):
 
 def test_numbers_are_read_as_dvc_reads_them(tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_text(PATH.read_text().replace("lr: 0.15 ", "lr: 1e-3 "))
-    assert params.load(path).train.lr == 0.001
+    path.write_text(PATH.read_text().replace("momentum: 0.9 ", "momentum: 1e-3 "))
+    assert params.load(path).train.momentum == 0.001
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,21 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path):
         ("mine", {"default": 3, "mine": 5}, 5),
         ("other", {"default": 3, "mine": 5}, 3),
         (2024, {"default": 3, 2024: 5}, 5),  # YAML reads such a name as a number
+        ("other", {"default": 3, "small": 4}, 4),
+        ("mine", {"default": 3, "small": 4, "mine": 5}, 5),
+        ("mine", {"default": 3, "mine": 5, "mine-small": 6}, 6),
     ],
 )
-def test_value_is_that_of_the_data_set(tmp_path, dataset, trials, expected):
-    p = params.load(change(tmp_path, {"dataset": dataset, "tune.trials": trials}))
+def test_value_is_that_of_the_data_set_and_size(tmp_path, dataset, trials, expected):
+    changes = {"dataset": dataset, "size": "small", "tune.trials": trials}
+    p = params.load(change(tmp_path, changes))
     assert (p.dataset, p.tune.trials) == (str(dataset), expected)
+    assert p.model.width == 2
+
+
+def test_large_is_several_networks(tmp_path):
+    p = params.load(change(tmp_path, {"dataset": "fer2013", "size": "large"}))
+    assert len(p.model.width) == len(p.train.init) == 3
 
 
 def test_automatic_epochs_follow_from_the_number_of_faces(tmp_path):
@@ -70,7 +80,7 @@ SEARCH = "tune.space"
             3,
             "train.speed is 3: no such parameter; the names here are epochs,",
         ),
-        ("speed", 3, "speed is 3: no such parameter; the names here are dataset, settings"),
+        ("speed", 3, "speed is 3: no such parameter; the names here are dataset, size, settings"),
         (
             "tune.space",
             {"train.lr": {"lo": 1}},
@@ -84,9 +94,9 @@ SEARCH = "tune.space"
         ("dataset", None, "dataset is None: input should be a valid string"),
         ("train.epochs", 0, "train.epochs is 0: a number from 1 to 1,000,000, or auto"),
         ("train.epochs", {"default": "all"}, "train.epochs is 'all': a number from 1 to"),
-        ("train.epochs", {"default": 3, "other": 0}, "train.epochs is 0: a number from 1 to"),
-        ("tune.trials", {"default": 3, "other": 0}, "tune.trials is 0: input should be greater"),
-        ("tune.trials", {"sample": 3}, "tune.trials has no default; add one"),
+        ("train.epochs", {"default": 3, "sample": 0}, "train.epochs is 0: a number from 1 to"),
+        ("tune.trials", {"default": 3, "sample": 0}, "tune.trials is 0: input should be greater"),
+        ("tune.trials", {"sample": 3}, "a mapping by data set or size needs a default"),
         ("train.input_sizes", [44, 24], "train.input_sizes ends with 24; the last size must be 44"),
         (SEARCH, {}, "tune.space is {}: dictionary should have at least 1 item"),
         (SEARCH, {"speed": {"low": 1, "high": 2}}, "tune.space.speed: cannot be searched; choose"),
@@ -124,7 +134,7 @@ def test_mistake_names_key_value_and_what_is_allowed(tmp_path, key, value, messa
 def test_search_cannot_vary_the_network_that_initial_weights_are_of(tmp_path):
     changes = {"tune.space": {"model.width": {"low": 0.5, "high": 2.0}}}
     params.load(change(tmp_path, changes))
-    changes["train.init"] = "models/fer2013/baseline.pt"
+    changes["train.init"] = "models/fer2013/nano/baseline.pt"
     with pytest.raises(FerError, match=r"tune\.space\.model\.width: cannot be searched"):
         params.load(change(tmp_path, changes))
 
@@ -143,7 +153,8 @@ def test_update_changes_the_values_and_nothing_else(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(PATH.read_text())
     values = {"train.lr": 0.0834, "train.batch_size": 128, "train.augment.rotation": 7.5}
-    lines = update_file(path, values)
+    p = params.load(path)
+    lines = update_file(path, values, p)
     assert lines == ["train.lr: 0.15 -> 0.0834", "train.augment.rotation: 5.0 -> 7.5"]
     before, after = PATH.read_text().splitlines(), path.read_text().splitlines()
     changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
@@ -151,4 +162,5 @@ def test_update_changes_the_values_and_nothing_else(tmp_path):
     for a, b in changed:
         assert a.partition("#")[2] == b.partition("#")[2]
     assert params.load(path).config.get("train.augment.rotation") == 7.5
-    assert update_file(path, values) == []
+    assert params.load(path).train.lr == 0.0834
+    assert update_file(path, values, params.load(path)) == []

@@ -18,9 +18,6 @@ from pydantic import (
     Field,
     PlainValidator,
     ValidationError,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     field_validator,
     model_validator,
 )
@@ -33,6 +30,8 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Value = int | float | str
+Width = Annotated[float, Field(gt=0, le=32)]
+ModelFile = Annotated[str, Field(min_length=1)]
 
 
 def _count_or_auto(value: object) -> int | str:
@@ -44,26 +43,10 @@ def _count_or_auto(value: object) -> int | str:
 CountOrAuto = Annotated[Any, PlainValidator(_count_or_auto)]
 
 
-def _for_data_set(
-    value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo
-) -> object:
-    """Take the value for this data set from a mapping by data set, and other values as they are."""
-    if not isinstance(value, dict):
-        return validate(value)
-    if "default" not in value:
-        raise ValueError("has no default; add one, for the data sets that it does not name")
-    values = {str(name): validate(one) for name, one in value.items()}
-    dataset = (info.context or {}).get("dataset", "default")
-    return values.get(dataset, values["default"])
+SCRATCH = "scratch"
+"""`train.init` for random weights, and `teach.file` for a teacher that is trained."""
 
-
-ByDataSet = WrapValidator(_for_data_set)
-"""Marks a parameter that may be a mapping by data set, such as {default: auto, sample: 18}."""
-
-SCRATCH = "models/scratch"
-"""`train.init` for random weights: a file that is always there, as DVC needs one."""
-
-RESERVED = ("raw", "headlines", "speeds", "default", "scratch")
+RESERVED = ("raw", "headlines", "speeds", "default")
 """Names that no data set can have, because folders or params.yaml use them."""
 
 
@@ -109,7 +92,7 @@ class Benchmark(Section):
 
     workers: Annotated[list[Annotated[int, Field(ge=0, le=256)]], Field(min_length=1)]
     batch_size: Count
-    epochs: Annotated[Count, ByDataSet]
+    epochs: Count
 
 
 class Settings(Section):
@@ -121,10 +104,13 @@ class Settings(Section):
 
 
 class Model(Section):
-    """The network: its name in `fer.training.networks`, and a factor on its channels."""
+    """The network: its name in `fer.training.networks`, and a factor on its channels.
+
+    A list of widths is the mean of so many networks.
+    """
 
     name: Literal["compact", "deep", "mini-xception", "vgg"]
-    width: Annotated[float, Field(gt=0, le=32)]
+    width: Width | Annotated[list[Width], Field(min_length=2)]
 
 
 DAMAGES = ("gamma", "resolution", "noise", "jpeg")
@@ -192,7 +178,7 @@ class Distill(Section):
 class Train(Section):
     """How a network is trained. `batch_size` counts the faces of all processes."""
 
-    epochs: Annotated[CountOrAuto, ByDataSet] = "auto"
+    epochs: CountOrAuto = "auto"
     batch_size: Annotated[Count, Field(ge=2)]
     optimizer: Literal["sgd", "adamw"]
     lr: Annotated[float, Field(gt=0, le=1e30)]  # larger values overflow float32
@@ -215,7 +201,7 @@ class Train(Section):
     num_workers: Annotated[int, Field(ge=0, le=256)] = 0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     deterministic: bool = False
-    init: Annotated[str, Field(min_length=1)] = SCRATCH
+    init: ModelFile | list[ModelFile] = SCRATCH
 
     @field_validator("input_sizes")
     @classmethod
@@ -276,8 +262,8 @@ class TrainingConfig(Section):
 class Teach(TrainingConfig):
     """The teacher: a model file, or the configuration of one to train. With 0 epochs, none."""
 
-    file: Annotated[str, Field(min_length=1), ByDataSet]
-    epochs: Annotated[int, Field(ge=0, le=1_000_000), ByDataSet]
+    file: ModelFile
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class Dimension(Section):
@@ -312,10 +298,10 @@ class Dimension(Section):
 class Tune(Section):
     """The hyperparameter search: short trials, then the best one against the baseline."""
 
-    trials: Annotated[Count, ByDataSet]
-    epochs: Annotated[CountOrAuto, ByDataSet]
-    final_epochs: Annotated[CountOrAuto, ByDataSet]
-    folds: Annotated[int, Field(ge=2, le=100), ByDataSet]
+    trials: Count
+    epochs: CountOrAuto
+    final_epochs: CountOrAuto
+    folds: Annotated[int, Field(ge=2, le=100)]
     seed: Seed
     space: Annotated[dict[str, Dimension], Field(min_length=1)]
 
@@ -335,7 +321,7 @@ class Quantize(Section):
     calibration_method: Literal["minmax", "percentile"]
     calibration_faces: Annotated[int, Field(ge=1, le=4096)]  # 1.3 MB of activations each
     max_accuracy_drop: Fraction
-    rounds: Annotated[Count, ByDataSet]
+    rounds: Count
     seed: Seed
 
 
@@ -347,10 +333,11 @@ class Evaluate(Section):
 
 
 class Params(Section):
-    """All of params.yaml, for the data set that it names."""
+    """All of params.yaml, for the data set and the size that it names."""
 
     # YAML reads a name such as 2024 as a number.
     dataset: Annotated[str, Field(strict=False, coerce_numbers_to_str=True)]
+    size: Literal["nano", "small", "base", "large"]
     settings: Settings
     sample: Sample
     prepare: Prepare
@@ -401,6 +388,16 @@ class Params(Section):
         return self
 
     @property
+    def folder(self) -> Path:
+        """The folder of this data set and size, relative to those of models, metrics and plots."""
+        return Path(self.dataset, self.size)
+
+    @property
+    def name(self) -> str:
+        """The data set and the size, as in names of runs and captions."""
+        return f"{self.dataset}-{self.size}"
+
+    @property
     def config(self) -> TrainingConfig:
         """The baseline configuration: what stage train trains and the search starts from."""
         return TrainingConfig(model=self.model, train=self.train)
@@ -418,12 +415,34 @@ def load(path: Path = Path("params.yaml")) -> Params:
         data = YAML(typ="safe", pure=True).load(Path(path))
     except (OSError, ValueError, RecursionError, YAMLError) as error:
         raise FerError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    dataset = str(data.get("dataset")) if isinstance(data, dict) else ""
     try:
-        return Params.model_validate(data, context={"dataset": dataset})
+        return Params.model_validate(_choose(data))
     except ValidationError as error:
-        lines = dict.fromkeys(map(_format_error, error.errors()))
-        raise FerError(f"{path}: " + "; ".join(lines)) from error
+        lines: dict[str, str] = {}
+        for one in error.errors():  # of a number or list: two errors, of which the first counts
+            lines.setdefault(_key(one), _format_error(one))
+        raise FerError(f"{path}: " + "; ".join(lines.values())) from error
+
+
+def _choose(data: Any) -> Any:
+    """Take the values for this data set and size from mappings such as {default: 1, base: 2}.
+
+    The first of these names that a mapping has counts: mine-base, mine, base, default.
+    """
+    if not isinstance(data, dict):
+        return data
+    dataset, size = (data.get(key) for key in ("dataset", "size"))
+    names = (f"{dataset}-{size}", str(dataset), str(size), "default")
+
+    def choose(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if "default" not in value:
+            return {key: choose(inner) for key, inner in value.items()}
+        by_name = {str(key): inner for key, inner in value.items()}  # 2024 is a number in YAML
+        return next(by_name[name] for name in names if name in by_name)
+
+    return choose(data)
 
 
 def repository_root() -> Path:
@@ -441,8 +460,13 @@ def _subsection(section: type[Section], name: str) -> type[Section]:
     return annotation if is_section else section  # otherwise a name in a mapping
 
 
+def _key(error: Any) -> str:
+    kinds = re.compile(r"\[key\]|(constrained-)?(float|str)|list\[.*\]")  # that pydantic adds
+    return ".".join(str(part) for part in error["loc"] if not kinds.fullmatch(str(part)))
+
+
 def _format_error(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    key = _key(error)
     if error["type"] == "missing":
         return f"{key} is missing"
     allowed = error["msg"].removeprefix("Value error, ")
@@ -452,4 +476,6 @@ def _format_error(error: Any) -> str:
         top: type[Section] = Params
         section = reduce(_subsection, error["loc"][:-1], top)
         allowed = f"no such parameter; the names here are {', '.join(section.model_fields)}"
+    elif isinstance(error["input"], dict):
+        allowed += "; a mapping by data set or size needs a default"
     return f"{key or 'the file'} is {error['input']!r:.60}: {allowed[0].lower()}{allowed[1:]}"

@@ -38,13 +38,13 @@ def made(tmp_path_factory):
         images = generator.integers(0, 256, (count, 48, 48), dtype=np.uint8)
         faces = Faces(images, np.arange(count, dtype=np.uint8) % 7, CLASSES)
         faces.save(folder / "data/sample" / split)
-    models, network = folder / "models/sample", build(TINY, 7).eval()
+    models, network = folder / "models/sample/nano", build(TINY, 7).eval()
     metadata = {"classes": CLASSES, "dataset": "sample", "scores": {}, "history": []}
     for name in ("baseline", "tuned/tuned"):
         model_file.save(models / f"{name}.pt", network, TINY, **metadata)
     export.export(models / "fer.onnx", network)
     export.write_metadata(models / "fer.onnx", {"warning": None}, CLASSES)
-    (folder / "metrics/sample").mkdir(parents=True)
+    (folder / "metrics/sample/nano").mkdir(parents=True)
     (folder / "metrics/sample/prepare.json").write_text("{}")
     return folder
 
@@ -95,9 +95,9 @@ CHANGED = CUTS | {"has another bit in the middle": flipped}
         pytest.param(path, reader, damage, id=f"{path} {name}")
         for path, reader, damages in (
             ("data/sample/train/faces.npz", "train", CHANGED),
-            ("models/sample/baseline.pt", "evaluate", CHANGED),
-            ("models/sample/tuned/tuned.pt", "quantize", {"is changed": flipped}),
-            ("models/sample/fer.onnx", "evaluate", CUTS),  # without a checksum
+            ("models/sample/nano/baseline.pt", "evaluate", CHANGED),
+            ("models/sample/nano/tuned/tuned.pt", "quantize", {"is changed": flipped}),
+            ("models/sample/nano/fer.onnx", "evaluate", CUTS),  # without a checksum
             ("metrics/sample/prepare.json", "report", CUTS),
         )
         for name, damage in damages.items()
@@ -121,8 +121,8 @@ class Touch:
 def test_pickle_in_a_model_file_is_not_run(project):
     stream = io.BytesIO()
     torch.save({"weights": Touch()}, stream)
-    (project / "models/sample/baseline.pt").write_bytes(stream.getvalue())
-    assert "models/sample/baseline.pt: is not a file of PyTorch" in refusal("evaluate")
+    (project / "models/sample/nano/baseline.pt").write_bytes(stream.getvalue())
+    assert "models/sample/nano/baseline.pt: is not a file of PyTorch" in refusal("evaluate")
     assert not Path("touched").exists()
 
 

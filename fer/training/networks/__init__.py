@@ -1,5 +1,6 @@
 """The networks that `model.name` may name: one file and one line here per network."""
 
+import torch
 from torch import nn
 
 from fer.core.params import Model
@@ -17,9 +18,24 @@ NETWORKS: dict[str, type[Network]] = {
 }
 
 
+class Ensemble(Network):
+    """Several networks as one: its maps are the mean of theirs."""
+
+    def __init__(self, networks: list[Network]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def maps(self, x: torch.Tensor) -> torch.Tensor:
+        """Return class maps; those of all networks must be of one size."""
+        return torch.stack([network.maps(x) for network in self.networks]).mean(0)
+
+
 def build(model: Model, classes: int) -> Network:
-    """Return an untrained network."""
-    return NETWORKS[model.name](model.width, classes)
+    """Return an untrained network; for several widths, the mean of so many networks."""
+    network = NETWORKS[model.name]
+    if isinstance(model.width, list):
+        return Ensemble([network(width, classes) for width in model.width])
+    return network(model.width, classes)
 
 
 def parameter_count(network: nn.Module) -> int:
