@@ -40,12 +40,12 @@ def main() -> None:
     for name, predictor in predictors.items():
         views = runtimes.predict_views(predictor, test.images)
         views["uniform_prior"] = with_uniform_prior(views["flip_averaged"], train.shares())
-        predictions[name] = views["single_view"].argmax(1)
+        predictions[name] = views["flip_averaged"].argmax(1)
         results[name] = {
             view: scores.scores(output, test.labels, unique, p.evaluate.calibration_bins)
             for view, output in views.items()
         }
-        accuracy = results[name]["single_view"]["accuracy"]
+        accuracy = results[name]["flip_averaged"]["accuracy"]
         print(f"{name}: accuracy {accuracy:.2%} on {len(test)} test faces", flush=True)
         if name != "teacher":  # which is slow, and not released; teach.json has damaged val
             accuracies = runtimes.accuracy_on_damaged(predictor, copies, test.labels)

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -173,14 +174,17 @@ def clone(tmp_path, monkeypatch):
     """A folder that looks like a clone, with DVC replaced by a list of its commands."""
     (tmp_path / "clone").mkdir()
     (tmp_path / "clone/dvc.yaml").touch()
+    shutil.copy(ROOT / "params.yaml", tmp_path / "clone")
     monkeypatch.chdir(tmp_path / "clone")
     commands = []
 
-    def record(command, cwd):
+    def record(command, root):
         commands.append(command)
-        return subprocess.CompletedProcess(command, 0)
+        path = root / "params.yaml"
+        path.write_text(path.read_text().replace("size: nano", "size: small"))  # as DVC does
+        return 0
 
-    monkeypatch.setattr(train.subprocess, "run", record)
+    monkeypatch.setattr(train, "_run_to_its_end", record)
     return commands
 
 
@@ -198,7 +202,8 @@ def test_train_links_the_folder_and_runs_the_pipeline(run, pictures, clone, tmp_
         *("-m", "dvc", "exp", "run", "-S", "dataset=my-pictures", "-S", "train.seed=1")
     ]
     assert linked("my-pictures") == set(pictures.rglob("*.png"))
-    assert "models/my-pictures/fer.int8.onnx" in out
+    assert "models/my-pictures/small/fer.int8.onnx" in out
+    assert Path("params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
     (pictures / "happy/0.png").unlink()
     (pictures / "happy/1.png").rename(pictures / "happy/9.png")
     assert run("train", pictures)[0] == 0  # again
@@ -231,6 +236,31 @@ def test_train_leaves_links_and_copies_of_the_user(run, pictures, clone, tmp_pat
     Path("data/raw/pictures").symlink_to(tmp_path / "other")
     assert "exists; rename" in str(run("train", pictures)[0])
     assert Path("data/raw/pictures").resolve() == tmp_path / "other"
+
+
+DVC = """
+import signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # while a stage runs
+stage = [sys.executable, "-c", "print('begun', flush=True); import time; time.sleep(99)"]
+status = subprocess.call([*stage, "stages.train"])
+print("stage ended", status, flush=True)
+"""
+STOPPED = """
+import sys
+from pathlib import Path
+from fer.cli import train
+sys.exit(train._run_to_its_end([sys.executable, "-c", sys.argv[1]], Path.cwd()))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_train_ends_the_stage_and_lets_dvc_end_by_itself(number):
+    command = [sys.executable, "-c", STOPPED, DVC]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        assert process.stdout.read() == f"stage ended -{int(signal.SIGTERM)}\n"
+    assert process.returncode == 128 + number
 
 
 @pytest.mark.parametrize(

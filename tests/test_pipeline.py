@@ -103,7 +103,7 @@ def test_metrics_say_what_they_are_of(project):
     headlines = json.loads((project / "metrics/headlines/sample-nano.json").read_text())
     assert headlines["test"] == round(evaluate["float32"]["single_view"]["accuracy"], 4)
     speeds = json.loads((project / "metrics/speeds/sample-nano.json").read_text())
-    assert speeds.keys() == {"ms_per_face", "s_per_epoch"}
+    assert speeds.keys() == {"ms_per_face_int8", "s_per_epoch"}
     assert tune["trials"] == {"complete": 3, "diverged": 0}
     baseline, other = tune["finals"]
     assert (baseline["trial"], len(baseline["fold_accuracy"])) == (0, 2)

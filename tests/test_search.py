@@ -244,7 +244,7 @@ def test_baseline_that_diverges_is_an_error(faces):
     ],
 )
 def test_storage_that_cannot_be_used_is_one_line_without_the_password(
-    faces, tmp_path, monkeypatch, url, message
+    faces, tmp_path, monkeypatch, capsys, url, message
 ):
     monkeypatch.setattr(searching, "_LOCK_SECONDS", 0.2)
     (tmp_path / "faces.db").write_text("pixels, emotions, " * 100)
@@ -261,6 +261,8 @@ def test_storage_that_cannot_be_used_is_one_line_without_the_password(
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert "secret" not in str(error.value)
+    waits = f"waiting for the process that locks {tmp_path / 'locked.db'}\n"
+    assert capsys.readouterr().out == (waits if "locked" in url else "")
 
 
 WORKER = """

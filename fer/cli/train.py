@@ -2,9 +2,11 @@
 
 import argparse
 import re
+import signal
 import subprocess
 import sys
 import unicodedata
+from contextlib import suppress
 from pathlib import Path
 
 from fer.cli.options import Commands, path_argument
@@ -30,6 +32,7 @@ def _train(arguments: argparse.Namespace) -> None:
     # These need the extra `train`.
     from ruamel.yaml import YAML
 
+    from fer.core import params
     from fer.core.params import RESERVED, repository_root
     from fer.data import raw
 
@@ -51,9 +54,36 @@ def _train(arguments: argparse.Namespace) -> None:
     if not raw.link_folder(folder, target):
         raise FerError(f"{target}: exists; rename {folder}, or use dvc exp run -S dataset={name}")
     options = [option for change in [f"dataset={name}", *changes] for option in ("-S", change)]
-    command = [sys.executable, "-m", "dvc", "exp", "run", *options]
-    status = subprocess.run(command, cwd=root).returncode
+    parameters = (root / "params.yaml").read_bytes()
+    try:
+        status = _run_to_its_end([sys.executable, "-m", "dvc", "exp", "run", *options], root)
+        size = params.load(root / "params.yaml").size
+    finally:  # DVC writes the values of -S into it
+        (root / "params.yaml").write_bytes(parameters)
     if status:
         sys.exit(status)
-    print(f"The model: {Path('models', name, 'fer.int8.onnx')}")
-    print(f"The report: {Path('plots', name, 'report.html')}")
+    print(f"The model: {Path('models', name, size, 'fer.int8.onnx')}")
+    print(f"The report: {Path('plots', name, size, 'report.html')}")
+
+
+def _run_to_its_end(command: list[str], root: Path) -> int:
+    """Run DVC and return its exit status, or 130 or 143 after Ctrl-C or SIGTERM.
+
+    These end the stage. DVC, which would leave a lock and half an experiment, then ends by itself.
+    """
+    import psutil
+
+    stopped: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: stopped.append(number))
+    process = subprocess.Popen(command, cwd=root)
+    while process.poll() is None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.2)
+        if not stopped:
+            continue
+        with suppress(psutil.Error):  # a process may end meanwhile
+            for child in psutil.Process(process.pid).children(recursive=True):
+                if any("stages." in part for part in child.cmdline()):
+                    child.terminate()
+    return 128 + stopped[0] if stopped else process.returncode

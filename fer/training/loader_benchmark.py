@@ -1,5 +1,6 @@
 """Benchmark data loading: one face at a time as in most projects, and whole batches at once."""
 
+import sys
 import time
 import warnings
 from statistics import median
@@ -9,10 +10,11 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Compose, RandomCrop, RandomHorizontalFlip, ToTensor
 
+from fer.core.errors import FerError
 from fer.core.faces import INPUT_SIZE, Faces
 from fer.core.params import Augment, Benchmark
 from fer.training.clock import synchronize
-from fer.training.loading import make_loader
+from fer.training.loading import check_shared_memory, make_loader
 
 METHODS = "per_face", "per_batch"
 
@@ -45,7 +47,10 @@ def time_loaders(
     """Measure the seconds per epoch of each data loader, until its batches are on the device.
 
     Both methods compute the same augmentation: a random crop of 44x44 pixels and a flip. An epoch
-    to warm up is not timed.
+    to warm up is not timed. A number of workers for which shared memory is short has no row.
+
+    Raises:
+        FerError: If it is short for all of them.
 
     Returns:
         A row per number of "workers" (0 loads in the main process): the median seconds of
@@ -54,6 +59,11 @@ def time_loaders(
     """
     table = []
     for workers in sorted(set(benchmark.workers)):
+        try:
+            check_shared_memory(workers, benchmark.batch_size)
+        except FerError as error:
+            print(f"warning: left out: {error}", file=sys.stderr)
+            continue
         row: dict[str, float] = {"workers": workers}
         for method in METHODS:
             for persistent in (False, True) if workers else (False,):
@@ -64,6 +74,8 @@ def time_loaders(
                 print(f"{column}, {workers} workers: {row[column]:.3f} s per epoch", flush=True)
             row.setdefault(f"{method}_persistent", row[method])
         table.append(row)
+    if not table:
+        raise FerError("benchmark.workers: shared memory is short for all of them; add 0")
     return table
 
 

@@ -10,7 +10,11 @@ from typing import Any
 
 import wandb
 
+from fer.core.errors import FerError
 from fer.core.params import repository_root
+
+MODES = ("offline", "online", "disabled", "shared", "dryrun", "run")
+"""The values of WANDB_MODE; the last two are W&B's old names of offline and online."""
 
 logging.raiseExceptions = False  # on a full disk, W&B's own log would print a traceback per line
 
@@ -47,8 +51,13 @@ def run(mode: str, name: str, config: Mapping[str, Any], group: str | None = Non
 
     The mode is "offline" (kept in `wandb/` of the repository, uploaded by `wandb sync`), "online"
     or "disabled". The environment variable WANDB_MODE takes its place.
+
+    Raises:
+        FerError: If WANDB_MODE is none of W&B's modes.
     """
     mode = os.environ.get("WANDB_MODE") or mode
+    if mode not in MODES:
+        raise FerError(f"WANDB_MODE is {mode!r:.60}; set it to {', '.join(MODES)}, or unset it")
 
     def start() -> None:
         settings = {"silent": True, "console": "off", "init_timeout": 30, "login_timeout": 30}

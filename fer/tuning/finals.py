@@ -105,7 +105,7 @@ def cross_validate(
     """
     correct, checkpoints = np.zeros(len(groups)), []
     for fold in range(folds.max() + 1):
-        print(f"final of trial {trial}, fold {fold} of {folds.max() + 1}", flush=True)
+        print(f"final of trial {trial}, fold {fold + 1} of {folds.max() + 1}", flush=True)
         held_out = folds[groups] == fold
         seed = {"train.seed": (task.config.train.seed + fold) % 2**32}
         training = replace(task, train=task.train[~held_out]).training(values | seed, epochs)
