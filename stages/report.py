@@ -46,7 +46,7 @@ def main() -> None:
     trials.draw(plots / "trials.png", tables["trials"], distributions, name)
     runtimes = tables["quantize"].merge(tables["runtimes"], on="runtime")
     figures.quantization(plots / "quantize.png", runtimes, name)
-    title = f"{name}: confusion matrix, test, int8"
+    title = f"{name}: confusion matrix, test, int8, averaged with mirror image"
     figures.confusion(plots / "confusion.png", int8, train.classes, title)
     figures.int8_difference(plots / "int8.png", float32, int8, train.classes, name)
     test = results["evaluate"]
