@@ -73,6 +73,59 @@ def test_folders_of_splits(tmp_path, names, root):
         assert f"/{data.classes[label]}/" in f"/{source}"
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("training_set", "val_set", "test_set"),
+        ("train_data", "PublicTest", "test_data"),
+        ("fer_train", "fer_dev", "fer_test"),
+        ("FER2013Train", "FER2013Valid", "FER2013Test"),
+        ("train", "eval", "PrivateTest-2"),
+    ],
+)
+def test_folders_with_names_that_contain_a_split(tmp_path, names):
+    for split, count in zip(names, (4, 2, 3), strict=True):
+        fill(tmp_path / "set" / split, "happy", "sad", count=count)
+    data = read(tmp_path)
+    assert sizes(data) == {"train": 8, "val": 4, "test": 6}
+    assert data.classes == ("happy", "sad")
+
+
+def test_classes_named_like_splits_beside_each_other_are_no_splits_of_the_rest(tmp_path):
+    fill(tmp_path / "train", "devout", "protest/a", "sad", count=10)
+    assert "protest would be a class, but its name contains test" in refusal(tmp_path)
+    (tmp_path / "train/protest").rename(tmp_path / "train/angry")
+    assert read(tmp_path).classes == ("angry", "devout", "sad")
+
+
+@pytest.mark.parametrize("label", [np.array("1"), np.int64(1), np.array([1])])
+def test_affectnet_as_downloaded(tmp_path, label):
+    for split, count in (("train_set", 5), ("val_set", 2)):
+        for number in range(8 * count):
+            noise(tmp_path / split / f"images/{number}.jpg")
+            folder = tmp_path / split / "annotations"
+            folder.mkdir(exist_ok=True)
+            np.save(
+                folder / f"{number}_exp.npy", (label.astype(int) * number % 8).astype(label.dtype)
+            )
+            np.save(folder / f"{number}_val.npy", -0.5)
+    data = read(tmp_path)
+    assert data.format == "AffectNet"
+    assert data.classes[1:3] == ("Happiness", "Sadness")
+    assert {split: set(own.counts().values()) for split, own in data.splits.items()}["val"] == {2}
+    rows = dict(zip(data.sources["val"], data.splits["val"].labels.tolist(), strict=True))
+    assert rows["val_set/images/10.jpg"] == 2
+    path = tmp_path / "train_set/annotations/3_exp.npy"
+    for number in (8, -1):
+        np.save(path, number)
+        assert "train_set/annotations/3_exp.npy: is no label from 0 to 7" in refusal(tmp_path)
+    path.write_bytes(b"\x93NUMPY")
+    assert "train_set/annotations/3_exp.npy: is no label from 0 to 7" in refusal(tmp_path)
+    path.unlink()
+    (tmp_path / "train_set/images/4.jpg").unlink()
+    assert "annotations/4_exp.npy: there is no picture train_set/images/4" in refusal(tmp_path)
+
+
 def test_folder_of_a_split_in_itself(tmp_path):
     fill(tmp_path / "train/train", "happy", "sad", count=10)
     assert read(tmp_path).classes == ("happy", "sad")
@@ -174,6 +227,9 @@ def test_names_in_either_form_of_unicode_are_the_same(tmp_path):
         ),
         (("train/images", "val/images"), "has one class only, images; make a folder for each"),
         (("x/train/a", "x/train/b", "y/train/a", "y/train/b"), "are in x/train and y/train; keep"),
+        (("happy", "sad", "test_images"), "test_images would be a class, but its name contains te"),
+        (("train_set/happy", "test_set/sad"), "test_set would be a class, but its name contains"),
+        (("bob/happy", "bob/sad", "eve/happy", "eve/sad"), "bob and eve hold the same folders"),
         (map(str, range(257)), "has 257 classes; at most 256 are read"),
     ],
 )
@@ -217,6 +273,39 @@ def test_unreadable_picture(tmp_path):
         (tmp_path / name).write_bytes(b"no picture")
     skip = PREPARE.model_copy(update={"on_error": "skip"})
     assert "class angry has 0 faces (), 0 of them in train" in refusal(tmp_path, skip)
+
+
+def test_links_to_a_disk_that_is_not_mounted(tmp_path):
+    fill(tmp_path, "happy", "sad")
+    (tmp_path / "angry").mkdir()
+    for number in range(3):
+        (tmp_path / f"angry/{number}.png").symlink_to(tmp_path / f"disk/{number}.png")
+    assert "angry/0.png: cannot be read: No such file or directory (1 of 3)" in refusal(tmp_path)
+    skip = PREPARE.model_copy(update={"on_error": "skip"})
+    assert "class angry has 0 faces" in refusal(tmp_path, skip)
+    fill(tmp_path / "disk", "", count=2)
+    (tmp_path / "disk").rename(tmp_path.parent / "mounted")
+    for number in range(2):
+        (tmp_path / f"angry/{number}.png").unlink()
+        (tmp_path / f"angry/{number}.png").symlink_to(tmp_path.parent / f"mounted/{number}.png")
+    dropped = read(tmp_path, on_error="skip").dropped
+    assert [(face.source, face.reason) for face in dropped] == [("angry/2.png", "unreadable")]
+    (tmp_path / "surprised").symlink_to(tmp_path / "disk")
+    assert "surprised: cannot be read: No such file or directory" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("pack", ["", "zip", "gztar"])
+def test_empty_folders_are_named(tmp_path, capsys, pack):
+    fill(tmp_path / "in", "train/happy", "train/sad", count=20)
+    for name in ("train/angry", "train/fear", "val"):
+        (tmp_path / "in" / name).mkdir()
+    (tmp_path / "in/train/fear/.DS_Store").touch()
+    if pack:
+        (tmp_path / "out").mkdir()
+        shutil.make_archive(str(tmp_path / "out/faces"), pack, tmp_path / "in")
+    assert read(tmp_path / ("out" if pack else "in")).classes == ("happy", "sad")
+    message = "warning: empty folders, which are no classes: 3, such as "
+    assert message in capsys.readouterr().err
 
 
 def test_warnings(tmp_path, capsys):

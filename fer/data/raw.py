@@ -33,6 +33,9 @@ _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
 
+_ARRAY_SUFFIX = ".npy"
+"""Suffix of arrays of NumPy, of which AffectNet has a million; they are no archives."""
+
 _Member = TypeVar("_Member", zipfile.ZipInfo, tarfile.TarInfo)
 
 
@@ -59,7 +62,7 @@ class RawFolder:
             file, target = self.path / name, unpacked / str(number)
             if name == "README.md":
                 continue
-            if not is_picture(name):
+            if not is_picture(name) and not name.endswith(_ARRAY_SUFFIX):
                 with _as_fer_error(file):
                     _unpack(file, target)
             if target.is_dir():
@@ -85,10 +88,10 @@ class RawFolder:
 
     @cached_property
     def heads(self) -> dict[str, bytes]:
-        """The first 4096 bytes of each file that is no picture, by name."""
+        """The first 4096 bytes of each file that is no picture or array of NumPy, by name."""
         heads = {}
         for name, path in self._paths.items():
-            if not is_picture(name):
+            if not is_picture(name) and not name.endswith(_ARRAY_SUFFIX):
                 with _as_fer_error(self.path / name), path.open("rb") as file:
                     heads[name] = file.read(_HEAD_BYTES)
         return heads
