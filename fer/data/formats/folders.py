@@ -23,6 +23,9 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     others = [name for name in raw.heads if not name.lower().endswith(FILE)]
     if others:
         warn(f"files that are no pictures and are not read: {len(others)}, such as {others[0]}")
+    if raw.empty_folders:
+        count = len(raw.empty_folders)
+        warn(f"empty folders, which are no classes: {count}, such as {raw.empty_folders[0]}")
     subfolders = _subfolders(raw)
     placed = _split_folders(raw, subfolders) or _class_folders(raw)
     _check_classes(raw, sorted({folder for _, folder in placed.values()}), subfolders)
