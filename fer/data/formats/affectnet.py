@@ -3,12 +3,14 @@
 Mollahosseini, Hasani and Mahoor 2017, arXiv:1708.03985.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
+
 import numpy as np
 
-from fer.core.errors import FerError
 from fer.core.params import Prepare
-from fer.data.dataset import UNSPLIT, DataSet, split_in
-from fer.data.pictures import read_pictures
+from fer.data.dataset import DataSet, split_in
+from fer.data.formats import table
 from fer.data.raw import RawFolder
 
 NAME = "AffectNet"
@@ -28,20 +30,15 @@ def recognizes(raw: RawFolder) -> bool:
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     """Read the pictures, such as `train_set/images/0.jpg`, with the labels beside them."""
-    pictures = {name.rpartition(".")[0]: name for name in raw.pictures}
-    labelled: dict[str, tuple[str, str]] = {}
+    names = {str(number): name for number, name in enumerate(CLASSES)}
+    return table.read_listed(raw, _rows(raw), prepare, names)
+
+
+def _rows(raw: RawFolder) -> Iterator[table.Row]:
     for file in raw.names:
-        if not file.endswith(_SUFFIX):
-            continue
-        folder, _, stem = file.removesuffix(_SUFFIX).rpartition("/")
-        part = folder.rpartition("/")[0]
-        picture = f"{part}/images/{stem}".lstrip("/")
-        if picture not in pictures:
-            raise FerError(f"{raw.path}/{file}: there is no picture {picture}; add it")
-        try:
-            label = range(len(CLASSES)).index(int(np.load(raw.file(file)).item()))
-        except (EOFError, OSError, ValueError) as error:
-            last = len(CLASSES) - 1
-            raise FerError(f"{raw.path}/{file}: is no label from 0 to {last}; remove it") from error
-        labelled[pictures[picture]] = split_in(part) or UNSPLIT, str(label)
-    return read_pictures(raw, labelled, prepare, {str(n): name for n, name in enumerate(CLASSES)})
+        if file.endswith(_SUFFIX):
+            label = ""
+            with suppress(EOFError, OSError, ValueError):
+                label = str(int(np.load(raw.file(file)).item()))
+            picture = file.replace("annotations/", "images/").replace(_SUFFIX, ".jpg")
+            yield f"{raw.path}/{file}", (picture,), label, split_in(file.rpartition("/")[0])

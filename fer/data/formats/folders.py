@@ -1,5 +1,6 @@
 """Folders of pictures: `<split>/<class>/*` or `<class>/*`, at any depth."""
 
+import os
 from collections import defaultdict
 from pathlib import PurePosixPath
 
@@ -26,52 +27,25 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     if raw.empty_folders:
         count = len(raw.empty_folders)
         warn(f"empty folders, which are no classes: {count}, such as {raw.empty_folders[0]}")
-    subfolders = _subfolders(raw)
-    placed = _split_folders(raw, subfolders) or _class_folders(raw)
-    _check_classes(raw, sorted({folder for _, folder in placed.values()}), subfolders)
+    placed = _split_folders(raw) or _class_folders(raw)
+    _check_classes(raw, placed)
     labelled = {n: (split, PurePosixPath(folder).name) for n, (split, folder) in placed.items()}
     return read_pictures(raw, labelled, prepare)
 
 
-def _subfolders(raw: RawFolder) -> dict[str, set[str]]:
-    """Return the names of the folders with pictures in each folder, "" for the data set's own."""
-    subfolders = defaultdict(set)
-    for name in raw.pictures:
-        folders = PurePosixPath(name).parts[:-1]
-        for depth, folder in enumerate(folders):
-            subfolders["/".join(folders[:depth])].add(folder)
-    return dict(subfolders)
+def _split_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
+    """Return each picture's split and class folder, if splits contain folders of classes.
 
-
-def _splits(subfolders: dict[str, set[str]]) -> dict[str, str]:
-    """Return the split of each folder that is one.
-
-    Folders with a split's very name are splits. Folders with names that contain one are splits if
-    there are several splits beside each other, with a class in common.
+    A split is a folder with its very name, or below the folder of all pictures, one with a name
+    that contains it, such as "test_set".
     """
-    splits = {}
-    for parent, names in subfolders.items():
-        paths = {name: f"{parent}/{name}".lstrip("/") for name in names}
-        named = {path: split for name, path in paths.items() if (split := split_in(name))}
-        classes = [subfolders.get(path, set()) for path in named]
-        if len(set(named.values())) > 1 and set.intersection(*classes):
-            splits |= named
-        splits |= {
-            path: SPLIT_NAMES[name.lower()]
-            for name, path in paths.items()
-            if name.lower() in SPLIT_NAMES
-        }
-    return splits
-
-
-def _split_folders(raw: RawFolder, subfolders: dict[str, set[str]]) -> dict[str, tuple[str, str]]:
-    """Return each picture's split and class folder, if splits contain folders of classes."""
-    split_of = _splits(subfolders)
-    placed, roots, outside = {}, defaultdict(set), []
+    common = PurePosixPath(os.path.commonpath([f"./{name}" for name in raw.pictures]))
+    labelled, roots, outside = {}, defaultdict(set), []
     for name in raw.pictures:
         folders = PurePosixPath(name).parts[:-1]
-        paths = ["/".join(folders[: depth + 1]) for depth in range(len(folders))]
-        splits = [split_of.get(path, "") for path in paths]
+        splits = [SPLIT_NAMES.get(folder.lower()) for folder in folders]
+        for depth in range(len(common.parts), len(folders) - 1):
+            splits[depth] = splits[depth] or (None if any(splits) else split_in(folders[depth]))
         if not any(splits):
             outside.append(name)
             continue
@@ -81,9 +55,9 @@ def _split_folders(raw: RawFolder, subfolders: dict[str, set[str]]) -> dict[str,
             depth += 1  # train/train/happy, as some archives unpack
         if depth + 1 == len(folders):
             raise _no_class(raw, name)
-        placed[name] = (split, paths[depth + 1])
-        roots[split].add(paths[depth])
-    if placed and outside:
+        labelled[name] = (split, "/".join(folders[: depth + 2]))
+        roots[split].add("/".join(folders[: depth + 1]))
+    if labelled and outside:
         raise FerError(
             f"{raw.path}: {outside[0]} is in no split, but others are in train, val or test; move "
             "it into one"
@@ -91,7 +65,7 @@ def _split_folders(raw: RawFolder, subfolders: dict[str, set[str]]) -> dict[str,
     for folders in roots.values():
         if len(folders) > 1:
             raise _copies(raw, folders)
-    return placed
+    return labelled
 
 
 def _class_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
@@ -112,24 +86,19 @@ def _class_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
     return {name: (UNSPLIT, "/".join(parts[: root + 1])) for name, parts in paths.items()}
 
 
-def _check_classes(raw: RawFolder, folders: list[str], subfolders: dict[str, set[str]]) -> None:
-    """Refuse folders of classes that are splits, persons or the like."""
-    advice = (
-        "call the folders of splits train, val and test, and give each of them the same folders of "
-        "classes"
-    )
-    for folder in folders:
-        name = PurePosixPath(folder).name
-        if word := next((word for word in SPLITS if word in name.lower()), None):
-            raise FerError(
-                f"{raw.path}: {folder} would be a class, but its name contains {word}; rename a "
-                f"class, or {advice}"
-            )
-    inner = [subfolders.get(folder, set()) for folder in folders]
-    if len(folders) > 1 and len(inner[0]) > 1 and all(names == inner[0] for names in inner):
+def _check_classes(raw: RawFolder, placed: dict[str, tuple[str, str]]) -> None:
+    """Refuse folders of classes that may be splits, persons or the like."""
+    inner = defaultdict(set)
+    for name, (_, folder) in placed.items():
+        inner[folder].add(PurePosixPath(name).relative_to(folder).parent.parts[:1])
+    named = [path for path in inner if any(s in path.rpartition("/")[2].lower() for s in SPLITS)]
+    first, *others = inner.values()
+    same = list(inner) if others and len(first) > 1 and others == [first] * len(others) else []
+    if folders := named or same:
         raise FerError(
-            f"{raw.path}: {' and '.join(folders[:2])} hold the same folders, such as "
-            f"{min(inner[0])}, and would be classes; remove one level of folders, or {advice}"
+            f"{raw.path}: {' and '.join(folders[:2])} would be classes, but "
+            f"{'have the name of a split in theirs' if named else 'hold the same folders'}; call "
+            "splits train, val and test, give each the same folders of classes, and rename others"
         )
 
 
