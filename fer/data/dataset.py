@@ -23,6 +23,13 @@ SPLIT_NAMES = {
 }
 """The split that each name stands for, in lower case: of a folder, or a value in a table."""
 
+
+def split_in(name: str) -> str | None:
+    """Return the split that a name contains, such as "test" for "test_set"; None without one."""
+    words = [word for word in SPLIT_NAMES if word in name.lower()]
+    return SPLIT_NAMES[max(words, key=len)] if words else None
+
+
 _FEW = 100
 """Number of val or test faces below which a warning says how coarse the accuracy is."""
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from fer.core.errors import FerError
 from fer.core.params import Prepare
 from fer.data.dataset import DataSet, check, warn
-from fer.data.formats import ferplus, folders, pixels, rafdb, table
+from fer.data.formats import affectnet, ferplus, folders, pixels, rafdb, table
 from fer.data.raw import RawFolder, open_raw
 from fer.data.splitting import add_missing_splits
 
-FORMATS = (ferplus, rafdb, table, pixels, folders)
+FORMATS = (ferplus, rafdb, affectnet, table, pixels, folders)
 """The formats in the order in which they are tried."""
 
 _COMPETITION = (
