@@ -44,6 +44,9 @@ _MAX_AREA_RATIO = 4
 """Ratio of areas up to which the box with the lower score may contain the other one. A larger one
 is a face of its own, and the other one is a small face before it."""
 
+_MAX_DETECTIONS = 20_000
+"""Detections that are compared with each other, those of the highest scores: of 5,000 faces."""
+
 _STRIDES = (8, 16, 32)
 """Strides of the network's outputs in pixels: for small, medium and large faces."""
 
@@ -206,18 +209,20 @@ class Detector:
 def non_maximum_suppression(detections: np.ndarray) -> np.ndarray:
     """Keep the highest-scoring box of each overlapping group, sorted by falling score.
 
-    Detections are float [N, 7]: left, top, right, bottom, two more values, score.
+    Detections are float [N, 7]: left, top, right, bottom, two more values, score. Of more than
+    20,000, those of the highest scores count.
     """
-    ordered = detections[np.argsort(-detections[:, 6], kind="stable")]
+    ordered = detections[np.argsort(-detections[:, 6], kind="stable")[:_MAX_DETECTIONS]]
     left, top, right, bottom = np.ascontiguousarray(ordered[:, :4].T)
     areas = (right - left) * (bottom - top)
     is_kept = np.ones(len(ordered), bool)
     for i in range(len(ordered)):
         if not is_kept[i]:
             continue
-        touches = (left < right[i]) & (right > left[i]) & (top < bottom[i]) & (bottom > top[i])
-        touches[: i + 1] = False  # those of higher scores
-        others = np.flatnonzero(touches)
+        lower = slice(i + 1, None)  # those of lower scores
+        beside = (left[lower] < right[i]) & (right[lower] > left[i])
+        touches = beside & (top[lower] < bottom[i]) & (bottom[lower] > top[i])
+        others = i + 1 + np.flatnonzero(touches)
         widths = np.minimum(right[i], right[others]) - np.maximum(left[i], left[others])
         heights = np.minimum(bottom[i], bottom[others]) - np.maximum(top[i], top[others])
         shared = widths * heights
