@@ -2,6 +2,8 @@ import multiprocessing
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -440,3 +442,26 @@ def test_several_photos_share_the_cores():
     photos = [np.zeros((side, side), np.uint8) for side in (9, 7, 5, 8)]
     actual = recognizer.predict(iter(photos))
     assert [faces[0].box[2] for faces in actual] == [9, 7, 5, 8]
+
+
+@pytest.mark.parametrize(
+    "start", ["atexit.register", "lambda f: threading.Thread(target=f).start()"]
+)
+def test_predicts_after_the_end_of_the_main_thread(start):
+    code = f"""
+import atexit, threading, time
+import numpy as np
+from fer import Recognizer
+
+recognizer, main = Recognizer(threads=2), threading.main_thread()
+
+def predict():
+    while threading.current_thread() is not main and main.is_alive():
+        time.sleep(0.01)
+    time.sleep(0.1)
+    print(len(recognizer.predict([np.zeros((48, 48), np.uint8)] * 20, face=True)))
+
+({start})(predict)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("20\n", "")
