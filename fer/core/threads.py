@@ -16,8 +16,8 @@ def map_in_order(
     """Map a function over items in several threads, and yield the results in order.
 
     At most twice as many items as workers, and one more, are in progress. Each call starts its own
-    workers, because threads of an existing pool do not survive a fork. Where no thread can start, as
-    after the end of the main thread, the items take turns in this one.
+    workers, because threads of an existing pool do not survive a fork. The items take turns where
+    no thread can start, as after the end of the main thread.
 
     Examples:
         >>> list(map_in_order(abs, [-1, 2, -3], workers=2))
