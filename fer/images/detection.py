@@ -10,6 +10,7 @@ from PIL import Image
 
 from fer.core.errors import FerError
 from fer.core.faces import FACE_SIZE
+from fer.core.files import check_package_file
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are exclusive."""
@@ -133,8 +134,9 @@ class Detector:
         if not isinstance(min_score, int | float | np.number) or not 0 <= min_score <= 1:
             raise FerError(f"min_score is {min_score!r}; use a number from 0 to 1")
         self.min_face, self.min_score = min_face, min_score
-        network = Path(__file__).with_name("yunet.onnx").read_bytes()
-        self.session = Session(network, providers)
+        network = Path(__file__).with_name("yunet.onnx")
+        check_package_file(network)
+        self.session = Session(network.read_bytes(), providers)
 
     def __call__(self, pixels: np.ndarray) -> list[Box]:
         """Return square boxes of the faces in grey pixels, uint8 [H, W], from left to right.

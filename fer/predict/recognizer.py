@@ -14,6 +14,7 @@ from PIL import Image
 
 from fer.core.errors import FerError
 from fer.core.faces import FACE_SIZE
+from fer.core.files import check_package_file
 from fer.core.machine import cores
 from fer.core.prior import with_uniform_prior
 from fer.core.threads import map_in_order
@@ -119,8 +120,7 @@ class Recognizer:
     ) -> None:
         if threads is not None and not (isinstance(threads, int | np.integer) and threads >= 1):
             raise FerError(f"threads is {threads!r}: use at least 1, or None for one per core")
-        released = _WEIGHTS / f"{model}.{precision}.onnx"
-        self.path = released if model in RELEASED else Path(model)
+        self.path = model_path(model, precision)
         self.flip, self.threads = flip, threads or cores()
         self.session, self.metadata = _open_model(self.path, providers)
         self.classes: list[str] = self.metadata["classes"]
@@ -288,6 +288,18 @@ class Recognizer:
         else:
             detections = [(center_square(pixels), None)] if face else self.detect(pixels)
         return [(box, score, crop_face(pixels, box)) for box, score in detections]
+
+
+def model_path(model: str | Path, precision: str = "int8") -> Path:
+    """Return the file of a released model by its name, or the path of another file as it is.
+
+    Raises:
+        FerError: If the package has no released models in it.
+    """
+    if model not in RELEASED:
+        return Path(model)
+    check_package_file(_WEIGHTS / f"{RELEASED[0]}.int8.onnx")
+    return _WEIGHTS / f"{model}.{precision}.onnx"
 
 
 def _open_model(path: Path, providers: Providers) -> tuple[Session, dict[str, Any]]:
