@@ -13,6 +13,7 @@ const [TILE, OVERLAP] = [1024, 192];
 const MAX_IOU = 0.3;
 const MAX_CONTAINED = 0.7;
 const MAX_AREA_RATIO = 4;
+const MAX_DETECTIONS = 20_000;
 const STRIDES = [8, 16, 32];
 const BOX_TO_CROP = 1 / 0.94;
 const CROP_ABOVE_CENTER = 0.12;
@@ -129,7 +130,7 @@ function pyramid(longSide, minFace) {
 
 /** Non-maximum suppression: keep the highest-scoring box of each overlapping group. */
 function suppress(detections) {
-  let rest = [...detections].sort((a, b) => b.score - a.score);
+  let rest = [...detections].sort((a, b) => b.score - a.score).slice(0, MAX_DETECTIONS);
   const kept = [];
   while (rest.length) {
     const [first] = rest;

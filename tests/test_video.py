@@ -243,6 +243,48 @@ def test_each_frame_has_its_own_time_and_a_size_may_change(run, tmp_path):
     np.testing.assert_allclose(frames[4][1].getpixel((3, 15)), (0, 0, 0), atol=5)  # black bars
 
 
+def pq(light):
+    """Return the code, 0 to 1, of light in nits (SMPTE ST 2084)."""
+    power = (light / 10_000) ** 0.1593017578125
+    return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+
+
+def hlg(light):
+    """Return the code, 0 to 1, of light from a scene, where 203 is white (ARIB STD-B67)."""
+    light = 0.265 * light / 203
+    upper = 0.17883277 * np.log(np.maximum(12 * light - 0.28466892, 0.1)) + 0.55991073
+    return np.where(light <= 1 / 12, np.sqrt(3 * light), upper)
+
+
+@pytest.mark.parametrize(("encode_light", "transfer"), [(pq, 16), (hlg, 18)])
+def test_hdr_has_the_contrast_of_sdr(run, tmp_path, encode_light, transfer):
+    grey = np.tile(np.arange(256.0), (64, 1))
+    light = encode_light(203 * (grey / 255) ** 2.4)
+    frame = av.VideoFrame(256, 64, "yuv420p10le")
+    frame.planes[0].update((64 + 876 * light).round().astype(np.uint16).tobytes())
+    for plane in frame.planes[1:]:
+        plane.update(np.full(128 * 32, 512, np.uint16).tobytes())
+    with av.open(str(tmp_path / "hdr.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 256, 64, "yuv420p10le"
+        context = stream.codec_context
+        context.color_trc, context.color_primaries, context.colorspace = transfer, 9, 9  # BT.2020
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    assert run("--video", tmp_path / "hdr.mkv", "--draw", tmp_path / "sdr.mp4")[0] == 0
+    for name in ("hdr.mkv", "sdr.mp4"):
+        ((_, image),) = Video(tmp_path / name).frames()
+        assert np.abs(np.asarray(image.convert("L")) - grey).mean() < 15
+
+
+def test_last_frame_has_its_own_length(run, tmp_path):
+    frames = [Image.new("RGB", (64, 48), (grey, grey, grey)) for grey in (20, 200)]
+    path = tmp_path / "uneven.apng"
+    frames[0].save(path, "PNG", save_all=True, append_images=frames[1:], duration=[200, 800])
+    _, out, _ = run("--video", path, "--draw", tmp_path / "out.mp4")
+    assert out.splitlines()[-1] == f"{path}: 1.00 s, faces: 0"
+    assert length(tmp_path / "out.mp4") == pytest.approx(1.0, abs=0.05)
+
+
 def beep(path):
     """Write 2 seconds, which start with a white frame and a beep, and 0.4 seconds more of sound."""
     with av.open(str(path), "w") as container:

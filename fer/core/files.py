@@ -1,6 +1,6 @@
 """Write files atomically, so that nobody reads half a file.
 
-All functions raise a FerError if the file cannot be written.
+All functions raise a FerError if the file cannot be written, or is missing.
 """
 
 import csv
@@ -57,6 +57,15 @@ def _remove_stale(folder: Path) -> None:
         with suppress(OSError):  # another process may remove it too
             if time.time() - file.stat().st_mtime > _STALE_SECONDS:
                 file.unlink()
+
+
+def check_package_file(path: Path) -> None:
+    """Check that a file of this package is there; a program or archive may hold its code only."""
+    if not path.is_file():
+        raise FerError(
+            f"{path}: this file of the package fer-pipeline is missing; install the whole package "
+            "unpacked (PyInstaller: --collect-data fer)"
+        )
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

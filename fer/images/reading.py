@@ -45,6 +45,8 @@ def load(image: Any) -> Image.Image | np.ndarray:
     if isinstance(image, np.ndarray):
         return image
     if isinstance(image, str | os.PathLike):
+        if not os.fspath(image):  # pathlib would take it for the current folder
+            raise FerError("the path of the image is empty; pass the name of a file")
         return read(Path(image))
     if isinstance(image, Image.Image):
         with _as_fer_error("image"):
@@ -52,6 +54,8 @@ def load(image: Any) -> Image.Image | np.ndarray:
             return _upright(image)
     if isinstance(image, bytes):
         return read(BytesIO(image), "bytes")
+    if hasattr(image, "encoding"):
+        raise FerError(f"{getattr(image, 'name', 'file')}: is open as text; open it in mode 'rb'")
     if hasattr(image, "read"):
         return read(image, getattr(image, "name", "file"))
     raise FerError(
@@ -88,7 +92,11 @@ def read(
     Raises:
         FerError: If the file cannot be read or is not an image.
     """
-    with _as_fer_error(name or str(path)):
+    name = name or str(path)
+    is_text = len(name) > 1000 or name.startswith("data:")
+    if is_text and isinstance(path, Path) and not os.path.exists(path):
+        raise FerError(f"{name[:24]}...: is no file but a text; decode base64 to bytes")
+    with _as_fer_error(name):
         if isinstance(path, Path) and path.exists() and not (path.is_file() or path.is_dir()):
             raise FerError("is no regular file; pass - to read from a pipe")
         kinds = [kind for kind in _formats() if formats is None or kind in formats]

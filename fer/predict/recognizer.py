@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,11 +14,12 @@ from PIL import Image
 
 from fer.core.errors import FerError
 from fer.core.faces import FACE_SIZE
+from fer.core.files import check_package_file
 from fer.core.machine import cores
 from fer.core.prior import with_uniform_prior
 from fer.core.threads import map_in_order
 from fer.images import reading
-from fer.images.detection import Box, Detector, Session, center_square, crop_face
+from fer.images.detection import Box, Detector, Providers, Session, center_square, crop_face
 
 RELEASED = ("nano", "small", "base", "large")
 """Names of the released models, from the fastest to the most accurate."""
@@ -79,7 +80,8 @@ class Recognizer:
         detector: Function from uint8 [H, W] to boxes (left, top, right, bottom), squares with the
             margin of FER2013's faces. The default is `fer.images.detection.Detector`.
         providers: Execution providers of ONNX Runtime in order of preference, for the model and the
-            default detector, such as "CUDAExecutionProvider" of the package onnxruntime-gpu.
+            default detector, such as "CUDAExecutionProvider" of the package onnxruntime-gpu, or
+            ("CUDAExecutionProvider", {"device_id": 1}) with options.
         min_face: Side in pixels from which the default detector searches faces in large images; a
             larger value takes less time.
         min_score: Score, 0 to 1, from which a detection of the default detector counts as a face.
@@ -110,16 +112,15 @@ class Recognizer:
         *,
         flip: bool = True,
         detector: Callable[[np.ndarray], Sequence[Box]] | None = None,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Providers = ("CPUExecutionProvider",),
         min_face: int = 48,
         min_score: float = 0.6,
         precision: Literal["int8", "float32"] = "int8",
         prior: Literal["training", "uniform"] = "training",
     ) -> None:
-        if threads is not None and threads < 1:
-            raise FerError(f"threads is {threads}: use at least 1, or None for one per core")
-        released = _WEIGHTS / f"{model}.{precision}.onnx"
-        self.path = released if model in RELEASED else Path(model)
+        if threads is not None and not (isinstance(threads, int | np.integer) and threads >= 1):
+            raise FerError(f"threads is {threads!r}: use at least 1, or None for one per core")
+        self.path = model_path(model, precision)
         self.flip, self.threads = flip, threads or cores()
         self.session, self.metadata = _open_model(self.path, providers)
         self.classes: list[str] = self.metadata["classes"]
@@ -215,7 +216,7 @@ class Recognizer:
         """
         if type(self.detector) is Detector:  # a subclass may override `__call__`
             return self.detector.detect(pixels)
-        return [(_check_box(box, pixels.shape), None) for box in self.detector(pixels)]
+        return _check_boxes(self.detector(pixels), pixels.shape)
 
     def classify(self, faces: np.ndarray) -> np.ndarray:
         """Return the probabilities of faces, float32 [N, C].
@@ -283,13 +284,25 @@ class Recognizer:
         pixels = reading.grey(reading.load(image))
         detections: Sequence[tuple[Box, float | None]]
         if boxes is not None:
-            detections = [(_check_box(box, pixels.shape), None) for box in boxes]
+            detections = _check_boxes(boxes, pixels.shape)
         else:
             detections = [(center_square(pixels), None)] if face else self.detect(pixels)
         return [(box, score, crop_face(pixels, box)) for box, score in detections]
 
 
-def _open_model(path: Path, providers: Sequence[str]) -> tuple[Session, dict[str, Any]]:
+def model_path(model: str | Path, precision: str = "int8") -> Path:
+    """Return the file of a released model by its name, or the path of another file as it is.
+
+    Raises:
+        FerError: If the package has no released models in it.
+    """
+    if model not in RELEASED:
+        return Path(model)
+    check_package_file(_WEIGHTS / f"{RELEASED[0]}.int8.onnx")
+    return _WEIGHTS / f"{model}.{precision}.onnx"
+
+
+def _open_model(path: Path, providers: Providers) -> tuple[Session, dict[str, Any]]:
     """Return a session of ONNX Runtime and the metadata of a model."""
     advice = f"use {', '.join(RELEASED)} (only nano in float32) or an ONNX file of fer"
     try:
@@ -312,10 +325,17 @@ def _open_model(path: Path, providers: Sequence[str]) -> tuple[Session, dict[str
 
 def _is_batch(image: Any) -> bool:
     if isinstance(image, np.ndarray):
-        if image.dtype.kind in "OU" and image.ndim:  # paths, for example
+        if image.dtype.kind in "OSU" and image.ndim:  # paths, for example
             return True
         return image.ndim == 4 or (image.ndim == 3 and image.shape[2] not in (1, 3, 4))
     return isinstance(image, list | tuple | Iterator) and not hasattr(image, "read")
+
+
+def _check_boxes(boxes: Any, shape: tuple[int, ...]) -> list[tuple[Box, None]]:
+    """Return boxes, of the user or of a detector, without scores."""
+    if not isinstance(boxes, Iterable):
+        raise FerError(f"the boxes are {boxes!r}; return or pass a list of them, if need be empty")
+    return [(_check_box(box, shape), None) for box in boxes]
 
 
 def _check_box(box: Sequence[int], shape: tuple[int, ...]) -> Box:

@@ -91,8 +91,8 @@ def predict_video(
         for frame in predict_video(Recognizer(), "in.mp4"):
             print(frame.seconds, [face.emotion for face in frame.faces])
     """
-    if every < 1:
-        raise FerError(f"every is {every}; use 1 for each frame, 2 for each second one, ...")
+    if not (isinstance(every, int | np.integer) and every >= 1):
+        raise FerError(f"every is {every!r}; use 1 for each frame, 2 for each second one, ...")
     video = source if isinstance(source, Video) else Video(source)
     return _predict_frames(recognizer, video, every, face)
 
