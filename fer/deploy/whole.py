@@ -1,0 +1,359 @@
+"""Write one ONNX graph from a photo to the emotions of its faces: `fer export --whole`.
+
+The functions with `@script` are translated to ONNX operators. They repeat
+`fer.images.detection` and `fer.predict.recognizer`, which explain each step. Detections are the
+columns of double [7, N]: left, top, right, bottom, center of eyes, nose and mouth (x, y), score.
+Positions are double, as in Python, so that they round to the same pixels.
+"""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnxscript import FLOAT, INT32, UINT8, script
+from onnxscript import opset20 as op
+from onnxscript.values import Opset
+
+from fer.core.faces import FACE_SIZE
+from fer.images import detection
+
+fer = Opset("fer", 1)
+
+_DOUBLE, _FLOAT, _INT = TensorProto.DOUBLE, TensorProto.FLOAT, TensorProto.INT64
+_INT32, _UINT8 = TensorProto.INT32, TensorProto.UINT8
+
+_LONG_SIDE = float(detection._LONG_SIDE)
+_FACE_SIDE = float(detection._FACE_SIDE)
+_WINDOW = float(detection._WINDOW)
+_TILE, _STEP = detection._TILE, detection._TILE - detection._OVERLAP
+_STRIDE = detection._STRIDES[-1]
+_MIN_CANDIDATE_SCORE, _MIN_FINE_SCORE = detection._MIN_CANDIDATE_SCORE, detection._MIN_FINE_SCORE
+_MAX_IOU, _MAX_CONTAINED = detection._MAX_IOU, detection._MAX_CONTAINED
+_MAX_AREA_RATIO = float(detection._MAX_AREA_RATIO)
+_BOX_TO_CROP, _CROP_ABOVE_CENTER = detection._BOX_TO_CROP, detection._CROP_ABOVE_CENTER
+_MIN_SCORE = 0.6
+
+_ZOOMS = numpy_helper.from_array(0.5 / 4.0 ** np.arange(6))
+_NONE = numpy_helper.from_array(np.zeros((7, 0)))
+_NO_FACES = numpy_helper.from_array(np.zeros((0, FACE_SIZE, FACE_SIZE), np.uint8))
+_ORIGIN = numpy_helper.from_array(np.zeros(2))
+_BILINEAR, _BICUBIC = numpy_helper.from_array(np.ones(1)), numpy_helper.from_array(2 * np.ones(1))
+_FINE = numpy_helper.from_array(np.array([detection._MIN_FINE_SCORE]))
+_RGB, _ONE = [19595, 38470, 7471], [65536, 0, 0]
+_GREY = numpy_helper.from_array(
+    np.array([[*_ONE, 0], [*_ONE, 0], [*_RGB, 0], [*_RGB, 0]], np.float32) / 65536
+)
+
+
+@script(fer, default_opset=op)
+def to_grey(image):
+    """uint8 [H, W, C] to uint8 [H, W]."""
+    channels = op.Shape(image, start=2)
+    weights = op.Slice(op.Gather(op.Constant(value=_GREY), channels - 1), [0], channels, [1])
+    flat = op.Cast(op.Reshape(image, op.Concat([-1], channels, axis=0)), to=_FLOAT)
+    values = op.Gemm(weights, flat, op.Constant(value_floats=[0.5]), transB=1)
+    return op.Reshape(op.Cast(values, to=_UINT8), op.Shape(image, end=2))
+
+
+@script(fer, default_opset=op)
+def reduce(pixels, factors):
+    """uint8 [H, W] to the means of blocks, uint8; those at the end may be cut off."""
+    sides = op.Shape(pixels)
+    blocks = (sides + factors - 1) / factors
+    margin = op.Concat([0, 0], blocks * factors - sides, axis=0)
+    rows, columns = op.Split(factors, num_outputs=2)
+    height, width = op.Split(blocks, num_outputs=2)
+    shape = op.Concat(height, rows, width, columns, axis=0)
+    padded = op.Pad(op.Cast(pixels, to=_FLOAT), margin)
+    ones = op.Pad(op.Expand(op.Constant(value_float=1.0), sides), margin)
+    sums = op.ReduceSum(op.Reshape(padded, shape), [1, 3], keepdims=0)
+    counts = op.ReduceSum(op.Reshape(ones, shape), [1, 3], keepdims=0)
+    return op.Cast(op.Floor(sums / counts + 0.5), to=_UINT8)
+
+
+@script(fer, default_opset=op)
+def resample(pixels, start, length, count, support):
+    """uint8 [H, W] to uint8 [count, W]: `length` rows from `start` on, by Pillow's arithmetic.
+
+    The support is 1 for bilinear and 2 for bicubic. 16 rows of the result are one matrix product.
+    Pillow's weights are integers up to 2**22. Their upper and lower 11 bits are multiplied apart,
+    so that float32 holds the sums without rounding.
+    """
+    height = op.Shape(pixels, end=1)
+    step = length / op.Cast(count, to=_DOUBLE)
+    stretch = op.Max(step, 1.0)
+    reach = support * stretch
+    numbers = op.Range(0, op.Squeeze((count + 15) / 16 * 16), 1)
+    centers = start + (op.Reshape(op.Cast(numbers, to=_DOUBLE), [-1, 16, 1]) + 0.5) * step
+    first = op.Max(op.Floor(op.Slice(centers, [0], [1], [1]) - reach), 0.0)
+    span = op.Cast(op.Ceil(15.0 * step + 2.0 * reach), to=_INT) + 2
+    rows = op.Cast(first, to=_INT) + op.Range(0, op.Squeeze(span), 1)
+    d = op.Abs(op.Cast(rows, to=_DOUBLE) + 0.5 - centers) / stretch
+    if op.Squeeze(support > 1.0):
+        outer = op.Where(d < 2.0, (((d - 5.0) * d + 8.0) * d - 4.0) * -0.5, 0.0)
+        weights = op.Where(d < 1.0, (1.5 * d - 2.5) * d * d + 1.0, outer)
+    else:
+        weights = op.Max(1.0 - d, 0.0)
+    weights = op.Where(rows < height, weights, 0.0)
+    fixed = op.Floor(weights / op.ReduceSum(weights, [2]) * 4194304.0 + 0.5)
+    upper = op.Floor(fixed / 2048.0)
+    halves = op.Cast(op.Concat(upper, fixed - upper * 2048.0, axis=1), to=_FLOAT)
+    blocks = op.Cast(op.Gather(pixels, op.Squeeze(op.Min(rows, height - 1), [1])), to=_FLOAT)
+    uppers, lowers = op.Split(op.MatMul(halves, blocks), num_outputs=2, axis=1)
+    values = (uppers + op.Floor(lowers / 2048.0) + 1024.0) / 2048.0
+    result = op.Cast(op.Clip(op.Floor(values), 0.0, 255.0), to=_UINT8)
+    shape = op.Concat([-1], op.Shape(pixels, start=1), axis=0)
+    return op.Slice(op.Reshape(result, shape), [0], count)
+
+
+@script(fer, default_opset=op)
+def resize(pixels, start, length, size, support, height_first):
+    """uint8 [H, W], and the rest as (y, x), to uint8 of a size: `Image.resize` with a box."""
+    top, left = op.Split(start, num_outputs=2)
+    height, width = op.Split(length, num_outputs=2)
+    rows, columns = op.Split(size, num_outputs=2)
+    if height_first:
+        low = op.Transpose(resample(pixels, top, height, rows, support))
+        result = op.Transpose(resample(low, left, width, columns, support))
+    else:
+        narrow = op.Transpose(resample(op.Transpose(pixels), left, width, columns, support))
+        result = resample(narrow, top, height, rows, support)
+    return op.Identity(result)
+
+
+@script(fer, default_opset=op)
+def starts_with_height(sides, size):
+    """Tell whether Pillow resizes the height first: where it shrinks much more than the width."""
+    height, width = op.Split(sides - size, num_outputs=2)
+    return op.Squeeze(height > op.Max(2 * width, 0))
+
+
+@script(fer, default_opset=op)
+def round_to_float(values):
+    """Round double to float32, as Pillow does with boxes."""
+    return op.Cast(op.Cast(values, to=_FLOAT), to=_DOUBLE)
+
+
+@script(fer, default_opset=op)
+def shrink(pixels, size):
+    """uint8 [H, W] and int64 [2] to uint8 of this size: bilinear, with `reducing_gap=2`."""
+    sides = op.Shape(pixels)
+    factors = op.Max(sides / (2 * size), 1)
+    if op.ReduceMax(factors, keepdims=0) > 1:
+        image = reduce(pixels, factors)
+    else:
+        image = op.Identity(pixels)
+    length = round_to_float(op.Cast(sides, to=_DOUBLE) / op.Cast(factors, to=_DOUBLE))
+    height_first = starts_with_height(op.Shape(image), size)
+    return resize(image, op.Constant(value=_ORIGIN), length, size, op.Constant(value=_BILINEAR), height_first)
+
+
+@script(fer, default_opset=op)
+def decode(offsets, landmarks, scores, stride, min_score):
+    """Outputs of one stride to detections in pixels of the network's input."""
+    flat = op.Cast(op.Reshape(scores, [-1]), to=_DOUBLE)
+    at = op.Squeeze(op.NonZero(flat >= min_score), [0])
+    rows = op.Reshape(op.Concat(offsets, landmarks, scores, axis=1), [7, -1])
+    found = op.Cast(op.Gather(rows, at, axis=1), to=_DOUBLE)
+    middles, sides, centers, values = op.Split(found, [2, 2, 2, 1])
+    width = op.Shape(scores, start=3)
+    x, y = op.Unsqueeze(op.Mod(at, width), [0]), op.Unsqueeze(at / width, [0])
+    cells = op.Cast(op.Concat(x, y, axis=0), to=_DOUBLE)
+    middles = middles + cells
+    halves = op.Exp(sides) / 2
+    places = op.Concat(middles - halves, middles + halves, centers + cells, axis=0)
+    return op.Concat(op.Cast(stride, to=_DOUBLE) * places, values, axis=0)
+
+
+@script(fer, default_opset=op)
+def detect(pixels, min_score, zoom, corner):
+    """uint8 [h, w], from the corner (x, y) of a resized image on, to detections in the image."""
+    missing = op.Mod(-op.Shape(pixels), _STRIDE)
+    padded = op.Unsqueeze(op.Pad(pixels, op.Concat([0, 0], missing, axis=0)), [0, 1])
+    b8, m8, s8, b16, m16, s16, b32, m32, s32 = fer.YuNet(padded)
+    small = decode(b8, m8, s8, 8, min_score)
+    medium = decode(b16, m16, s16, 16, min_score)
+    large = decode(b32, m32, s32, 32, min_score)
+    places, scores = op.Split(op.Concat(small, medium, large, axis=1), [6, 1])
+    corners = op.Unsqueeze(op.Concat(corner, corner, corner, axis=0), [1])
+    return op.Concat(places / zoom + corners, scores, axis=0)
+
+
+@script(fer, default_opset=op)
+def is_same_face(best, others):
+    """Detections [7, 1] and [7, N] to bool [N]."""
+    start, end, _a = op.Split(best, [2, 2, 3])
+    starts, ends, _b = op.Split(others, [2, 2, 3])
+    shared = op.ReduceProd(op.Max(op.Min(end, ends) - op.Max(start, starts), 0.0), [0], keepdims=0)
+    area = op.ReduceProd(end - start, [0], keepdims=0)
+    areas = op.ReduceProd(ends - starts, [0], keepdims=0)
+    overlaps = shared >= _MAX_IOU * (area + areas - shared)
+    contains = shared >= _MAX_CONTAINED * op.Min(area, areas)
+    return (shared > 0.0) & (overlaps | (contains & (areas <= _MAX_AREA_RATIO * area)))
+
+
+@script(fer, default_opset=op)
+def suppress(found):
+    """Non-maximum suppression."""
+    scores = op.Squeeze(op.Slice(found, [6], [7], [0]), [0])
+    _values, order = op.TopK(scores, op.Shape(scores))
+    rest = op.Gather(found, order, axis=1)
+    kept = op.Slice(rest, [0], [0], [1])
+    goes_on = op.Size(rest) > 0
+    while goes_on:
+        best = op.Slice(rest, [0], [1], [1])
+        others = op.Slice(rest, [1], op.Shape(rest, start=1), [1])
+        kept = op.Concat(kept, best, axis=1)
+        rest = op.Compress(others, op.Not(is_same_face(best, others)), axis=1)
+        goes_on = op.Size(rest) > 0
+    return kept
+
+
+@script(fer, default_opset=op)
+def look(pixels, candidate, zoom):
+    """Look at a candidate [7] more closely: detections [7, 0 or 1]."""
+    start, end, _rest = op.Split(candidate, [2, 2, 3])
+    center = (start + end) / 2.0
+    sides = op.Gather(op.Shape(pixels), [1, 0])
+    limits = op.Cast(sides, to=_DOUBLE)
+    side = _WINDOW / zoom
+    corner = op.Min(op.Max(center - side / 2.0, 0.0), op.Max(limits - side, 0.0))
+    opposite = op.Min(corner + side, limits)
+    size = op.Cast(op.Max(op.Round((opposite - corner) * zoom), 1.0), to=_INT)
+    margin = op.Ceil(1.0 / zoom) + 1.0
+    first = op.Max(op.Floor(corner) - margin, 0.0)
+    last = op.Cast(op.Ceil(opposite) + margin, to=_INT)
+    part = op.Slice(pixels, op.Cast(first, to=_INT), last, [1, 0])
+    box_start = round_to_float(corner)
+    box_length = round_to_float(round_to_float(opposite) - box_start)
+    turned = op.Gather(op.Concat(op.Unsqueeze(box_start - first, [1]), op.Unsqueeze(box_length, [1]), axis=1), [1, 0])
+    starts, lengths = op.Split(turned, num_outputs=2, axis=1)
+    size = op.Gather(size, [1, 0])
+    height_first = starts_with_height(op.Shape(pixels), size)
+    window = resize(
+        part, op.Squeeze(starts, [1]), op.Squeeze(lengths, [1]), size, op.Constant(value=_BILINEAR), height_first
+    )
+    found = detect(window, op.Constant(value=_FINE), zoom, corner)
+    starts, ends, _others = op.Split(found, [2, 2, 3])
+    offsets = op.Abs((starts + ends) / 2.0 - op.Unsqueeze(center, [1]))
+    is_near = op.ReduceMax(offsets, [0], keepdims=0) < op.ReduceMax(end - start) / 2.0
+    near = op.Compress(found, is_near, axis=1)
+    scores = op.Squeeze(op.Slice(near, [6], [7], [0]), [0])
+    _values, order = op.TopK(scores, op.Min(op.Shape(scores), 1))
+    return op.Gather(near, order, axis=1)
+
+
+@script(fer, default_opset=op)
+def search(pixels, zoom, sure_score):
+    """Detections in uint8 [H, W], resized by a zoom [1]."""
+    closer = op.Min(2.0 * zoom, 1.0)
+    is_closer = closer > 1.1 * zoom
+    min_score = op.Where(is_closer, op.CastLike(_MIN_CANDIDATE_SCORE, zoom), sure_score)
+    sides = op.Cast(op.Shape(pixels), to=_DOUBLE)
+    size = op.Cast(op.Max(op.Round(sides * zoom), 1.0), to=_INT)
+    resized = shrink(pixels, size)
+    tiles = op.Max((size - (_TILE - _STEP) + (_STEP - 1)) / _STEP, 1)
+    rows, columns = op.Split(tiles, num_outputs=2)
+    found = op.Constant(value=_NONE)
+    for number in range(op.Squeeze(rows * columns)):
+        start = op.Concat(number / columns, op.Mod(number, columns), axis=0) * _STEP
+        tile = op.Slice(resized, start, start + _TILE)
+        corner = op.Cast(op.Gather(start, [1, 0]), to=_DOUBLE) / zoom
+        found = op.Concat(found, detect(tile, min_score, zoom, corner), axis=1)
+    found = suppress(found)
+    left, _top, right, _bottom, _center, scores = op.Split(found, [1, 1, 1, 1, 2, 1])
+    is_sure = op.Squeeze(scores >= sure_score, [0])
+    is_small = op.Squeeze(right - left < _FACE_SIDE / zoom, [0])
+    candidates = op.Slice(op.Compress(found, is_small & op.Not(is_sure), axis=1), [0], [300], [1])
+    result = op.Compress(found, is_sure, axis=1)
+    for number in range(op.Squeeze(op.Shape(candidates, start=1))):
+        result = op.Concat(result, look(pixels, op.Gather(candidates, number, axis=1), closer), axis=1)
+    return result
+
+
+@script(fer, default_opset=op)
+def to_boxes(found):
+    """Detections to the crops' boxes, int64 [N, 4]."""
+    start, end, center, _score = op.Split(found, [2, 2, 2, 1])
+    side = _BOX_TO_CROP * op.ReduceSum(end - start, [0]) / 2.0
+    x, y = op.Split(center, num_outputs=2)
+    left, top = op.Round(x - side / 2.0), op.Round(y - _CROP_ABOVE_CENTER * side - side / 2.0)
+    boxes = op.Concat(left, top, left + op.Round(side), top + op.Round(side), axis=0)
+    return op.Cast(op.Transpose(boxes), to=_INT)
+
+
+@script(fer, default_opset=op)
+def crop(pixels, box):
+    """uint8 [H, W] and int64 [4] to uint8 [1, 48, 48]."""
+    left, top, right, bottom = op.Split(box, num_outputs=4)
+    last = op.Shape(pixels) - 1
+    last_row, last_column = op.Split(last, num_outputs=2)
+    rows = op.Clip(op.Range(op.Squeeze(top), op.Squeeze(bottom), 1), 0, op.Squeeze(last_row))
+    columns = op.Clip(op.Range(op.Squeeze(left), op.Squeeze(right), 1), 0, op.Squeeze(last_column))
+    face = op.Gather(op.Gather(pixels, rows), columns, axis=1)
+    length = op.Cast(op.Shape(face), to=_DOUBLE)
+    never = op.Squeeze(left > right)
+    resized = resize(face, op.Constant(value=_ORIGIN), length, [48, 48], op.Constant(value=_BICUBIC), never)
+    return op.Unsqueeze(resized, [0])
+
+
+@script(fer, default_opset=op)
+def recognize(image):
+    """uint8 [H, W, C] to boxes, scores, probabilities and maps."""
+    pixels = to_grey(image)
+    long_side = op.Cast(op.ReduceMax(op.Shape(pixels)), to=_DOUBLE)
+    coarsest = op.Min(_LONG_SIDE / long_side, 2.0)
+    zooms = op.Constant(value=_ZOOMS)
+    zooms = op.Concat(op.Compress(zooms, zooms > 1.2 * coarsest), coarsest, axis=0)
+    found = op.Constant(value=_NONE)
+    for number in range(op.Size(zooms)):
+        zoom = op.Unsqueeze(op.Gather(zooms, number), [0])
+        sure_score = op.Where(zoom == coarsest, op.CastLike(_MIN_SCORE, zoom), op.CastLike(_MIN_FINE_SCORE, zoom))
+        found = op.Concat(found, search(pixels, zoom, sure_score), axis=1)
+    found = suppress(found)
+    boxes = to_boxes(found)
+    left, top, _end = op.Split(boxes, [1, 1, 2], axis=1)
+    count = op.Shape(found, start=1)
+    _values, order = op.TopK(op.Squeeze(left * 65536 + top, [1]), count, largest=0)
+    boxes = op.Gather(boxes, order)
+    scores = op.Gather(op.Squeeze(op.Slice(found, [6], [7], [0]), [0]), order)
+    faces = op.Constant(value=_NO_FACES)
+    for number in range(op.Squeeze(count)):
+        faces = op.Concat(faces, crop(pixels, op.Gather(boxes, number)), axis=0)
+    mirrored = op.Slice(faces, [-1], [-100], [2], [-1])
+    probabilities, maps = fer.Emotions(op.Concat(faces, mirrored, axis=0))
+    first, second = op.Slice(probabilities, [0], count), op.Slice(probabilities, count, 2 * count)
+    first_maps, second_maps = op.Slice(maps, [0], count), op.Slice(maps, count, 2 * count)
+    second_maps = op.Slice(second_maps, [-1], [-100], [3], [-1])
+    return (
+        op.Cast(boxes, to=_INT32),
+        op.Cast(scores, to=_FLOAT),
+        (first + second) / 2.0,
+        (first_maps + second_maps) / 2.0,
+    )
+
+
+def _function(model, name):
+    """Return a graph as a function of the domain fer."""
+    graph = model.graph
+    constants = [helper.make_node("Constant", [], [c.name], value=c) for c in graph.initializer]
+    return helper.make_function(
+        fer.domain,
+        name,
+        [value.name for value in graph.input],
+        [value.name for value in graph.output],
+        [*constants, *graph.node],
+        model.opset_import,
+    )
+
+
+def build(emotions: onnx.ModelProto) -> onnx.ModelProto:
+    from pathlib import Path
+    from onnx import version_converter, inliner
+    yunet = version_converter.convert_version(onnx.load(Path(detection.__file__).with_name("yunet.onnx")), 20)
+    classes = emotions.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    model = recognize.to_model_proto(
+        input_types=[UINT8["H", "W", "C"]],
+        output_types=[INT32["N", 4], FLOAT["N"], FLOAT["N", classes], FLOAT["N", classes, "h", "w"]],
+    )
+    model.functions.extend([_function(yunet, "YuNet"), _function(emotions, "Emotions")])
+    return inliner.inline_local_functions(model)
