@@ -6,15 +6,19 @@ columns of double [7, N]: left, top, right, bottom, center of eyes, nose and mou
 Positions are double, as in Python, so that they round to the same pixels.
 """
 
+from pathlib import Path
+
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference, version_converter
 from onnxscript import FLOAT, INT32, UINT8, script
 from onnxscript import opset20 as op
 from onnxscript.values import Opset
 
 from fer.core.faces import FACE_SIZE
 from fer.images import detection
+
+OUTPUTS = ("boxes", "scores", "probabilities", "maps")
 
 fer = Opset("fer", 1)
 
@@ -332,28 +336,52 @@ def recognize(image):
     )
 
 
-def _function(model, name):
-    """Return a graph as a function of the domain fer."""
-    graph = model.graph
-    constants = [helper.make_node("Constant", [], [c.name], value=c) for c in graph.initializer]
-    return helper.make_function(
-        fer.domain,
-        name,
-        [value.name for value in graph.input],
-        [value.name for value in graph.output],
-        [*constants, *graph.node],
-        model.opset_import,
-    )
-
-
 def build(emotions: onnx.ModelProto) -> onnx.ModelProto:
-    from pathlib import Path
-    from onnx import version_converter, inliner
-    yunet = version_converter.convert_version(onnx.load(Path(detection.__file__).with_name("yunet.onnx")), 20)
-    classes = emotions.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    """Return the graph with a model of emotions, as the module describes it."""
+    classes, height, width = (
+        dim.dim_value for dim in emotions.graph.output[1].type.tensor_type.shape.dim[1:]
+    )
     model = recognize.to_model_proto(
         input_types=[UINT8["H", "W", "C"]],
-        output_types=[INT32["N", 4], FLOAT["N"], FLOAT["N", classes], FLOAT["N", classes, "h", "w"]],
+        output_types=[
+            INT32["N", 4],
+            FLOAT["N"],
+            FLOAT["N", classes],
+            FLOAT["N", classes, height, width],
+        ],
     )
-    model.functions.extend([_function(yunet, "YuNet"), _function(emotions, "Emotions")])
-    return inliner.inline_local_functions(model)
+    yunet = onnx.load(Path(detection.__file__).with_name("yunet.onnx"))
+    for name, part in (("YuNet", yunet), ("Emotions", emotions)):
+        model.functions.append(_as_function(version_converter.convert_version(part, 20), name))
+    model = shape_inference.infer_shapes(inliner.inline_local_functions(model))
+    _fold_casts(model.graph, {})
+    for graph_output, name in zip(model.graph.output, OUTPUTS, strict=True):
+        model.graph.node.append(helper.make_node("Identity", [graph_output.name], [name]))
+        graph_output.name = name
+    model.metadata_props.extend(emotions.metadata_props)
+    return model
+
+
+def _as_function(model: onnx.ModelProto, name: str) -> onnx.FunctionProto:
+    graph = model.graph
+    constants = [helper.make_node("Constant", [], [c.name], value=c) for c in graph.initializer]
+    inputs, outputs = ([value.name for value in values] for values in (graph.input, graph.output))
+    nodes = [*constants, *graph.node]
+    return helper.make_function(fer.domain, name, inputs, outputs, nodes, model.opset_import)
+
+
+def _fold_casts(graph: onnx.GraphProto, types: dict[str, int]) -> None:
+    """Cast the constants of a graph with inferred types, as ONNX Runtime does not inside loops."""
+    constants = {}
+    for value in (*graph.value_info, *graph.input, *graph.output):
+        types[value.name] = value.type.tensor_type.elem_type
+    for node in graph.node:
+        if node.op_type == "CastLike":
+            dtype = helper.tensor_dtype_to_np_dtype(types[node.input[1]])
+            value = numpy_helper.from_array(constants[node.input[0]].astype(dtype))
+            node.CopyFrom(helper.make_node("Constant", [], node.output, value=value))
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _fold_casts(attribute.g, types)
