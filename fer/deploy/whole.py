@@ -18,8 +18,6 @@ from onnxscript.values import Opset
 from fer.core.faces import FACE_SIZE
 from fer.images import detection
 
-OUTPUTS = ("boxes", "scores", "probabilities", "maps")
-
 fer = Opset("fer", 1)
 
 _DOUBLE, _FLOAT, _INT = TensorProto.DOUBLE, TensorProto.FLOAT, TensorProto.INT64
@@ -314,26 +312,24 @@ def recognize(image):
         sure_score = op.Where(zoom == coarsest, op.CastLike(_MIN_SCORE, zoom), op.CastLike(_MIN_FINE_SCORE, zoom))
         found = op.Concat(found, search(pixels, zoom, sure_score), axis=1)
     found = suppress(found)
-    boxes = to_boxes(found)
-    left, top, _end = op.Split(boxes, [1, 1, 2], axis=1)
+    crops = to_boxes(found)
+    left, top, _end = op.Split(crops, [1, 1, 2], axis=1)
     count = op.Shape(found, start=1)
     _values, order = op.TopK(op.Squeeze(left * 65536 + top, [1]), count, largest=0)
-    boxes = op.Gather(boxes, order)
-    scores = op.Gather(op.Squeeze(op.Slice(found, [6], [7], [0]), [0]), order)
+    crops = op.Gather(crops, order)
     faces = op.Constant(value=_NO_FACES)
     for number in range(op.Squeeze(count)):
-        faces = op.Concat(faces, crop(pixels, op.Gather(boxes, number)), axis=0)
+        faces = op.Concat(faces, crop(pixels, op.Gather(crops, number)), axis=0)
     mirrored = op.Slice(faces, [-1], [-100], [2], [-1])
-    probabilities, maps = fer.Emotions(op.Concat(faces, mirrored, axis=0))
-    first, second = op.Slice(probabilities, [0], count), op.Slice(probabilities, count, 2 * count)
-    first_maps, second_maps = op.Slice(maps, [0], count), op.Slice(maps, count, 2 * count)
-    second_maps = op.Slice(second_maps, [-1], [-100], [3], [-1])
-    return (
-        op.Cast(boxes, to=_INT32),
-        op.Cast(scores, to=_FLOAT),
-        (first + second) / 2.0,
-        (first_maps + second_maps) / 2.0,
-    )
+    both, both_maps = fer.Emotions(op.Concat(faces, mirrored, axis=0))
+    mirrored_maps = op.Slice(op.Slice(both_maps, count, 2 * count), [-1], [-100], [3], [-1])
+    boxes = op.Cast(crops, to=_INT32)
+    sorted_scores = op.Gather(op.Squeeze(op.Slice(found, [6], [7], [0]), [0]), order)
+    scores = op.Cast(sorted_scores, to=_FLOAT)
+    probabilities = (op.Slice(both, [0], count) + op.Slice(both, count, 2 * count)) / 2.0
+    maps = (op.Slice(both_maps, [0], count) + mirrored_maps) / 2.0
+    return boxes, scores, probabilities, maps
+
 
 
 def build(emotions: onnx.ModelProto) -> onnx.ModelProto:
@@ -355,9 +351,6 @@ def build(emotions: onnx.ModelProto) -> onnx.ModelProto:
         model.functions.append(_as_function(version_converter.convert_version(part, 20), name))
     model = shape_inference.infer_shapes(inliner.inline_local_functions(model))
     _fold_casts(model.graph, {})
-    for graph_output, name in zip(model.graph.output, OUTPUTS, strict=True):
-        model.graph.node.append(helper.make_node("Identity", [graph_output.name], [name]))
-        graph_output.name = name
     model.metadata_props.extend(emotions.metadata_props)
     return model
 
