@@ -39,6 +39,7 @@ _NONE = numpy_helper.from_array(np.zeros((7, 0)))
 _NO_FACES = numpy_helper.from_array(np.zeros((0, FACE_SIZE, FACE_SIZE), np.uint8))
 _ORIGIN = numpy_helper.from_array(np.zeros(2))
 _BILINEAR, _BICUBIC = numpy_helper.from_array(np.ones(1)), numpy_helper.from_array(2 * np.ones(1))
+_NO_PIXELS = numpy_helper.from_array(np.zeros((0, 1, 1), np.uint8))
 _FINE = numpy_helper.from_array(np.array([detection._MIN_FINE_SCORE]))
 _RGB, _ONE = [19595, 38470, 7471], [65536, 0, 0]
 _GREY = numpy_helper.from_array(
@@ -61,15 +62,17 @@ def reduce(pixels, factors):
     """uint8 [H, W] to the means of blocks, uint8; those at the end may be cut off."""
     sides = op.Shape(pixels)
     blocks = (sides + factors - 1) / factors
-    margin = op.Concat([0, 0], blocks * factors - sides, axis=0)
     rows, columns = op.Split(factors, num_outputs=2)
-    height, width = op.Split(blocks, num_outputs=2)
-    shape = op.Concat(height, rows, width, columns, axis=0)
+    height, width = op.Split(sides, num_outputs=2)
+    vertical, horizontal = op.Split(blocks, num_outputs=2)
+    shape = op.Concat(vertical, rows, horizontal, columns, axis=0)
+    margin = op.Concat([0, 0], blocks * factors - sides, axis=0)
     padded = op.Pad(op.Cast(pixels, to=_FLOAT), margin)
-    ones = op.Pad(op.Expand(op.Constant(value_float=1.0), sides), margin)
     sums = op.ReduceSum(op.Reshape(padded, shape), [1, 3], keepdims=0)
-    counts = op.ReduceSum(op.Reshape(ones, shape), [1, 3], keepdims=0)
-    return op.Cast(op.Floor(sums / counts + 0.5), to=_UINT8)
+    tops = op.Range(0, op.Squeeze(height), op.Squeeze(rows))
+    lefts = op.Range(0, op.Squeeze(width), op.Squeeze(columns))
+    counts = op.Unsqueeze(op.Min(rows, height - tops), [1]) * op.Min(columns, width - lefts)
+    return op.Cast(sums / op.Cast(counts, to=_FLOAT) + 0.5, to=_UINT8)
 
 
 @script(fer, default_opset=op)
@@ -96,13 +99,13 @@ def resample(pixels, start, length, count, support):
     else:
         weights = op.Max(1.0 - d, 0.0)
     weights = op.Where(rows < height, weights, 0.0)
-    fixed = op.Floor(weights / op.ReduceSum(weights, [2]) * 4194304.0 + 0.5)
-    upper = op.Floor(fixed / 2048.0)
-    halves = op.Cast(op.Concat(upper, fixed - upper * 2048.0, axis=1), to=_FLOAT)
+    fixed = op.Floor(weights / op.ReduceSum(weights, [2]) * 4194304.0 + 0.5) / 2048.0
+    upper = op.Floor(fixed)
+    halves = op.Cast(op.Concat(upper / 2048.0, fixed - upper, axis=1), to=_FLOAT)
     blocks = op.Cast(op.Gather(pixels, op.Squeeze(op.Min(rows, height - 1), [1])), to=_FLOAT)
     uppers, lowers = op.Split(op.MatMul(halves, blocks), num_outputs=2, axis=1)
-    values = (uppers + op.Floor(lowers / 2048.0) + 1024.0) / 2048.0
-    result = op.Cast(op.Clip(op.Floor(values), 0.0, 255.0), to=_UINT8)
+    values = uppers + (op.Floor(lowers) * 0.00048828125 + 0.5)
+    result = op.Cast(op.Clip(values, 0.0, 255.0), to=_UINT8)
     shape = op.Concat([-1], op.Shape(pixels, start=1), axis=0)
     return op.Slice(op.Reshape(result, shape), [0], count)
 
@@ -151,33 +154,42 @@ def shrink(pixels, size):
 
 @script(fer, default_opset=op)
 def decode(offsets, landmarks, scores, stride, min_score):
-    """Outputs of one stride to detections in pixels of the network's input."""
-    flat = op.Cast(op.Reshape(scores, [-1]), to=_DOUBLE)
-    at = op.Squeeze(op.NonZero(flat >= min_score), [0])
-    rows = op.Reshape(op.Concat(offsets, landmarks, scores, axis=1), [7, -1])
-    found = op.Cast(op.Gather(rows, at, axis=1), to=_DOUBLE)
-    middles, sides, centers, values = op.Split(found, [2, 2, 2, 1])
-    width = op.Shape(scores, start=3)
-    x, y = op.Unsqueeze(op.Mod(at, width), [0]), op.Unsqueeze(at / width, [0])
-    cells = op.Cast(op.Concat(x, y, axis=0), to=_DOUBLE)
+    """Outputs of one stride, [K, ., h, w], to detections in pixels of the network's inputs.
+
+    An eighth row has the number of the input.
+    """
+    is_found = op.Reshape(scores, [-1]) >= op.Cast(min_score, to=_FLOAT)
+    at = op.Squeeze(op.NonZero(is_found), [0])
+    values = op.Transpose(op.Concat(offsets, landmarks, scores, axis=1), perm=[1, 0, 2, 3])
+    found = op.Cast(op.Gather(op.Reshape(values, [7, -1]), at, axis=1), to=_DOUBLE)
+    middles, sides, centers, found_scores = op.Split(found, [2, 2, 2, 1])
+    height, width = op.Split(op.Shape(scores, start=2), num_outputs=2)
+    y = at / width
+    x, y, number = op.Mod(at, width), op.Mod(y, height), y / height
+    places = op.Cast(op.Concat(x, y, number, axis=0), to=_DOUBLE)
+    cells, numbers = op.Split(op.Reshape(places, [3, -1]), [2, 1])
     middles = middles + cells
     halves = op.Exp(sides) / 2
-    places = op.Concat(middles - halves, middles + halves, centers + cells, axis=0)
-    return op.Concat(op.Cast(stride, to=_DOUBLE) * places, values, axis=0)
+    boxes = op.Concat(middles - halves, middles + halves, centers + cells, axis=0)
+    return op.Concat(op.Cast(stride, to=_DOUBLE) * boxes, found_scores, numbers, axis=0)
 
 
 @script(fer, default_opset=op)
-def detect(pixels, min_score, zoom, corner):
-    """uint8 [h, w], from the corner (x, y) of a resized image on, to detections in the image."""
-    missing = op.Mod(-op.Shape(pixels), _STRIDE)
-    padded = op.Unsqueeze(op.Pad(pixels, op.Concat([0, 0], missing, axis=0)), [0, 1])
+def detect(inputs, min_score, zoom, corners):
+    """uint8 [K, h, w], parts of a resized image, to detections in pixels of the image.
+
+    The parts begin at corners [2, K] of the image. An eighth row has the number of the part.
+    """
+    missing = op.Mod(-op.Shape(inputs, start=1), _STRIDE)
+    padded = op.Unsqueeze(op.Pad(inputs, op.Concat([0, 0, 0, 0], missing, axis=0)), [1])
     b8, m8, s8, b16, m16, s16, b32, m32, s32 = fer.YuNet(padded)
     small = decode(b8, m8, s8, 8, min_score)
     medium = decode(b16, m16, s16, 16, min_score)
     large = decode(b32, m32, s32, 32, min_score)
-    places, scores = op.Split(op.Concat(small, medium, large, axis=1), [6, 1])
-    corners = op.Unsqueeze(op.Concat(corner, corner, corner, axis=0), [1])
-    return op.Concat(places / zoom + corners, scores, axis=0)
+    places, scores, numbers = op.Split(op.Concat(small, medium, large, axis=1), [6, 1, 1])
+    starts = op.Gather(corners, op.Cast(op.Squeeze(numbers, [0]), to=_INT), axis=1)
+    places = places / zoom + op.Concat(starts, starts, starts, axis=0)
+    return op.Concat(places, scores, numbers, axis=0)
 
 
 @script(fer, default_opset=op)
@@ -211,37 +223,51 @@ def suppress(found):
 
 
 @script(fer, default_opset=op)
-def look(pixels, candidate, zoom):
-    """Look at a candidate [7] more closely: detections [7, 0 or 1]."""
-    start, end, _rest = op.Split(candidate, [2, 2, 3])
-    center = (start + end) / 2.0
-    sides = op.Gather(op.Shape(pixels), [1, 0])
-    limits = op.Cast(sides, to=_DOUBLE)
-    side = _WINDOW / zoom
-    corner = op.Min(op.Max(center - side / 2.0, 0.0), op.Max(limits - side, 0.0))
-    opposite = op.Min(corner + side, limits)
-    size = op.Cast(op.Max(op.Round((opposite - corner) * zoom), 1.0), to=_INT)
+def cut(pixels, start, end, size, zoom):
+    """uint8 [H, W] to uint8 [1, *size]: the part between two points (y, x), bilinear."""
     margin = op.Ceil(1.0 / zoom) + 1.0
-    first = op.Max(op.Floor(corner) - margin, 0.0)
-    last = op.Cast(op.Ceil(opposite) + margin, to=_INT)
-    part = op.Slice(pixels, op.Cast(first, to=_INT), last, [1, 0])
-    box_start = round_to_float(corner)
-    box_length = round_to_float(round_to_float(opposite) - box_start)
-    turned = op.Gather(op.Concat(op.Unsqueeze(box_start - first, [1]), op.Unsqueeze(box_length, [1]), axis=1), [1, 0])
-    starts, lengths = op.Split(turned, num_outputs=2, axis=1)
-    size = op.Gather(size, [1, 0])
+    first = op.Max(op.Floor(start) - margin, 0.0)
+    last = op.Ceil(end) + margin
+    part = op.Slice(pixels, op.Cast(first, to=_INT), op.Cast(last, to=_INT))
+    rounded = round_to_float(start)
+    length = round_to_float(round_to_float(end) - rounded)
     height_first = starts_with_height(op.Shape(pixels), size)
-    window = resize(
-        part, op.Squeeze(starts, [1]), op.Squeeze(lengths, [1]), size, op.Constant(value=_BILINEAR), height_first
-    )
-    found = detect(window, op.Constant(value=_FINE), zoom, corner)
-    starts, ends, _others = op.Split(found, [2, 2, 3])
-    offsets = op.Abs((starts + ends) / 2.0 - op.Unsqueeze(center, [1]))
-    is_near = op.ReduceMax(offsets, [0], keepdims=0) < op.ReduceMax(end - start) / 2.0
-    near = op.Compress(found, is_near, axis=1)
-    scores = op.Squeeze(op.Slice(near, [6], [7], [0]), [0])
-    _values, order = op.TopK(scores, op.Min(op.Shape(scores), 1))
-    return op.Gather(near, order, axis=1)
+    support = op.Constant(value=_BILINEAR)
+    return op.Unsqueeze(resize(part, rounded - first, length, size, support, height_first), [0])
+
+
+@script(fer, default_opset=op)
+def look(pixels, candidates, zoom):
+    """Look at candidates more closely; each gives at most one detection."""
+    starts, ends, _rest = op.Split(candidates, [2, 2, 3])
+    centers = (starts + ends) / 2.0
+    limits = op.Unsqueeze(op.Cast(op.Gather(op.Shape(pixels), [1, 0]), to=_DOUBLE), [1])
+    side = _WINDOW / zoom
+    corners = op.Min(op.Max(centers - side / 2.0, 0.0), op.Max(limits - side, 0.0))
+    opposites = op.Min(corners + side, limits)
+    lengths = op.Squeeze(op.Gather(op.Min(limits, side), [1, 0]), [1])
+    size = op.Cast(op.Max(op.Round(lengths * zoom), 1.0), to=_INT)
+    windows = op.Expand(op.Constant(value=_NO_PIXELS), op.Concat([0], size, axis=0))
+    count = op.Shape(candidates, start=1)
+    points = op.Gather(op.Concat(op.Unsqueeze(corners, [0]), op.Unsqueeze(opposites, [0]), axis=0), [1, 0], axis=1)
+    for number in range(op.Squeeze(count)):
+        start, end = op.Split(op.Gather(points, number, axis=2), num_outputs=2)
+        window = cut(pixels, op.Squeeze(start, [0]), op.Squeeze(end, [0]), size, zoom)
+        windows = op.Concat(windows, window, axis=0)
+    found = detect(windows, op.Constant(value=_FINE), zoom, corners)
+    lefts, rights, _center, scores, numbers = op.Split(found, [2, 2, 2, 1, 1])
+    owners = op.Cast(op.Squeeze(numbers, [0]), to=_INT)
+    offsets = op.Abs((lefts + rights) / 2.0 - op.Gather(centers, owners, axis=1))
+    reach = op.Gather(op.ReduceMax(ends - starts, [0]) / 2.0, owners, axis=1)
+    is_near = op.ReduceMax(offsets, [0]) < reach
+    is_own = op.Unsqueeze(op.Range(0, op.Squeeze(count), 1), [1]) == op.Unsqueeze(owners, [0])
+    own_scores = op.Where(is_own & is_near, scores, -1.0)
+    # A last column of zeros is the best where nothing is near.
+    own_scores = op.Pad(own_scores, [0, 0, 0, 1])
+    best = op.ArgMax(own_scores, axis=1, keepdims=0)
+    result = op.Gather(op.Pad(found, [0, 0, 0, 1]), best, axis=1)
+    is_found = op.Squeeze(op.Slice(result, [6], [7], [0]), [0]) > 0.0
+    return op.Compress(op.Slice(result, [0], [7], [0]), is_found, axis=1)
 
 
 @script(fer, default_opset=op)
@@ -253,22 +279,24 @@ def search(pixels, zoom, sure_score):
     sides = op.Cast(op.Shape(pixels), to=_DOUBLE)
     size = op.Cast(op.Max(op.Round(sides * zoom), 1.0), to=_INT)
     resized = shrink(pixels, size)
-    tiles = op.Max((size - (_TILE - _STEP) + (_STEP - 1)) / _STEP, 1)
-    rows, columns = op.Split(tiles, num_outputs=2)
+    rows, columns = op.Split(op.Max((size - (_TILE - _STEP) + (_STEP - 1)) / _STEP, 1), num_outputs=2)
     found = op.Constant(value=_NONE)
     for number in range(op.Squeeze(rows * columns)):
         start = op.Concat(number / columns, op.Mod(number, columns), axis=0) * _STEP
-        tile = op.Slice(resized, start, start + _TILE)
-        corner = op.Cast(op.Gather(start, [1, 0]), to=_DOUBLE) / zoom
-        found = op.Concat(found, detect(tile, min_score, zoom, corner), axis=1)
+        tile = op.Unsqueeze(op.Slice(resized, start, start + _TILE), [0])
+        corner = op.Unsqueeze(op.Cast(op.Gather(start, [1, 0]), to=_DOUBLE) / zoom, [1])
+        in_tile = detect(tile, min_score, zoom, corner)
+        found = op.Concat(found, op.Slice(in_tile, [0], [7], [0]), axis=1)
     found = suppress(found)
     left, _top, right, _bottom, _center, scores = op.Split(found, [1, 1, 1, 1, 2, 1])
     is_sure = op.Squeeze(scores >= sure_score, [0])
     is_small = op.Squeeze(right - left < _FACE_SIDE / zoom, [0])
     candidates = op.Slice(op.Compress(found, is_small & op.Not(is_sure), axis=1), [0], [300], [1])
-    result = op.Compress(found, is_sure, axis=1)
-    for number in range(op.Squeeze(op.Shape(candidates, start=1))):
-        result = op.Concat(result, look(pixels, op.Gather(candidates, number, axis=1), closer), axis=1)
+    sure = op.Compress(found, is_sure, axis=1)
+    if op.Size(candidates) > 0:
+        result = op.Concat(sure, look(pixels, candidates, closer), axis=1)
+    else:
+        result = op.Identity(sure)
     return result
 
 
