@@ -7,6 +7,7 @@ RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['p
     && pip install --no-cache-dir -r packages.txt
 COPY README.md LICENSE ./
 COPY fer fer
+COPY demo/page demo/page
 RUN pip install --no-cache-dir --no-deps .
 USER 65534:65534
 EXPOSE 8000

@@ -3,6 +3,7 @@ import http.client
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,8 +11,9 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -34,12 +36,12 @@ POST = "POST /predict HTTP/1.1\r\nAuthorization: Bearer ö secret\r\n".encode("l
 
 @pytest.fixture(scope="module")
 def app():
-    return App(Recognizer(threads=1), [ORIGIN], "ö secret")
+    return App(Recognizer(threads=1), [ORIGIN], "ö secret", threads=2)
 
 
-@pytest.fixture(scope="module")
-def address(app):
-    """The address of a server that runs in a thread."""
+@contextmanager
+def serve(app):
+    """Run a server in a thread; yield its address."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     address = listener.getsockname()
     config = uvicorn.Config(app, http=Connection, ws="none", lifespan="off", log_level="critical")
@@ -49,6 +51,12 @@ def address(app):
     yield address
     server.should_exit = True
     thread.join()
+
+
+@pytest.fixture(scope="module")
+def address(app):
+    with serve(app) as address:
+        yield address
 
 
 @pytest.fixture
@@ -111,7 +119,8 @@ def test_several_pictures_in_a_form_or_json(ask):
 
 
 def test_page_health_metrics_and_documentation(ask):
-    assert "<title>fer serve</title>" in ask("GET", "/")[1]
+    assert "<title>Emotions of faces</title>" in ask("GET", "/")[1]
+    assert "fetch(" in ask("GET", "/engine.js")[1]
     status, health = ask("GET", "/health")
     assert (status, health["status"], len(health["classes"])) == (200, "ok", 7)
     assert ask("HEAD", "/health") == (200, "")
@@ -161,6 +170,14 @@ def test_other_pages_and_methods(ask):
     assert ask("GET", "/predict") == (405, {"error": "Method Not Allowed"})
 
 
+def test_installation_without_page(monkeypatch, tmp_path):
+    monkeypatch.setattr(serving, "PAGE", tmp_path / "none")
+    with serve(App(Recognizer(threads=1), [], None, threads=1)) as address:
+        answer = raw(address, b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert answer.endswith(b'{"error":"this installation has no page; post pictures to /predict"}')
+
+
 def test_token_and_origins(address):
     head = "%s HTTP/1.1\r\nConnection: close\r\nOrigin: %s\r\nAuthorization: Bearer wrong\r\n\r\n"
     for request, origin, status in (
@@ -205,7 +222,6 @@ def test_slow_bodies_end_with_408_and_leave_the_server_answering(address, ask, m
 def test_what_is_no_request(address, head):
     answer = raw(address, POST + head + b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
 
 
 def test_slow_or_endless_headers_end_the_connection(address, monkeypatch):
@@ -239,15 +255,32 @@ def test_requests_take_turns(app, ask, monkeypatch):
     assert sizes.index((61, 61)) < 59
 
 
+@pytest.fixture
+def start():
+    """Start `fer serve` with options; return the process and its address."""
+    processes = []
+
+    def start(*options):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fer", "serve", "--port", "0", *options],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"FER_TOKEN": "secret"},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
+        processes.append(process)
+        line = process.stdout.readline()
+        return process, ("127.0.0.1", int(line.split()[0].rpartition(":")[2]))
+
+    yield start
+    for process in processes:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stop_answers_what_has_begun(number):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fer", "serve", "--port", "0", "--log"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"FER_TOKEN": "secret"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-    address = ("127.0.0.1", int(process.stdout.readline().split()[0].rpartition(":")[2]))
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_stop_answers_what_has_begun(start, number, workers):
+    process, address = start("--log", "--workers", workers)
     with socket.create_connection(address), socket.create_connection(address) as connection:
         head = b"Content-Length: %d\r\nExpect: 100-continue\r\nAuthorization: Bearer secret\r\n\r\n"
         connection.sendall(b"POST /predict HTTP/1.1\r\n" + head % len(CONTENT))
@@ -259,7 +292,32 @@ def test_stop_answers_what_has_begun(number):
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert (process.returncode, err) == (0, "")
     assert '"POST /predict HTTP/1.1" 200' in out
-    assert out.endswith("\nstopped after 1 requests and 1 images\n")
+    assert out.endswith("\nstopped\n")
+
+
+def post(address):
+    with closing(http.client.HTTPConnection(*address, timeout=60)) as connection:
+        connection.request("POST", "/predict", CONTENT, {"Authorization": "Bearer secret"})
+        return connection.getresponse().status
+
+
+def test_workers_share_their_counters(start):
+    _, address = start("--workers", "2")
+    with ThreadPoolExecutor(8) as clients:
+        assert set(clients.map(post, [address] * 32)) == {200}
+    with closing(http.client.HTTPConnection(*address, timeout=60)) as connection:
+        connection.request("GET", "/metrics", headers={"Authorization": "Bearer secret"})
+        assert "\nfer_images_total 32.0\n" in connection.getresponse().read().decode()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_with_64_clients(start):
+    process, address = start()
+    with ThreadPoolExecutor(64) as clients:
+        assert set(clients.map(post, [address] * 128)) == {200}
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())[1]
+    assert int(peak) < 250_000
 
 
 @pytest.mark.parametrize(
@@ -268,6 +326,7 @@ def test_stop_answers_what_has_begun(number):
         (("--host", ""), "--host is empty, which would mean all networks; write 0.0.0.0 for that"),
         (("--port", "99999"), "--host 127.0.0.1 --port 99999: "),
         (("--token", ""), "the token is empty"),
+        (("--workers", "0"), "--workers 0: use at least 1"),
         ((), "Address already in use.*; use another one"),
     ],
 )

@@ -1,13 +1,16 @@
 """The command `fer serve`."""
 
 import argparse
-import logging
+import math
 import os
 import signal
 import socket
+from functools import partial
+from tempfile import TemporaryDirectory
 
 from fer.cli.options import Commands, add_model_options, load_recognizer
 from fer.core.errors import FerError
+from fer.core.machine import cores
 
 
 def add_to(commands: Commands) -> None:
@@ -26,6 +29,9 @@ def add_to(commands: Commands) -> None:
         default=[],
         help="another site whose pages may use this server, as https://example.org (several times)",
     )
+    server.add_argument(
+        "--workers", metavar="N", type=int, default=1, help="processes that share the cores"
+    )
     server.add_argument("--log", action="store_true", help="print one line per request")
     server.add_argument(
         "--token",
@@ -39,37 +45,45 @@ def add_to(commands: Commands) -> None:
 def _serve(arguments: argparse.Namespace) -> None:
     """Serve until Ctrl-C or SIGTERM; requests that have begun are answered."""
     import uvicorn
-
-    from fer.serve.server import App, Connection
+    from uvicorn.config import LOGGING_CONFIG
+    from uvicorn.supervisors import Multiprocess
 
     if arguments.token == "":
         raise FerError("the token is empty, which would mean none; write one or remove FER_TOKEN")
-    listener = _listen(arguments.host, arguments.port)
-    app = App(load_recognizer(arguments), arguments.cors, arguments.token)
-    config = uvicorn.Config(
-        app,
-        http=Connection,
-        ws="none",
-        lifespan="off",
-        backlog=1024,
-        timeout_graceful_shutdown=60,  # seconds; a client may never read its answer
-        log_level=logging.ERROR,
-        access_log=arguments.log,
-        server_header=False,
-    )
-    logging.getLogger("uvicorn.access").setLevel(logging.INFO)
-    server = uvicorn.Server(config)
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it again at the end
-        signal.signal(number, server.handle_exit)
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    print(f"http://{shown}:{port} (Ctrl-C ends it)", flush=True)
-    server.run([listener])
-    requests, images = (
-        int(app.registry.get_sample_value(f"fer_{name}_total") or 0)
-        for name in ("requests", "images")
-    )
-    print(f"stopped after {requests} requests and {images} images")
+    if arguments.workers < 1:
+        raise FerError(f"--workers {arguments.workers}: use at least 1")
+    with TemporaryDirectory() as folder:
+        if arguments.workers > 1:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # before the package is imported
+        from fer.serve.server import App, Connection
+
+        LOGGING_CONFIG["loggers"]["uvicorn.error"]["level"] = "ERROR"
+        recognizer = load_recognizer(arguments)
+        threads = math.ceil(cores() / arguments.workers)
+        listener = _listen(arguments.host, arguments.port)
+        config = uvicorn.Config(
+            partial(App, recognizer, arguments.cors, arguments.token, threads),
+            factory=True,
+            workers=arguments.workers,
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            backlog=1024,
+            timeout_graceful_shutdown=60,  # seconds; a client may never read its answer
+            access_log=arguments.log,
+            server_header=False,
+        )
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"http://{shown}:{port} (Ctrl-C ends it)", flush=True)
+        server = uvicorn.Server(config)
+        if arguments.workers > 1:
+            Multiprocess(config, [listener]).run()
+        else:
+            for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it again at the end
+                signal.signal(number, server.handle_exit)
+            server.run([listener])
+    print("stopped")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -5,20 +5,21 @@ import asyncio
 import base64
 import json
 import math
+import os
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hmac import compare_digest
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
 
-import prometheus_client
+import prometheus_client as prometheus
 from fastapi import Depends, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
 from PIL import Image
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -27,7 +28,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fer.core import __version__
 from fer.core.errors import FerError
-from fer.core.machine import cores
 from fer.images import reading
 from fer.predict.recognizer import Recognizer
 from fer.predict.table import to_json
@@ -48,32 +48,32 @@ COUNTERS = (
     *("requests", "request_seconds", "errors", "refused_connections"),
     *("images", "failed_images", "faces"),
 )
+PAGE = Path(__file__).with_name("page")  # in a source tree, a link to demo/page
 
 
 class App(FastAPI):
     """A recognizer behind a queue, which has at most one image of each request at a time.
 
-    Pages of other sites (`origins`) may use it; `token` is the bearer token that it asks for.
+    Pages of other sites (`origins`) may use it. `token` is the bearer token that it asks for.
     """
 
     def __init__(
-        self, recognizer: Recognizer, origins: Sequence[str] = (), token: str | None = None
+        self, recognizer: Recognizer, origins: list[str], token: str | None, threads: int
     ) -> None:
         super().__init__(title="fer", version=__version__, redoc_url=None)
         Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses images of twice this size
         MultiPartParser.spool_max_size = MAX_BODY  # so that no image is written to the disk
-        prometheus_client.disable_created_metrics()
-        self.recognizer, self.threads = recognizer, ThreadPoolExecutor(cores())
+        prometheus.disable_created_metrics()
+        self.recognizer, self.threads = recognizer, ThreadPoolExecutor(threads)
         self.requests = self.body_bytes = 0
-        self.registry = registry = prometheus_client.CollectorRegistry()
-        self.counters = {
-            name: prometheus_client.Counter(f"fer_{name}", name, registry=registry)
-            for name in COUNTERS
-        }
-        if origins:
-            self.add_middleware(
-                CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]
-            )
+        self.registry = registry = prometheus.CollectorRegistry()
+        self.counters = {n: prometheus.Counter(f"fer_{n}", n, registry=registry) for n in COUNTERS}
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # of several processes
+            self.registry = prometheus.CollectorRegistry()
+            MultiProcessCollector(self.registry)
+        self.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods="*", allow_headers="*"
+        )
         self.add_exception_handler(HTTPException, self._answer_error)
         self.add_exception_handler(Exception, self._answer_error)
 
@@ -84,21 +84,11 @@ class App(FastAPI):
         guards = [Depends(check)] if token else []
         schema = json.loads(Path(__file__).with_name("openapi.json").read_text())
         self.post("/predict", dependencies=guards, openapi_extra=schema)(self.predict)
-
-        @self.get("/", include_in_schema=False)
-        async def page() -> FileResponse:
-            return FileResponse(Path(__file__).with_name("page.html"))
-
-        @self.head("/health", include_in_schema=False)
-        @self.get("/health")
-        async def health() -> dict[str, Any]:
-            model = {"model": recognizer.path.name, "classes": recognizer.classes}
-            return {"status": "ok", "version": __version__} | model
-
-        @self.get("/metrics", dependencies=guards)
-        async def metrics() -> PlainTextResponse:
-            content = prometheus_client.generate_latest(registry)
-            return PlainTextResponse(content, media_type=prometheus_client.CONTENT_TYPE_LATEST)
+        self.get("/metrics", dependencies=guards)(self.metrics)
+        self.get("/health")(self.health)
+        self.head("/health", include_in_schema=False)(self.health)
+        if PAGE.is_dir():
+            self.frontend("/", directory=PAGE, fallback=None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, and count it."""
@@ -112,21 +102,29 @@ class App(FastAPI):
     async def _answer_error(self, request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, HTTPException):
             error = HTTPException(500, "internal error; see the log")
+        if (request.method, request.url.path) == ("GET", "/"):
+            error.detail = "this installation has no page; post pictures to /predict"
         self.counters["errors"].inc()
         self.counters["refused_connections"].inc(error.status_code == 503)
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
+    async def health(self) -> dict[str, Any]:
+        model = {"model": self.recognizer.path.name, "classes": self.recognizer.classes}
+        return {"status": "ok", "version": __version__} | model
+
+    async def metrics(self) -> Response:
+        content = prometheus.generate_latest(self.registry)
+        return Response(content, media_type=prometheus.CONTENT_TYPE_LATEST)
+
     async def predict(self, request: Request) -> JSONResponse:
         """Find faces in one image, or in those of a form or of JSON, and predict their emotions."""
-        if self.requests >= MAX_REQUESTS:
-            raise HTTPException(503, "too busy; try again later", {"Retry-After": "5"})
         size, announced = 0, int(request.headers.get("content-length", 0))
 
         async def receive() -> Message:
             nonlocal size
             if max(size, announced) > MAX_BODY:
                 raise HTTPException(413, f"the request is too large; send at most {MAX_BODY} bytes")
-            if self.body_bytes > MAX_BODIES:
+            if (self.requests > MAX_REQUESTS and not size) or self.body_bytes > MAX_BODIES:
                 raise HTTPException(503, "too busy; try again later", {"Retry-After": "5"})
             message = await request.receive()
             size += len(message.get("body", b""))
@@ -135,38 +133,19 @@ class App(FastAPI):
 
         self.requests += 1
         try:
-            return JSONResponse(await self._predict_all(Request(request.scope, receive)))
-        finally:
-            self.requests -= 1
-            self.body_bytes -= size
-
-    async def _predict_all(self, request: Request) -> Any:
-        """Return the object of an image, or a list of them for a form and for JSON."""
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        try:
             async with asyncio.timeout(BODY_TIMEOUT):
-                if kind == "multipart/form-data":
-                    form = await request.form(max_files=MAX_IMAGES, max_fields=MAX_IMAGES)
-                    files = [file for _, file in form.multi_items() if not isinstance(file, str)]
-                    # A field in which no file was chosen has neither name nor content.
-                    sent = [file for file in files if file.filename or file.size]
-                    images = [(file.filename or "image", file.file) for file in sent]
-                elif kind == "application/json":
-                    images = _from_json(await request.body())
-                else:
-                    images = [("image", BytesIO(await request.body()))]
+                images, is_list = await _read(Request(request.scope, receive))
+            run = asyncio.get_running_loop().run_in_executor
+            results = [await run(self.threads, self._predict, *image) for image in images]
         except (TimeoutError, ClientDisconnect) as error:
             message = "the request did not arrive in time; send it again"
             raise HTTPException(408, message, {"Connection": "close"}) from error
-        if not 1 <= len(images) <= MAX_IMAGES:
-            raise HTTPException(400, f"{len(images)} images; send 1 to {MAX_IMAGES}")
-        run = asyncio.get_running_loop().run_in_executor
-        results = [await run(self.threads, self._predict, *image) for image in images]
-        if kind in ("multipart/form-data", "application/json"):
-            return results
-        if "error" in results[0]:
+        finally:
+            self.requests -= 1
+            self.body_bytes -= size
+        if not is_list and "error" in results[0]:
             raise HTTPException(422, results[0]["error"])
-        return results[0]
+        return JSONResponse(results if is_list else results[0])
 
     def _predict(self, name: str, file: Any) -> dict[str, Any]:
         try:
@@ -177,6 +156,24 @@ class App(FastAPI):
         self.counters["images"].inc()
         self.counters["faces"].inc(len(faces))
         return to_json((name, None, faces))
+
+
+async def _read(request: Request) -> tuple[list[tuple[Any, Any]], bool]:
+    """Return names and files of the images, and whether the answer is a list."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        form = await request.form(max_files=MAX_IMAGES, max_fields=MAX_IMAGES)
+        files = [file for _, file in form.multi_items() if not isinstance(file, str)]
+        # A field in which no file was chosen has neither name nor content.
+        sent = [file for file in files if file.filename or file.size]
+        images = [(file.filename or "image", file.file) for file in sent]
+    elif kind == "application/json":
+        images = _from_json(await request.body())
+    else:
+        return [("image", BytesIO(await request.body()))], False
+    if not 1 <= len(images) <= MAX_IMAGES:
+        raise HTTPException(400, f"{len(images)} images; send 1 to {MAX_IMAGES}")
+    return images, True
 
 
 def _from_json(body: bytes) -> list[tuple[Any, Any]]:
@@ -205,24 +202,16 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_left = MAX_HEAD
+        self._timer.cancel()
+        self._timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
+        super().data_received(data)
         self._head_left -= len(data)
         if self._head_left < 0:
-            self.send_400_response("the headers are too long")
-        else:
-            super().data_received(data)
+            self.transport.close()
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._head_left = math.inf
         self._timer.cancel()
-
-    def send_400_response(self, msg: str) -> None:
-        super().send_400_response(json.dumps({"error": msg}))
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        # A body that was not read may still arrive.
-        if self.cycle.response_complete:  # no other request has arrived meanwhile
-            self._timer = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
