@@ -92,7 +92,7 @@ def test_val_scores_a_folder(run, pictures, tmp_path):
     predicted = [recognizer.predict(path, face=True)[0].emotion for path in files]
     actual = [path.parent.name.capitalize() for path in files]
     correct = np.mean(np.array(predicted) == actual)
-    assert f"accuracy {correct:.2%}, standard error" in out
+    assert f"accuracy {correct:.2%}, 95 % interval" in out
     with (tmp_path / "out/predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["prediction"] for row in rows] == predicted
@@ -178,6 +178,10 @@ def clone(tmp_path, monkeypatch):
 
     def record(command, cwd):
         commands.append(command)
+        (dataset,) = (part.partition("=")[2] for part in command if part.startswith("dataset="))
+        suspects = Path("data", dataset, "suspects.csv")
+        suspects.parent.mkdir(parents=True, exist_ok=True)
+        suspects.write_text("picture,class,suggested,score\nhappy/1.png,happy,sad,0.7\n")
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(train.subprocess, "run", record)
@@ -199,6 +203,8 @@ def test_train_links_the_folder_and_runs_the_pipeline(run, pictures, clone, tmp_
     ]
     assert linked("my-pictures") == set(pictures.rglob("*.png"))
     assert "models/my-pictures/fer.int8.onnx" in out
+    last = "1 picture looks mislabelled: plots/my-pictures/report.html"
+    assert out.splitlines()[-1] == last
     (pictures / "happy/0.png").unlink()
     (pictures / "happy/1.png").rename(pictures / "happy/9.png")
     assert run("train", pictures)[0] == 0  # again

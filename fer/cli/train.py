@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fer.cli.options import Commands, path_argument
 from fer.core.errors import FerError
+from fer.core.files import read_rows
 
 
 def add_to(commands: Commands) -> None:
@@ -56,4 +57,9 @@ def _train(arguments: argparse.Namespace) -> None:
     if status:
         sys.exit(status)
     print(f"The model: {Path('models', name, 'fer.int8.onnx')}")
-    print(f"The report: {Path('plots', name, 'report.html')}")
+    report = Path("plots", name, "report.html")
+    print(f"The report: {report}")
+    suspects = len(read_rows(root / "data" / name / "suspects.csv"))
+    print(
+        f"{suspects} {'picture looks' if suspects == 1 else 'pictures look'} mislabelled: {report}"
+    )

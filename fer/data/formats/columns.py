@@ -1,5 +1,11 @@
 """The columns of a CSV, in tables of files and in CSVs of pixels."""
 
+import csv
+from collections.abc import Iterator
+
+from fer.core.errors import FerError
+from fer.data.raw import RawFolder
+
 SPLIT_COLUMNS = ("usage", "split", "set", "subset", "partition")
 """Names of a column with splits, in lower case."""
 
@@ -15,3 +21,22 @@ def read_header(head: bytes) -> tuple[list[str], str]:
 def first_column(names: list[str], choices: tuple[str, ...]) -> int | None:
     """Return the index of the first of some names that a CSV has; None if it has none of them."""
     return next((names.index(name) for name in choices if name in names), None)
+
+
+def read_rows(raw: RawFolder, table: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the number of each line, and its values by the names of the columns in lower case."""
+    names, separator = read_header(raw.heads[table])
+    rows = csv.DictReader(
+        raw.lines(table), names, delimiter=separator, skipinitialspace=True, strict=True
+    )
+    try:
+        next(rows)  # the header
+        for row in rows:
+            if None in row or None in row.values():
+                raise FerError(
+                    f"{raw.path}/{table}: line {rows.line_num}: does not have {len(names)} "
+                    "columns; correct the line"
+                )
+            yield rows.line_num, {name: value.strip() for name, value in row.items()}
+    except csv.Error as error:
+        raise FerError(f"{raw.path}/{table}: is not a CSV ({error}); save it as CSV") from error

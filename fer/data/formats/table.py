@@ -1,12 +1,9 @@
 """Tables of files: a CSV with the columns path, label and, if there are splits, split."""
 
-import csv
-from collections.abc import Iterator
-
 from fer.core.errors import FerError
 from fer.core.params import Prepare
 from fer.data.dataset import SPLIT_NAMES, UNSPLIT, DataSet
-from fer.data.formats.columns import SPLIT_COLUMNS, read_header
+from fer.data.formats.columns import SPLIT_COLUMNS, read_header, read_rows
 from fer.data.pictures import read_pictures
 from fer.data.raw import RawFolder
 
@@ -26,7 +23,7 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     raw.add_pictures()
     pictures = set(raw.pictures)
     labelled: dict[str, tuple[str, str]] = {}
-    for line, row in _rows(raw, table):
+    for line, row in read_rows(raw, table):
         file = _find(pictures, table, row["path"])
         location = f"{raw.path}/{table}: line {line}"
         split = next((row[name] for name in SPLIT_COLUMNS if name in row), None)
@@ -46,25 +43,6 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
 
 def _tables(raw: RawFolder) -> list[str]:
     return [n for n, head in raw.heads.items() if {"path", "label"} <= set(read_header(head)[0])]
-
-
-def _rows(raw: RawFolder, table: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the number of each line, and its values by the names of the columns in lower case."""
-    names, separator = read_header(raw.heads[table])
-    rows = csv.DictReader(
-        raw.lines(table), names, delimiter=separator, skipinitialspace=True, strict=True
-    )
-    try:
-        next(rows)  # the header
-        for row in rows:
-            if None in row or None in row.values():
-                raise FerError(
-                    f"{raw.path}/{table}: line {rows.line_num}: does not have {len(names)} "
-                    "columns; correct the line"
-                )
-            yield rows.line_num, {name: value.strip() for name, value in row.items()}
-    except csv.Error as error:
-        raise FerError(f"{raw.path}/{table}: is not a CSV ({error}); save it as CSV") from error
 
 
 def _find(pictures: set[str], table: str, path: str) -> str | None:
