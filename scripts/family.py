@@ -28,7 +28,8 @@ from fer.core.faces import Faces
 from fer.core.machine import cores
 from fer.core.params import Damage, Params, TrainingConfig
 from fer.core.prior import with_uniform_prior
-from fer.deploy import export, quantize, runtimes
+from fer.deploy import export, quantize, runtimes, temperature
+from fer.report import scores
 from fer.training import model_file, workflow
 from fer.training.device import pick_device, shortage_as_fer_error
 from fer.training.fit import fit
@@ -205,6 +206,7 @@ def release(p: Params, seed: int) -> None:
     The accuracies are averaged over each face and its mirror image, as in `Recognizer`.
     """
     train_faces, val, test = (faces.load(DATA / split) for split in ("train", "val", "test"))
+    unseen = val[~faces.is_in(val, train_faces)]
     checkpoints = {"nano": MODELS / "baseline.pt"}
     checkpoints |= {name: student_path(name, seed) for name in RELEASED}
     existing([*checkpoints.values()], "students")
@@ -220,12 +222,14 @@ def release(p: Params, seed: int) -> None:
             export.export(float32, networks[name])
             quantize.quantize(float32, int8, calibration, p.quantize.calibration_method)
             quantize.check_portable(int8)
+            predictors = [runtimes.onnx_predictor(file, cores()) for file in (float32, int8)]
             accuracy, int8_accuracy = (
                 float((runtimes.predict(predictor, val.images).argmax(1) == val.labels).mean())
-                for predictor in (
-                    runtimes.onnx_predictor(file, cores()) for file in (float32, int8)
-                )
+                for predictor in predictors
             )
+            fitted = temperature.fit(predictors[1], unseen.images, unseen.labels)
+            for file in (float32, int8):
+                temperature.write(file, fitted)
             limit = p.quantize.max_accuracy_drop
             metadata = {
                 "dataset": DATA.name,
@@ -233,6 +237,7 @@ def release(p: Params, seed: int) -> None:
                 "licence": "see MODEL_CARD.md",
                 "scores": {"val_accuracy": int8_accuracy},
                 "class_shares": train_faces.shares(),
+                "temperature": fitted,
                 "warning": quantize.accuracy_drop_warning(accuracy, int8_accuracy, limit),
             }
             for file in (float32, int8):
@@ -272,7 +277,8 @@ def accuracies(path: Path, precision: str, val: Faces, test: Faces) -> dict[str,
 def robustness(path: Path, train: Faces, test: Faces, damage: Damage) -> dict[str, float]:
     """Return the accuracies of an ONNX file on damaged test faces, and balanced over the classes.
 
-    "uniform" is with a uniform prior.
+    "uniform" is with a uniform prior. "answered_80" is the share of the faces that are answered if
+    80 % of the answers must be correct.
     """
     predictor = runtimes.onnx_predictor(path, cores())
     on_damaged = runtimes.accuracy_on_damaged(predictor, damaged(test.images, damage), test.labels)
@@ -285,6 +291,11 @@ def robustness(path: Path, train: Faces, test: Faces, damage: Damage) -> dict[st
         predicted = values.argmax(1)
         rows[f"test_accuracy_{prior}"] = accuracy_score(test.labels, predicted)
         rows[f"test_balanced_{prior}"] = balanced_accuracy_score(test.labels, predicted)
+    answers = scores.coverage(probabilities, test.labels)
+    for percent in (80, 85, 90, 95):
+        row = scores.answered(answers, percent / 100)
+        rows[f"test_answered_{percent}"] = row["share"] if row else 0
+    rows["test_calibration_error"] = scores.calibration_error(probabilities, test.labels, 15)
     return {key: round(float(value), 6) for key, value in rows.items()}
 
 

@@ -205,6 +205,15 @@ def priors() -> Table:
         yield [row["model"], *(percent(float(row[f"test_{column}"])) for column in columns)]
 
 
+def answered() -> Table:
+    """The share of the test faces that each released model answers at an accuracy."""
+    percents = (80, 85, 90, 95)
+    yield ["model", *(f"answered at {n} % accuracy (%)" for n in percents), "calibration error"]
+    for row in read_plot("family"):
+        shares = (f"{100 * float(row[f'test_answered_{n}']):.0f}" for n in percents)
+        yield [f"`{row['model']}`", *shares, f"{float(row['test_calibration_error']):.3f}"]
+
+
 def classes() -> Table:
     """Scores per class of int8, the default model."""
     yield ["class", "faces", "precision (%)", "recall (%)", "F1"]
