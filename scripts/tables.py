@@ -4,13 +4,13 @@ A table is between `<!-- table: name -->` and `<!-- end -->`; its name is that o
 """
 
 import argparse
-import csv
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean, stdev
 
 from fer.core.errors import FerError, exit_on_error
+from fer.core.files import read_rows
 from fer.report.read import read_json
 
 FILES = ("README.md", "MODEL_CARD.md", "docs/results.md", "docs/processors.md", "docs/search.md")
@@ -90,7 +90,7 @@ def seeds() -> Table:
         "test_int8_flip": "int8: test, averaged (%)",
     }
     yield ["seed", *columns.values()]
-    for row in read_csv(Path("docs", "seeds.csv")):
+    for row in read_rows(Path("docs", "seeds.csv")):
         yield [row["seed"], *(percent(float(row[column])) for column in columns)]
     yield ["mean ± standard deviation", *(spread(column) for column in columns)]
 
@@ -215,6 +215,15 @@ def priors() -> Table:
         yield [size, *(percent(scores[view][kind]) for view in priors.values() for kind in kinds)]
 
 
+def answered() -> Table:
+    """The share of the test faces that each released model answers at an accuracy."""
+    percents = (80, 85, 90, 95)
+    yield ["model", *(f"answered at {n} % accuracy (%)" for n in percents), "calibration error"]
+    for row in read_plot("family"):
+        shares = (f"{100 * float(row[f'test_answered_{n}']):.0f}" for n in percents)
+        yield [f"`{row['model']}`", *shares, f"{float(row['test_calibration_error']):.3f}"]
+
+
 def classes() -> Table:
     """Scores per class of int8, the default model."""
     yield ["class", "faces", "precision (%)", "recall (%)", "F1"]
@@ -255,17 +264,12 @@ def read(stage: str) -> dict:
     return read_json(Path("metrics", DATASET, f"{stage}.json"))
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def read_plot(name: str) -> list[dict[str, str]]:
-    return read_csv(Path("plots", DATASET, f"{name}.csv"))
+    return read_rows(Path("plots", DATASET, f"{name}.csv"))
 
 
 def read_processors() -> dict[tuple[str, str], dict[str, str]]:
-    rows = read_csv(Path("docs", "processors.csv"))
+    rows = read_rows(Path("docs", "processors.csv"))
     return {(row["processor"], row["runtime"]): row for row in rows}
 
 
@@ -284,7 +288,7 @@ def percent(share: float) -> str:
 
 
 def spread(column: str) -> str:
-    values = [100 * float(row[column]) for row in read_csv(Path("docs", "seeds.csv"))]
+    values = [100 * float(row[column]) for row in read_rows(Path("docs", "seeds.csv"))]
     return f"{mean(values):.2f} ± {stdev(values):.2f}"
 
 

@@ -55,6 +55,7 @@ def main() -> None:
             continue
         rows = scores.per_class(predictions[name], test.labels, test.classes)
         class_rows += [{"model": name} | row for row in rows]
+        answers = scores.coverage(views["flip_averaged"], test.labels)
         pairs = scores.confusions(predictions[name], test.labels, test.classes)
         files.write_csv(plots / f"confusion_{name}.csv", pairs)
 
@@ -73,6 +74,7 @@ def main() -> None:
     }
     files.write_json(metrics / "evaluate.json", report)
     files.write_csv(plots / "per_class.csv", class_rows)
+    files.write_csv(plots / "coverage.csv", answers)  # of int8, the last model
     examples = test[scores.examples(test, correct["float32"], p.evaluate.examples_seed)]
     session = runtimes.onnx_session(models / "fer.onnx", cores())
     outputs = session.run(["probabilities", "maps"], {"faces": examples.images})

@@ -34,12 +34,14 @@ def main() -> None:
         picture_rows = zip(sources[split], class_names, strict=True)
         path = target / split / "pictures.csv"
         files.write_table(path, ("picture", "class"), picture_rows)
-    dropped_rows = ((face.source, face.reason, face.detail) for face in data.dropped)
+    changed = (*data.dropped, *data.corrections)
+    dropped_rows = ((face.source, face.reason, face.detail) for face in changed)
     files.write_table(target / "dropped.csv", ("picture", "reason", "detail"), dropped_rows)
     report = {
         "dataset": p.dataset,
         "format": data.format,
         "rows": sum(map(len, data.splits.values())) + len(data.dropped),
+        "corrections": len(data.corrections),
         "dropped": dict(sorted(Counter(face.reason for face in data.dropped).items())),
         "faces": {split: len(faces) for split, faces in cleaned.items()},
         "classes": {split: faces.counts() for split, faces in cleaned.items()},

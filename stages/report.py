@@ -12,7 +12,7 @@ STAGES = ("train", "tune", "quantize", "evaluate")
 TIMED = ("train", "tune", "quantize")
 TABLES = (
     *("history", "trials", "quantize", "runtimes"),
-    *("per_class", "confusion_float32", "confusion_int8"),
+    *("per_class", "coverage", "confusion_float32", "confusion_int8"),
 )
 
 
@@ -56,6 +56,10 @@ def main() -> None:
         if "damaged" in test.get(model, {})
     }
     figures.damaged(plots / "damaged.png", on_damaged, name)
+    figures.coverage(plots / "coverage.png", tables["coverage"], test["faces"]["test"], name)
+    suspects = read_table(data / p.size / "suspects.csv")
+    pictures = files.read_rows(data / "train" / "pictures.csv")
+    figures.suspects(plots / "suspects.png", suspects, pictures, train, name)
     headline = headlines.headlines(results, tables["quantize"])
     speeds = headlines.speeds(timings, tables["runtimes"])
     files.write_json(Path("metrics", "headlines", f"{name}.json"), headline)
@@ -65,7 +69,19 @@ def main() -> None:
         page.write_vega(vega)
     with wandb_log.run(p.settings.wandb, f"report-{name}", results) as run:
         run.log(headline | speeds | {path.stem: path for path in sorted(plots.glob("*.png"))})
-    page.write(plots / "report.html", name, steps, results, timings, runtimes, tables["per_class"])
+    page.write(
+        plots / "report.html",
+        name,
+        steps,
+        results,
+        timings,
+        {
+            "runtimes": runtimes,
+            "classes": tables["per_class"],
+            "coverage": tables["coverage"],
+            "suspects": suspects,
+        },
+    )
 
 
 if __name__ == "__main__":

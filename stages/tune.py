@@ -3,13 +3,15 @@
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from fer.core import files, params
 from fer.core.errors import exit_on_error
 from fer.training import distributed, model_file, wandb_log, workflow
 from fer.training.device import machine, pick_device
 from fer.training.history import without_seconds
 from fer.training.run import TrainingRun
-from fer.tuning import finals
+from fer.tuning import finals, suspects
 from fer.tuning.search import SearchTask, distributions, search, table
 
 
@@ -31,7 +33,7 @@ def main() -> None:
     study = task.study_name(p.name, trial_epochs)
     track = partial(wandb_log.run, p.settings.wandb, group=study)
     trials = search(task, study, trial_epochs, p.settings.storage, track)
-    results, checkpoints = finals.run(task, trials, final_epochs, track)
+    results, probabilities, checkpoints = finals.run(task, trials, final_epochs, track)
     winner = finals.winner(results)
     rows = table(trials)
     report = {
@@ -62,6 +64,11 @@ def main() -> None:
         model_file.save(tuned / "tuned.pt", network, config.model, **origin)
         files.write_csv(tuned / "history.csv", without_seconds(history))
         checkpoints.append(run.checkpoint)
+    with files.atomic_path(data / p.size / "held_out.npy") as temporary:
+        np.save(temporary, probabilities)
+    pictures = [row["picture"] for row in files.read_rows(data / "train" / "pictures.csv")]
+    suspicious = suspects.rows(pictures, splits.train.labels, classes, probabilities)
+    files.write_table(data / p.size / "suspects.csv", suspects.COLUMNS, suspicious)
     # If the baseline wins, this file keeps the folder from being empty, of which DVC would warn.
     files.write_json(tuned / "metadata.json", {"trial": winner["trial"]})
     files.write_json(metrics / "tune.json", report)

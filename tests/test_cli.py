@@ -68,6 +68,25 @@ def test_version_and_help(run):
     assert run()[1].startswith("usage: fer")
 
 
+def test_below_the_confidence_it_is_unsure(run, folder, tmp_path):
+    photo, options = folder / "a.jpg", ("--min-confidence", "0.999")
+    assert ": unsure, at " in run("predict", photo, *options)[1]
+    (face,) = json.loads(run("predict", photo, "--json", *options)[1])["faces"]
+    assert face["emotion"] == "unsure"
+    assert max(face["probabilities"].values()) < 0.999
+    assert run("predict", photo, "--csv", *options)[1].splitlines()[1].split(",")[8] == "unsure"
+    drawings = []
+    for options in ((), options):
+        path = tmp_path / f"{len(options)}.png"
+        explained = ("--draw", path, "--explain", tmp_path / "map.png")
+        assert run("predict", photo, *options, *explained)[0] == 0
+        drawings.append(path.read_bytes())
+    assert drawings[0] != drawings[1]
+    assert "Neutral" in run("predict", photo, "--min-confidence", "0.3")[1]
+    message = "error: min_confidence is 60.0: use a probability from 0 to 1\n"
+    assert run("predict", photo, "--min-confidence", "60") == (1, "", message)
+
+
 def test_recursive_reads_folders_in_folders(run, tmp_path):
     copy_photo(tmp_path / "one/a.jpg", tmp_path / "one/two.jpg/b.JPG", tmp_path / ".hidden/b.jpg")
     (tmp_path / "one/notes.txt").touch()

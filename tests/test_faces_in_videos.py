@@ -142,6 +142,11 @@ def test_probabilities_are_smoothed_by_time(clip):
     smooth = [clip.tracker(frame)[0] for frame in noise]
     assert total_change(smooth) < 0.6 * total_change(plain)
     assert sum(smooth[-1].probabilities.values()) == pytest.approx(1, abs=1e-5)
+    highest = [max(face.probabilities.values()) for face in smooth]
+    recognizer.min_confidence = np.median(highest)  # of the smoothed ones
+    unsure = [Tracker(recognizer)] * 8
+    emotions = [tracker(frame)[0].emotion for tracker, frame in zip(unsure, noise, strict=True)]
+    assert [e is None for e in emotions] == [p < np.median(highest) for p in highest]
     slow = Tracker(recognizer)
     apart = [slow(frame, 2.0 * number)[0] for number, frame in enumerate(noise)]
     assert total_change(apart) == pytest.approx(total_change(plain), rel=1e-3)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fer.cli.options import Commands, path_argument
 from fer.core.errors import FerError
+from fer.core.files import read_rows
 
 
 def add_to(commands: Commands) -> None:
@@ -62,8 +63,25 @@ def _train(arguments: argparse.Namespace) -> None:
         (root / "params.yaml").write_bytes(parameters)
     if status:
         sys.exit(status)
+    _print_results(root, name, size)
+
+
+def _print_results(root: Path, name: str, size: str) -> None:
+    """Print the accuracy on test, where model and report are, and how many labels look wrong."""
+    from fer.report.read import read_json
+    from fer.report.scores import interval
+
+    results = read_json(root / "metrics" / name / size / "evaluate.json")
+    accuracy, faces = results["int8"]["flip_averaged"]["accuracy"], results["faces"]["test"]
+    low, high = interval(accuracy, faces)
+    report = Path("plots", name, size, "report.html")
+    suspects = len(read_rows(root / "data" / name / size / "suspects.csv"))
+    print(
+        f"Accuracy on {faces} test faces: {accuracy:.1%} (95 % interval: {low:.1%} to {high:.1%})"
+    )
     print(f"The model: {Path('models', name, size, 'fer.int8.onnx')}")
-    print(f"The report: {Path('plots', name, size, 'report.html')}")
+    print(f"The report: {report}")
+    print(f"{suspects} picture{' looks' if suspects == 1 else 's look'} mislabelled: {report}")
 
 
 def _run_to_its_end(command: list[str], root: Path) -> int:

@@ -79,6 +79,7 @@ class Prepare(Section):
     on_error: Literal["fail", "skip"]
     face: Literal["crop", "detect"]
     votes: Literal["majority", "soft"]
+    corrections: Literal["train", "all"]
     split: SplitShares
     drop_blank: bool
     drop_leaks: bool

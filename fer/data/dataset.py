@@ -4,7 +4,7 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,7 +36,7 @@ _FEW = 100
 
 @dataclass(frozen=True)
 class Dropped:
-    """A face that was left out: its source, and why in a few words and in full."""
+    """A face that was left out or corrected: its source, and why in a few words and in full."""
 
     source: str
     reason: str
@@ -53,12 +53,14 @@ class DataSet:
         sources: By split, the file ("happy/1.png") or line ("faces.csv:2") of each face.
         dropped: The faces that were left out.
         format: Name of the format.
+        corrections: The changes by `fer.data.corrections`.
     """
 
     splits: dict[str, Faces]
     sources: dict[str, list[str]]
     dropped: list[Dropped]
     format: str = ""
+    corrections: list[Dropped] = field(default_factory=list)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -25,6 +25,9 @@ _MAX_UNPACKED_BYTES = 4 << 30
 
 _MAX_UNPACKED_FILES = 1_000_000
 
+_NOT_DATA = ("README.md", "corrections.csv")
+"""Files at the top of a data set that hold no faces."""
+
 _CLUTTER = {"__macosx", "thumbs.db", "desktop.ini"}
 """Files of operating systems in lower case; names that start with a dot are ignored too."""
 
@@ -61,7 +64,7 @@ class RawFolder:
             names.append("classes.txt")
         for number, name in enumerate(names):
             file, target = self.path / name, unpacked / str(number)
-            if name == "README.md":
+            if name in _NOT_DATA and not self._is_file:
                 continue
             if not is_picture(name) and not name.endswith(_ARRAY_SUFFIX):
                 with _as_fer_error(file):

@@ -149,7 +149,9 @@ def shrink(pixels, size):
         image = op.Identity(pixels)
     length = round_to_float(op.Cast(sides, to=_DOUBLE) / op.Cast(factors, to=_DOUBLE))
     height_first = starts_with_height(op.Shape(image), size)
-    return resize(image, op.Constant(value=_ORIGIN), length, size, op.Constant(value=_BILINEAR), height_first)
+    return resize(
+        image, op.Constant(value=_ORIGIN), length, size, op.Constant(value=_BILINEAR), height_first
+    )
 
 
 @script(fer, default_opset=op)
@@ -249,7 +251,9 @@ def look(pixels, candidates, zoom):
     size = op.Cast(op.Max(op.Round(lengths * zoom), 1.0), to=_INT)
     windows = op.Expand(op.Constant(value=_NO_PIXELS), op.Concat([0], size, axis=0))
     count = op.Shape(candidates, start=1)
-    points = op.Gather(op.Concat(op.Unsqueeze(corners, [0]), op.Unsqueeze(opposites, [0]), axis=0), [1, 0], axis=1)
+    points = op.Gather(
+        op.Concat(op.Unsqueeze(corners, [0]), op.Unsqueeze(opposites, [0]), axis=0), [1, 0], axis=1
+    )
     for number in range(op.Squeeze(count)):
         start, end = op.Split(op.Gather(points, number, axis=2), num_outputs=2)
         window = cut(pixels, op.Squeeze(start, [0]), op.Squeeze(end, [0]), size, zoom)
@@ -279,7 +283,9 @@ def search(pixels, zoom, sure_score):
     sides = op.Cast(op.Shape(pixels), to=_DOUBLE)
     size = op.Cast(op.Max(op.Round(sides * zoom), 1.0), to=_INT)
     resized = shrink(pixels, size)
-    rows, columns = op.Split(op.Max((size - (_TILE - _STEP) + (_STEP - 1)) / _STEP, 1), num_outputs=2)
+    rows, columns = op.Split(
+        op.Max((size - (_TILE - _STEP) + (_STEP - 1)) / _STEP, 1), num_outputs=2
+    )
     found = op.Constant(value=_NONE)
     for number in range(op.Squeeze(rows * columns)):
         start = op.Concat(number / columns, op.Mod(number, columns), axis=0) * _STEP
@@ -322,7 +328,9 @@ def crop(pixels, box):
     face = op.Gather(op.Gather(pixels, rows), columns, axis=1)
     length = op.Cast(op.Shape(face), to=_DOUBLE)
     never = op.Squeeze(left > right)
-    resized = resize(face, op.Constant(value=_ORIGIN), length, [48, 48], op.Constant(value=_BICUBIC), never)
+    resized = resize(
+        face, op.Constant(value=_ORIGIN), length, [48, 48], op.Constant(value=_BICUBIC), never
+    )
     return op.Unsqueeze(resized, [0])
 
 
@@ -337,7 +345,9 @@ def recognize(image):
     found = op.Constant(value=_NONE)
     for number in range(op.Size(zooms)):
         zoom = op.Unsqueeze(op.Gather(zooms, number), [0])
-        sure_score = op.Where(zoom == coarsest, op.CastLike(_MIN_SCORE, zoom), op.CastLike(_MIN_FINE_SCORE, zoom))
+        sure_score = op.Where(
+            zoom == coarsest, op.CastLike(_MIN_SCORE, zoom), op.CastLike(_MIN_FINE_SCORE, zoom)
+        )
         found = op.Concat(found, search(pixels, zoom, sure_score), axis=1)
     found = suppress(found)
     crops = to_boxes(found)
@@ -357,7 +367,6 @@ def recognize(image):
     probabilities = (op.Slice(both, [0], count) + op.Slice(both, count, 2 * count)) / 2.0
     maps = (op.Slice(both_maps, [0], count) + mirrored_maps) / 2.0
     return boxes, scores, probabilities, maps
-
 
 
 def build(emotions: onnx.ModelProto) -> onnx.ModelProto:

@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,9 @@ _MAX_BOX_SIDE = 30_000
 SMALL_FACE = 24
 """Side of a face in pixels below which the prediction is a guess; docs/detection.md measures it."""
 
+UNSURE = "unsure"
+"""What is printed for a face without an emotion."""
+
 _OneImage = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 
 _Crop = tuple[Box, float | None, np.ndarray]
@@ -47,22 +50,30 @@ class Face:
 
     Attributes:
         box: Left, top, right, bottom in pixels of the upright image; may reach beyond its edge.
-        emotion: The class with the highest probability.
+        emotion: The class with the highest probability; None if that is below `min_confidence` of
+            the recognizer.
         probabilities: Probability by class, 0 to 1; they sum to 1.
         pixels: Input of the model, uint8 [48, 48].
         maps: Class activation maps, float32 [C, h, w], averaged like the probabilities. Without
-            averaging, their means are the logits.
+            averaging, their means are the logits, before the temperature of the model.
         id: In a video, the number of the face, which stays from frame to frame; otherwise None.
         score: Score of the detection, 0 to 1; None without one, as of a detector of one's own.
     """
 
     box: Box
-    emotion: str
+    emotion: str | None
     probabilities: dict[str, float] = field(hash=False)
     pixels: np.ndarray = field(compare=False, repr=False)
     maps: np.ndarray = field(compare=False, repr=False)
     id: int | None = None
     score: float | None = field(default=None, compare=False)
+
+    @property
+    def label(self) -> str:
+        """The emotion and its probability as text, such as "Happy 93%"; or "unsure"."""
+        if self.emotion is None:
+            return UNSURE
+        return f"{self.emotion} {self.probabilities[self.emotion]:.0%}"
 
 
 class Recognizer:
@@ -89,6 +100,8 @@ class Recognizer:
         prior: "training": the probabilities assume that each emotion is as frequent as in the
             training faces. "uniform": they assume that all emotions are equally frequent, so rare
             ones such as disgust are predicted more often.
+        min_confidence: Probability, 0 to 1, below which the emotion of a face is None. The model
+            then answers fewer faces, and more of its answers are correct (MODEL_CARD.md).
 
     Attributes:
         path: The model file.
@@ -97,7 +110,8 @@ class Recognizer:
 
     Raises:
         FerError: If the file is no such model, `threads` is below 1, ONNX Runtime lacks a provider,
-            or a uniform prior is asked of a model that does not know its training faces.
+            `min_confidence` is no probability, or a uniform prior is asked of a model that does not
+            know its training faces.
 
     Examples:
         >>> recognizer = Recognizer("nano", threads=1)
@@ -117,9 +131,12 @@ class Recognizer:
         min_score: float = 0.6,
         precision: Literal["int8", "float32"] = "int8",
         prior: Literal["training", "uniform"] = "training",
+        min_confidence: float = 0.0,
     ) -> None:
         if threads is not None and not (isinstance(threads, int | np.integer) and threads >= 1):
             raise FerError(f"threads is {threads!r}: use at least 1, or None for one per core")
+        if not 0 <= min_confidence <= 1:
+            raise FerError(f"min_confidence is {min_confidence}: use a probability from 0 to 1")
         self.path = model_path(model, precision)
         self.flip, self.threads = flip, threads or cores()
         self.session, self.metadata = _open_model(self.path, providers)
@@ -130,7 +147,7 @@ class Recognizer:
             raise FerError(
                 f"{self.path}: has no class shares; quantize it anew for prior='uniform'"
             )
-        self.prior = prior
+        self.prior, self.min_confidence = prior, min_confidence
         self.detector = detector or Detector(providers, min_face=min_face, min_score=min_score)
 
     @overload
@@ -239,6 +256,11 @@ class Recognizer:
             )
         return self._run(["probabilities"], faces)[0]
 
+    def emotion(self, probabilities: Mapping[str, float]) -> str | None:
+        """Return the class with the highest probability, or None below `min_confidence`."""
+        name = max(probabilities, key=lambda name: probabilities[name])
+        return name if probabilities[name] >= self.min_confidence else None
+
     def _run(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
         """Return outputs for faces uint8 [N, 48, 48]; the first one is the probabilities."""
         results = self._run_views(outputs, faces)
@@ -273,9 +295,8 @@ class Recognizer:
 
         def face(box: Box, score: float | None, pixels: np.ndarray) -> Face:
             probabilities, maps = next(results)
-            emotion = self.classes[int(probabilities.argmax())]
             by_class = dict(zip(self.classes, probabilities.tolist(), strict=True))
-            return Face(box, emotion, by_class, pixels, maps, score=score)
+            return Face(box, self.emotion(by_class), by_class, pixels, maps, score=score)
 
         return [[face(*crop) for crop in image] for image in crops]
 

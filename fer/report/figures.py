@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fer.core.faces import FACE_SIZE, INPUT_SIZE, MARGIN, Faces
 from fer.core.files import atomic_path
+from fer.report import scores
 
 rcParams["text.parse_math"] = False  # a class may have a $ in its name
 rcParams.update({"axes.titlesize": 10, "legend.frameon": False, "legend.fontsize": 8})
@@ -30,12 +31,13 @@ MODELS = ("baseline", "tuned", "float32", "int8")
 
 
 def accuracy(path: Path, steps: Sequence[Mapping[str, Any]], dataset: str) -> None:
-    """Draw the test accuracy after each step, with its standard error; `headlines.steps`."""
+    """Draw the test accuracy after each step, with its 95 % interval; `headlines.steps`."""
     figure = _figure(8, 0.5 * len(steps) + 1.3)
     axes = figure.subplots()
     positions = np.arange(len(steps))
     values = np.array([100 * step["test_accuracy"] for step in steps])
-    errors = np.array([100 * step["standard_error"] for step in steps])
+    ends = np.array([step["interval"] for step in steps]).T
+    errors = np.abs(100 * ends - values)
     colors = [GREY if step["gain"] is None else BLUE for step in steps]
     axes.errorbar(values, positions, xerr=errors, fmt="none", ecolor=GREY, capsize=3, zorder=1)
     axes.scatter(values, positions, color=colors, zorder=2)
@@ -45,7 +47,7 @@ def accuracy(path: Path, steps: Sequence[Mapping[str, Any]], dataset: str) -> No
         axes.annotate(f"{value:.2f} %{gain}", (value, position), (0, 6), **style)
     axes.set_yticks(positions, [step["step"] for step in steps])
     axes.set_ylim(len(steps) - 0.6, -0.7)
-    axes.set_xlabel("test accuracy, %; bars: ± 1 standard error; in brackets: gain of the step")
+    axes.set_xlabel("test accuracy, %; bars: 95 % interval; in brackets: gain of the step")
     axes.margins(x=0.15)
     _style(axes, grid="x")
     _save(path, figure, f"{dataset}: what each step gains")
@@ -196,10 +198,11 @@ def confusion(path: Path, table: pd.DataFrame, classes: Sequence[str], title: st
     _save(path, figure, f"{title} ({accuracy:.1%} correct)")
 
 
-def mistakes(path: Path, images: np.ndarray, captions: Sequence[str], title: str) -> None:
-    """Draw faces, uint8 [N, 48, 48], with a caption of two lines for each, seven per row."""
-    columns = 7
-    rows = -(-len(images) // columns)
+def sheet(
+    path: Path, images: np.ndarray, captions: Sequence[str], title: str, columns: int = 7
+) -> None:
+    """Draw faces, uint8 [N, 48, 48], with a caption of two lines for each; N may be 0."""
+    rows = max(1, -(-len(images) // columns))
     figure = _figure(1.3 * columns, 1.75 * rows + 0.4)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
@@ -208,6 +211,25 @@ def mistakes(path: Path, images: np.ndarray, captions: Sequence[str], title: str
         axis.imshow(image, cmap="gray", vmin=0, vmax=255)
         axis.set_title(caption, fontsize=7)
     _save(path, figure, title)
+
+
+def suspects(
+    path: Path,
+    table: pd.DataFrame,
+    pictures: Sequence[Mapping[str, str]],
+    train: Faces,
+    dataset: str,
+    count: int = 60,
+) -> None:
+    """Draw the training faces whose label looks most wrong, with their label and the suggested one.
+
+    `table` is suspects.csv; `pictures` are the rows of pictures.csv, in the order of the faces.
+    """
+    rows = {row["picture"]: number for number, row in enumerate(pictures)}
+    shown = table[:count]
+    captions = [f"{row['class']}\n{row['suggested']}?" for _, row in shown.iterrows()]
+    images = train.images[[rows[picture] for picture in shown["picture"]]]
+    sheet(path, images, captions, f"{dataset}: labels that look wrong", columns=10)
 
 
 def int8_difference(
@@ -253,6 +275,26 @@ def damaged(path: Path, results: Mapping[str, Mapping[str, float]], dataset: str
     axes.legend(ncols=len(results), loc="lower center", bbox_to_anchor=(0.5, 1))
     _style(axes, grid="both")
     _save(path, figure, f"{dataset}: damaged faces")
+
+
+def coverage(path: Path, table: pd.DataFrame, count: int, dataset: str) -> None:
+    """Draw the test accuracy of int8 against the share of the faces that are answered.
+
+    `table` is coverage.csv, of a number of faces. The band is the 95 % interval.
+    """
+    figure = _figure(6, 3.6)
+    axes = figure.subplots()
+    share, accuracy = 100 * table["share"], 100 * table["accuracy"]
+    answers = (table["share"] * count).round().astype(int)
+    pairs = zip(table["accuracy"], answers, strict=True)
+    low, high = 100 * np.array([scores.interval(*pair) for pair in pairs]).T
+    axes.fill_between(share, low, high, color=BLUE, alpha=0.2, linewidth=0)
+    axes.plot(share, accuracy, color=BLUE)
+    axes.set_xlabel("share of the test faces that are answered, %, the surest first")
+    axes.set_ylabel("accuracy of the answers, %")
+    axes.set_xlim(0, 100)
+    _style(axes, grid="both")
+    _save(path, figure, f"{dataset}: accuracy if int8 answers only when it is sure")
 
 
 def explained(

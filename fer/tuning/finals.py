@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from optuna.trial import FrozenTrial
 from scipy import stats
 
@@ -18,7 +17,7 @@ from fer.core.errors import FerError
 from fer.core.faces import Faces
 from fer.core.params import Value
 from fer.training import workflow
-from fer.training.evaluation import predict_logits
+from fer.training.evaluation import predict_probabilities
 from fer.training.fit import DivergedError
 from fer.training.robustness import damaged_in_turn
 from fer.training.workflow import Track
@@ -33,18 +32,19 @@ A trial also has "gain" and "margin_of_error". All are accuracies (0 to 1) on di
 
 def run(
     task: SearchTask, trials: Sequence[FrozenTrial], epochs: int, track: Track
-) -> tuple[list[Final], list[Path]]:
+) -> tuple[list[Final], np.ndarray, list[Path]]:
     """Cross-validate the baseline and the best trial on the training split.
 
     Returns the entries of tune.json: of the baseline, and of the best trial unless it diverged.
-    Then the files from which the trainings resume.
+    Then the baseline's held-out probabilities of the training faces, float32 [N, C], and the files
+    from which the trainings resume.
 
     Raises:
         FerError: If the baseline diverges, or there are fewer different faces than folds.
     """
     groups, folds = split_folds(task.train, task.tune.folds, task.tune.seed)
     train = partial(cross_validate, task, groups=groups, folds=folds, epochs=epochs, track=track)
-    baseline, checkpoints = train(0, task.baseline)
+    probabilities, baseline, checkpoints = train(0, task.baseline)
     if baseline is None:
         lr = task.config.train.lr
         raise FerError(f"train.lr is {lr}: the baseline diverges in the finals; try a lower one")
@@ -52,13 +52,13 @@ def run(
     others = [t for t in trials if t.value is not None and t.params != task.baseline]
     if others:
         best = max(others, key=lambda trial: trial.value)
-        accuracies, files = train(best.number, best.params)
+        _, accuracies, files = train(best.number, best.params)
         checkpoints += files
         if accuracies is not None:
             gain, margin = accuracy_gain(accuracies, baseline, folds)
             test = {"gain": round(gain, 6), "margin_of_error": round(margin, 6)}
             finals.append(_summary(best.number, best.params, accuracies, folds) | test)
-    return finals, checkpoints
+    return finals, probabilities, checkpoints
 
 
 def winner(finals: Sequence[Final]) -> Final:
@@ -95,15 +95,17 @@ def cross_validate(
     folds: np.ndarray,
     epochs: int,
     track: Track,
-) -> tuple[np.ndarray | None, list[Path]]:
+) -> tuple[np.ndarray, np.ndarray | None, list[Path]]:
     """Train a configuration once per fold, without the faces of the fold and with another seed.
 
-    The best epoch is selected on val, which is in no fold. Returns the accuracy on each different
-    face, float [D], because copies of a face, as after oversampling, are no independent faces. If
-    the task has damage, it is the mean of the face and a damaged copy. It is None if a training
-    diverges. Then the files from which the trainings resume.
+    The best epoch is selected on val, which is in no fold. Returns the probabilities of each face
+    by the network of its fold, float32 [N, C]. Then the accuracy on each different face, float [D],
+    because copies of a face, as after oversampling, are no independent faces. If the task has
+    damage, it is the mean of the face and a damaged copy. It is None if a training diverges. Then
+    the files from which the trainings resume.
     """
     correct, checkpoints = np.zeros(len(groups)), []
+    probabilities = np.zeros((len(groups), len(task.train.classes)), np.float32)
     for fold in range(folds.max() + 1):
         print(f"final of trial {trial}, fold {fold + 1} of {folds.max() + 1}", flush=True)
         held_out = folds[groups] == fold
@@ -114,13 +116,15 @@ def cross_validate(
             network, _ = workflow.train(track, f"final-{trial}-{fold}", training)
         except DivergedError as error:
             print(f"warning: {error}; trial {trial} is out", file=sys.stderr)
-            return None, checkpoints
+            return probabilities, None, checkpoints
         others = task.train[held_out]
         copies = [others] + ([damaged_in_turn(others, task.damage)] if task.damage else [])
-        for copy in copies:
-            predicted = predict_logits(network, torch.tensor(copy.images)).argmax(1).numpy()
-            correct[held_out] += (predicted == copy.labels) / len(copies)
-    return np.bincount(groups, weights=correct) / np.bincount(groups), checkpoints
+        outputs = [predict_probabilities(network, copy.images) for copy in copies]
+        probabilities[held_out] = outputs[0]
+        for output in outputs:
+            correct[held_out] += (output.argmax(1) == others.labels) / len(copies)
+    accuracies = np.bincount(groups, weights=correct) / np.bincount(groups)
+    return probabilities, accuracies, checkpoints
 
 
 def accuracy_gain(

@@ -178,15 +178,14 @@ class _Track:
         return left, top, left + side, top + side
 
     def smooth(self, face: Face) -> Face:
-        """Return a face with the id of the track and smoothed probabilities."""
+        """Return a face with the id of the track and smoothed probabilities, its emotion not yet."""
         values = np.array(list(face.probabilities.values()))
         if self.probabilities is not None:
             weight = np.exp(-self.gap / _EMOTION_TIME_CONSTANT)
             values = weight * self.probabilities + (1 - weight) * values
         self.probabilities = values
         by_class = dict(zip(face.probabilities, values.tolist(), strict=True))
-        emotion = max(by_class, key=lambda name: by_class[name])
-        return replace(face, id=self.id, probabilities=by_class, emotion=emotion)
+        return replace(face, id=self.id, probabilities=by_class)
 
 
 class Tracker:
@@ -229,10 +228,12 @@ class Tracker:
         pairs.sort(key=lambda pair: pair[0].center[0] - pair[0].side / 2)
         boxes = [track.box(pixels.shape) for track, _ in pairs]
         faces = self.recognizer.predict(pixels, boxes=boxes)
-        return [
-            replace(track.smooth(face), score=detection.score)
-            for (track, detection), face in zip(pairs, faces, strict=True)
-        ]
+        results = []
+        for (track, detection), face in zip(pairs, faces, strict=True):
+            smooth = track.smooth(face)
+            emotion = self.recognizer.emotion(smooth.probabilities)
+            results.append(replace(smooth, emotion=emotion, score=detection.score))
+        return results
 
     def _match(self, detections: list[_Detection]) -> list[tuple[_Track, _Detection]]:
         """Return the track of each detection: that which it fits best, or a new one."""

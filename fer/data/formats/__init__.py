@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fer.core.errors import FerError
 from fer.core.params import Prepare
+from fer.data import corrections
 from fer.data.dataset import DataSet, check, warn
 from fer.data.formats import affectnet, ferplus, folders, pixels, rafdb, table
 from fer.data.raw import RawFolder, open_raw
@@ -33,6 +34,7 @@ def read(folder: Path, prepare: Prepare) -> DataSet:
     data = add_missing_splits(read_labelled(folder, prepare), prepare, str(folder))
     if data.dropped:
         print(f"left out: {data.reasons()}; listed in dropped.csv", flush=True)
+    data = corrections.correct(data, folder, prepare)
     check(data, str(folder))
     return data
 

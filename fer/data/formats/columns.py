@@ -1,5 +1,11 @@
 """The columns of a CSV, in tables of files and in CSVs of pixels."""
 
+import csv
+from collections.abc import Iterator
+
+from fer.core.errors import FerError
+from fer.data.raw import RawFolder
+
 SPLIT_COLUMNS = ("usage", "split", "set", "subset", "partition")
 """Names of a column with splits, in lower case."""
 
@@ -31,3 +37,22 @@ def read_label(text: str) -> str:
     text = text.strip()
     whole, _, decimals = text.partition(".")
     return whole if whole.isdigit() and not decimals.strip("0") else text
+
+
+def read_rows(raw: RawFolder, table: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the number of each line, and its values by the names of the columns in lower case."""
+    names, separator = read_header(raw.heads[table])
+    rows = csv.DictReader(
+        raw.lines(table), names, delimiter=separator, skipinitialspace=True, strict=True
+    )
+    try:
+        next(rows)  # the header
+        for row in rows:
+            if None in row or None in row.values():
+                raise FerError(
+                    f"{raw.path}/{table}: line {rows.line_num}: does not have {len(names)} "
+                    "columns; correct the line"
+                )
+            yield rows.line_num, {name: value.strip() for name, value in row.items()}
+    except csv.Error as error:
+        raise FerError(f"{raw.path}/{table}: is not a CSV ({error}); save it as CSV") from error
