@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +190,21 @@ def test_readme_on_fer2013_word_for_word(users):
             text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.long
+def test_readme_compares_experiments_from_top_to_bottom(clone):
+    text = (ROOT / "README.md").read_text()
+    block = re.search(r"## Change a parameter.*?```sh\n(.*?)```", text, re.DOTALL)[1]
+    commands = [line.partition("#")[0].strip() for line in block.splitlines()]
+    for command in filter(None, commands):
+        for number, name in enumerate(dvc(clone, "exp", "list", "--name-only").split(), 1):
+            command = command.replace(f"NAME{number}", name)
+        done = run(clone, "bash", "-c", command)
+        assert done.returncode == 0, command + done.stdout + done.stderr
+        if "exp show" in command:
+            assert "test_int8_flip" in done.stdout
+            assert max(map(len, done.stdout.splitlines())) <= 160, done.stdout
+        while "queue start" in command and re.search("Queued|Running", dvc(clone, "queue", "status")):
+            time.sleep(1)
+    assert dvc(clone, "queue", "status").count("Success") == 2
