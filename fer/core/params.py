@@ -110,7 +110,7 @@ class Model(Section):
     A list of widths is the mean of so many networks.
     """
 
-    name: Literal["compact", "deep", "mini-xception", "vgg"]
+    name: Literal["compact", "deep", "mini-xception"]
     width: Width | Annotated[list[Width], Field(min_length=2)]
 
 
