@@ -137,11 +137,6 @@ class Augment(Section):
     noise: Fraction = 0.0
     jpeg: Fraction = 0.0
 
-    @property
-    def damages(self) -> bool:
-        """Whether faces are damaged, by one kind or more."""
-        return any((self.gamma, self.resolution, self.noise, self.jpeg))
-
     def without_damage(self) -> "Augment":
         """Return a copy that only moves, turns and brightens faces."""
         return self.model_copy(update=dict.fromkeys(DAMAGES, 0.0))
