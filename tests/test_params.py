@@ -75,18 +75,9 @@ SEARCH = "tune.space"
         ("teach.model.name", "resnet", "teach.model.name is 'resnet': input should be 'compact'"),
         ("teach.train.distill", {"weight": 0.5}, "teach.train.distill: remove it; a teacher"),
         ("teach.train.init", "models/x.pt", "teach.train.init: remove it; a teacher"),
-        (
-            "train.speed",
-            3,
-            "train.speed is 3: no such parameter; the names here are epochs,",
-        ),
+        ("train.speed", 3, "train.speed is 3: no such parameter; the names here are epochs,"),
         ("speed", 3, "speed is 3: no such parameter; the names here are dataset, size, settings"),
-        (
-            "tune.space",
-            {"train.lr": {"lo": 1}},
-            "tune.space.train.lr.lo is 1: no such parameter; the names here are low, high, ",
-        ),
-        ("tune.space", {"low": {"lo": 1}}, "tune.space.low.lo is 1: no such parameter"),
+        (SEARCH, {"low": {"lo": 1}}, "low.lo is 1: no such parameter; the names here are low, hi"),
         ("benchmark.workers", [], "benchmark.workers is []: list should have at least 1 item"),
         ("prepare.split.val", 0.5, "prepare.split.val is 0.5: input should be less than 0.5"),
         ("dataset", "../x", "dataset is '../x': the name of a folder in data/raw"),
@@ -106,22 +97,10 @@ SEARCH = "tune.space"
         (SEARCH, {"train.lr": {"choices": []}}, "train.lr needs low and high, or choices"),
         (SEARCH, {"train.lr": {"choices": [1], "low": 1}}, "needs low and high, or choices"),
         (SEARCH, {"train.lr": {"low": -1, "high": 1}}, "tune.space.train.lr: train.lr is -1: inp"),
-        (
-            SEARCH,
-            {"train.batch_size": {"low": 16, "high": 64.5}},
-            "train.batch_size: train.batch_size is 64.5: input should be a valid integer",
-        ),
+        (SEARCH, {"train.batch_size": {"low": 16, "high": 64.5}}, "64.5: input should be a valid"),
         (SEARCH, {"train.optimizer": {"choices": ["adam"]}}, "optimizer is 'adam': input should"),
-        (
-            SEARCH,
-            {"train.optimizer": {"low": 1, "high": 2}},
-            "train.optimizer is 1: input should be",
-        ),
-        (
-            SEARCH,
-            {"train.label_smoothing": {"low": 0.01, "high": 0.1, "log": True}},
-            "has log; its low and train.label_smoothing must be above 0",
-        ),
+        (SEARCH, {"train.optimizer": {"low": 1, "high": 2}}, "train.optimizer is 1: input should"),
+        (SEARCH, {"train.average": {"low": 0.0, "high": 0.1, "log": True}}, "must be above 0"),
     ],
 )
 def test_mistake_names_key_value_and_what_is_allowed(tmp_path, key, value, message):

@@ -20,20 +20,13 @@ def test_summary_weighs_by_time():
     timeline = Timeline("v.mp4", CLASSES)
     timeline.add(0.0, [face(0, Happy=1.0), face(1, Sad=1.0)])
     timeline.add(3.0, [face(0, Sad=1.0)])
+    timeline.add(3.5, [replace(face(0, Happy=1.0), emotion=None)])  # the model is unsure
     timeline.end = 4.0
     assert timeline.summary() == [
         "v.mp4: 4.00 s, faces: 2",
-        "face 0, 4.00 s: Happy 75%, Sad 25%",
+        "face 0, 4.00 s: Happy 75%, Sad 12%, unsure 12%",
         "face 1, 3.00 s: Sad 100%",
     ]
-
-
-def test_summary_has_the_time_in_which_the_model_was_unsure():
-    timeline = Timeline("v.mp4", CLASSES)
-    timeline.add(0.0, [face(0, Happy=1.0)])
-    timeline.add(1.0, [replace(face(0, Happy=1.0), emotion=None)])
-    timeline.end = 4.0
-    assert timeline.summary()[1] == "face 0, 4.00 s: unsure 75%, Happy 25%"
 
 
 def test_summary_of_many_faces_keeps_the_longest():

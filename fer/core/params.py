@@ -110,7 +110,7 @@ class Model(Section):
     A list of widths is the mean of so many networks.
     """
 
-    name: Literal["compact", "deep", "mini-xception", "vgg"]
+    name: Literal["compact", "deep", "mini-xception"]
     width: Width | Annotated[list[Width], Field(min_length=2)]
 
 
@@ -136,11 +136,6 @@ class Augment(Section):
     resolution: Fraction = 0.0
     noise: Fraction = 0.0
     jpeg: Fraction = 0.0
-
-    @property
-    def damages(self) -> bool:
-        """Whether faces are damaged, by one kind or more."""
-        return any((self.gamma, self.resolution, self.noise, self.jpeg))
 
     def without_damage(self) -> "Augment":
         """Return a copy that only moves, turns and brightens faces."""

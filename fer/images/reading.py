@@ -1,10 +1,8 @@
 """Read images of any kind and convert them to grey or RGB."""
 
-import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +24,7 @@ HEIF = {".heic", ".heif"}
 SUFFIXES = WRITABLE | HEIF
 """Suffixes of the images in a folder."""
 
-with contextlib.suppress(ImportError):  # an option: most users have no such photos
+with suppress(ImportError):  # an option: most users have no such photos
     import pillow_heif
 
     pillow_heif.register_heif_opener()
@@ -99,17 +97,12 @@ def read(
     with _as_fer_error(name):
         if isinstance(path, Path) and path.exists() and not (path.is_file() or path.is_dir()):
             raise FerError("is no regular file; pass - to read from a pipe")
-        kinds = [kind for kind in _formats() if formats is None or kind in formats]
+        Image.init()  # of EPS, Pillow would run Ghostscript without a limit of time
+        allowed = set(formats or Image.OPEN) - {"EPS"}
+        kinds = [kind for kind in Image.OPEN if kind in allowed]
         with Image.open(path, formats=kinds) as image:
             image.load()
             return _upright(image)
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    """Return Pillow's formats except EPS, which runs Ghostscript without a limit of time."""
-    Image.init()
-    return tuple(name for name in Image.OPEN if name != "EPS")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -130,7 +123,6 @@ def _upright(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def _as_fer_error(name: str) -> Iterator[None]:
-    """Turn Pillow's errors into a FerError of one line."""
     try:
         yield
     except FerError as error:

@@ -7,7 +7,7 @@ from statistics import median
 
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, default_collate
 from torchvision.transforms import Compose, RandomCrop, RandomHorizontalFlip, ToTensor
 
 from fer.core.errors import FerError
@@ -18,27 +18,12 @@ from fer.training.loading import check_shared_memory, make_loader
 
 METHODS = "per_face", "per_batch"
 
-_CROP_AND_FLIP = Augment(shift=2, flip=0.5)
-"""The augmentation of `RandomCrop(44)` and `RandomHorizontalFlip()` on 48x48 pixels."""
+_PER_FACE = Compose([RandomCrop(INPUT_SIZE), RandomHorizontalFlip(), ToTensor()])
+_PER_BATCH = Augment(shift=2, flip=0.5)
+"""The same augmentation."""
 
 # More workers than cores are measured on purpose.
 warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
-
-
-class PerFaceDataset(Dataset):
-    """Map-style data set in which torchvision transforms each face as a PIL image."""
-
-    def __init__(self, faces: Faces) -> None:
-        self.images = [Image.fromarray(image) for image in faces.images]
-        self.labels = faces.labels.tolist()
-        self.transform = Compose([RandomCrop(INPUT_SIZE), RandomHorizontalFlip(), ToTensor()])
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """Return the augmented face, float32 [1, 44, 44], 0 to 1, and its label."""
-        return self.transform(self.images[index]), self.labels[index]
 
 
 def time_loaders(
@@ -89,9 +74,17 @@ def _make_loader(
 ) -> DataLoader:
     if method == "per_batch":
         options = {"batch_size": batch_size, "seed": 0, "device": device}
-        return make_loader(faces, _CROP_AND_FLIP, **options, **workers)
+        return make_loader(faces, _PER_BATCH, **options, **workers)
+    images = map(Image.fromarray, faces.images)
+    pairs = list(zip(images, faces.labels.tolist(), strict=True))
     pin = workers["num_workers"] > 0 and device.type == "cuda"
-    return DataLoader(PerFaceDataset(faces), batch_size, shuffle=True, pin_memory=pin, **workers)
+    options = {"shuffle": True, "collate_fn": _augment_each, "pin_memory": pin}
+    return DataLoader(pairs, batch_size, **options, **workers)
+
+
+def _augment_each(pairs: list[tuple[Image.Image, int]]) -> list[torch.Tensor]:
+    """Return images float32 [B, 1, 44, 44], 0 to 1, and labels int64 [B]."""
+    return default_collate([(_PER_FACE(image), label) for image, label in pairs])
 
 
 def _seconds_per_epoch(loader: DataLoader, epochs: int, device: torch.device) -> float:

@@ -42,8 +42,7 @@ class AugmentedBatches(Dataset):
         indices = indices.to(self.images.device)
         generator = torch.Generator().manual_seed(seed)
         images = augment(self.images[indices], self.strengths, generator, size)
-        if self.strengths.damages:
-            images = damage(images, self.strengths, generator.manual_seed(damage_seed))
+        images = damage(images, self.strengths, generator.manual_seed(damage_seed))
         targets = self.targets[indices]
         if not self.strengths.mixup:
             return images, targets

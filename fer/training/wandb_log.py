@@ -27,12 +27,11 @@ class Run:
 
     def log(self, values: Mapping[str, float | Path]) -> None:
         """Log the values of one step: metrics, and the files of images."""
-
-        def add() -> None:
-            files = {k: wandb.Image(str(v)) for k, v in values.items() if isinstance(v, Path)}
-            wandb.log(dict(values) | files)
-
-        self._attempt(add)
+        self._attempt(
+            lambda: wandb.log(
+                {k: wandb.Image(str(v)) if isinstance(v, Path) else v for k, v in values.items()}
+            )
+        )
 
     def _attempt(self, action: Callable[[], object]) -> None:
         if not self._works:

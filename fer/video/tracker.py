@@ -178,7 +178,7 @@ class _Track:
         return left, top, left + side, top + side
 
     def smooth(self, face: Face) -> Face:
-        """Return a face with the id of the track and smoothed probabilities, its emotion not yet."""
+        """Return a face with the track's id and smoothed probabilities, but its old emotion."""
         values = np.array(list(face.probabilities.values()))
         if self.probabilities is not None:
             weight = np.exp(-self.gap / _EMOTION_TIME_CONSTANT)
@@ -260,7 +260,6 @@ class Tracker:
 
 
 def _detect(recognizer: Recognizer, pixels: np.ndarray) -> list[_Detection]:
-    """Return the faces in grey pixels, uint8 [H, W]."""
     detections = []
     for box, score in recognizer.detect(pixels):
         left, top, right, bottom = box

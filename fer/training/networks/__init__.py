@@ -8,13 +8,11 @@ from fer.training.networks.compact import Compact
 from fer.training.networks.deep import Deep
 from fer.training.networks.mini_xception import MiniXception
 from fer.training.networks.network import Network
-from fer.training.networks.vgg import VGG
 
 NETWORKS: dict[str, type[Network]] = {
     "compact": Compact,
     "deep": Deep,
     "mini-xception": MiniXception,
-    "vgg": VGG,
 }
 
 
