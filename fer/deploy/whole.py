@@ -178,9 +178,9 @@ def decode(offsets, landmarks, scores, stride, min_score):
     found = op.Cast(op.Gather(op.Reshape(values, [7, -1]), at, axis=1), to=_DOUBLE)
     middles, sides, centers, found_scores = op.Split(found, [2, 2, 2, 1])
     height, width = op.Split(op.Shape(scores, start=2), num_outputs=2)
-    y = at / width
-    x, y, number = op.Mod(at, width), op.Mod(y, height), y / height
-    places = op.Cast(op.Concat(x, y, number, axis=0), to=_DOUBLE)
+    row = at / width
+    places = op.Concat(op.Mod(at, width), op.Mod(row, height), row / height, axis=0)
+    places = op.Cast(places, to=_DOUBLE)
     cells, numbers = op.Split(op.Reshape(places, [3, -1]), [2, 1])
     middles = middles + cells
     halves = op.Exp(sides) / 2
