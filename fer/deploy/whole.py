@@ -1,60 +1,72 @@
 """Write one ONNX graph from a photo to the emotions of its faces: `fer export --whole`.
 
-The functions with `@script` are translated to ONNX operators. They repeat
-`fer.images.detection` and `fer.predict.recognizer`, which explain each step. Detections are the
-columns of double [7, N]: left, top, right, bottom, center of eyes, nose and mouth (x, y), score.
-Positions are double, as in Python, so that they round to the same pixels.
+onnxscript translates the functions with `@script` to ONNX operators. They repeat
+`fer.images.detection` and `Recognizer`, which explain each step, and Pillow's resizing, bit by bit:
+a grey value that is rounded otherwise may move a box by a pixel. Detections are the columns of
+double [7, N]: left, top, right, bottom, center of eyes, nose and mouth (x, y), score.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference, version_converter
 from onnxscript import FLOAT, INT32, UINT8, script
 from onnxscript import opset20 as op
 from onnxscript.values import Opset
 
+from fer.core.errors import FerError
 from fer.core.faces import FACE_SIZE
+from fer.core.files import atomic_path
+from fer.data.sample import ACTION_UNITS, draw_large
 from fer.images import detection
+from fer.predict.recognizer import Recognizer
 
 fer = Opset("fer", 1)
+"""Domain of the functions, until `_build` replaces them by their operators."""
 
 _DOUBLE, _FLOAT, _INT = TensorProto.DOUBLE, TensorProto.FLOAT, TensorProto.INT64
 _INT32, _UINT8 = TensorProto.INT32, TensorProto.UINT8
 
-_LONG_SIDE = float(detection._LONG_SIDE)
-_FACE_SIDE = float(detection._FACE_SIDE)
-_WINDOW = float(detection._WINDOW)
+# onnxscript reads plain numbers, and tensors made by `_tensor`, but no attributes of modules.
+_LONG_SIDE, _FACE_SIDE = float(detection._LONG_SIDE), float(detection._FACE_SIDE)
+_WINDOW, _MIN_SCORE = float(detection._WINDOW), 0.6  # the latter as in `Recognizer`
 _TILE, _STEP = detection._TILE, detection._TILE - detection._OVERLAP
 _STRIDE = detection._STRIDES[-1]
 _MIN_CANDIDATE_SCORE, _MIN_FINE_SCORE = detection._MIN_CANDIDATE_SCORE, detection._MIN_FINE_SCORE
 _MAX_IOU, _MAX_CONTAINED = detection._MAX_IOU, detection._MAX_CONTAINED
 _MAX_AREA_RATIO = float(detection._MAX_AREA_RATIO)
 _BOX_TO_CROP, _CROP_ABOVE_CENTER = detection._BOX_TO_CROP, detection._CROP_ABOVE_CENTER
-_MIN_SCORE = 0.6
 
-_ZOOMS = numpy_helper.from_array(0.5 / 4.0 ** np.arange(6))
-_NONE = numpy_helper.from_array(np.zeros((7, 0)))
-_NO_FACES = numpy_helper.from_array(np.zeros((0, FACE_SIZE, FACE_SIZE), np.uint8))
-_ORIGIN = numpy_helper.from_array(np.zeros(2))
-_BILINEAR, _BICUBIC = numpy_helper.from_array(np.ones(1)), numpy_helper.from_array(2 * np.ones(1))
-_NO_PIXELS = numpy_helper.from_array(np.zeros((0, 1, 1), np.uint8))
-_FINE = numpy_helper.from_array(np.array([detection._MIN_FINE_SCORE]))
-_RGB, _ONE = [19595, 38470, 7471], [65536, 0, 0]
-_GREY = numpy_helper.from_array(
-    np.array([[*_ONE, 0], [*_ONE, 0], [*_RGB, 0], [*_RGB, 0]], np.float32) / 65536
-)
+_tensor = numpy_helper.from_array
+_ZOOMS = _tensor(0.5 / 4.0 ** np.arange(6))
+_NOTHING_FOUND = _tensor(np.zeros((7, 0)))
+_NO_FACES = _tensor(np.zeros((0, FACE_SIZE, FACE_SIZE), np.uint8))
+_NO_PIXELS = _tensor(np.zeros((0, 1, 1), np.uint8))
+_ORIGIN, _BILINEAR, _BICUBIC = _tensor(np.zeros(2)), _tensor(np.ones(1)), _tensor(np.array([2.0]))
+_FACE_SHAPE = _tensor(np.array([FACE_SIZE, FACE_SIZE]))
+_GREY, _RGB = [65536, 0, 0, 0], [19595, 38470, 7471, 0]
+_GREY_WEIGHTS = _tensor(np.array([_GREY, _GREY, _RGB, _RGB], np.float32) / 65536)
+"""Pillow's weights for images of 1 to 4 channels; alpha is ignored."""
 
 
 @script(fer, default_opset=op)
 def to_grey(image):
-    """uint8 [H, W, C] to uint8 [H, W]."""
+    """uint8 [H, W, C] to uint8 [H, W], 64 rows at a time: float32 of all would fill the memory."""
     channels = op.Shape(image, start=2)
-    weights = op.Slice(op.Gather(op.Constant(value=_GREY), channels - 1), [0], channels, [1])
-    flat = op.Cast(op.Reshape(image, op.Concat([-1], channels, axis=0)), to=_FLOAT)
-    values = op.Gemm(weights, flat, op.Constant(value_floats=[0.5]), transB=1)
-    return op.Reshape(op.Cast(values, to=_UINT8), op.Shape(image, end=2))
+    table = op.Gather(op.Constant(value=_GREY_WEIGHTS), channels - 1)
+    weights = op.Slice(table, [0], channels, [1])
+    parts = op.SequenceEmpty(dtype=_UINT8)
+    for number in range((op.Squeeze(op.Shape(image, end=1)) + 63) / 64):
+        top = op.Unsqueeze(64 * number, [0])
+        rows = op.Slice(image, top, top + 64)
+        flat = op.Cast(op.Reshape(rows, op.Concat([-1], channels, axis=0)), to=_FLOAT)
+        values = op.Gemm(weights, flat, op.Constant(value_floats=[0.5]), transB=1)
+        part = op.Reshape(op.Cast(values, to=_UINT8), op.Shape(rows, end=2))
+        parts = op.SequenceInsert(parts, part)
+    return op.ConcatFromSequence(parts, axis=0)
 
 
 @script(fer, default_opset=op)
@@ -166,9 +178,9 @@ def decode(offsets, landmarks, scores, stride, min_score):
     found = op.Cast(op.Gather(op.Reshape(values, [7, -1]), at, axis=1), to=_DOUBLE)
     middles, sides, centers, found_scores = op.Split(found, [2, 2, 2, 1])
     height, width = op.Split(op.Shape(scores, start=2), num_outputs=2)
-    y = at / width
-    x, y, number = op.Mod(at, width), op.Mod(y, height), y / height
-    places = op.Cast(op.Concat(x, y, number, axis=0), to=_DOUBLE)
+    row = at / width
+    places = op.Concat(op.Mod(at, width), op.Mod(row, height), row / height, axis=0)
+    places = op.Cast(places, to=_DOUBLE)
     cells, numbers = op.Split(op.Reshape(places, [3, -1]), [2, 1])
     middles = middles + cells
     halves = op.Exp(sides) / 2
@@ -258,7 +270,7 @@ def look(pixels, candidates, zoom):
         start, end = op.Split(op.Gather(points, number, axis=2), num_outputs=2)
         window = cut(pixels, op.Squeeze(start, [0]), op.Squeeze(end, [0]), size, zoom)
         windows = op.Concat(windows, window, axis=0)
-    found = detect(windows, op.Constant(value=_FINE), zoom, corners)
+    found = detect(windows, op.Unsqueeze(op.CastLike(_MIN_FINE_SCORE, zoom), [0]), zoom, corners)
     lefts, rights, _center, scores, numbers = op.Split(found, [2, 2, 2, 1, 1])
     owners = op.Cast(op.Squeeze(numbers, [0]), to=_INT)
     offsets = op.Abs((lefts + rights) / 2.0 - op.Gather(centers, owners, axis=1))
@@ -286,7 +298,7 @@ def search(pixels, zoom, sure_score):
     rows, columns = op.Split(
         op.Max((size - (_TILE - _STEP) + (_STEP - 1)) / _STEP, 1), num_outputs=2
     )
-    found = op.Constant(value=_NONE)
+    found = op.Constant(value=_NOTHING_FOUND)
     for number in range(op.Squeeze(rows * columns)):
         start = op.Concat(number / columns, op.Mod(number, columns), axis=0) * _STEP
         tile = op.Unsqueeze(op.Slice(resized, start, start + _TILE), [0])
@@ -329,7 +341,12 @@ def crop(pixels, box):
     length = op.Cast(op.Shape(face), to=_DOUBLE)
     never = op.Squeeze(left > right)
     resized = resize(
-        face, op.Constant(value=_ORIGIN), length, [48, 48], op.Constant(value=_BICUBIC), never
+        face,
+        op.Constant(value=_ORIGIN),
+        length,
+        op.Constant(value=_FACE_SHAPE),
+        op.Constant(value=_BICUBIC),
+        never,
     )
     return op.Unsqueeze(resized, [0])
 
@@ -342,7 +359,7 @@ def recognize(image):
     coarsest = op.Min(_LONG_SIDE / long_side, 2.0)
     zooms = op.Constant(value=_ZOOMS)
     zooms = op.Concat(op.Compress(zooms, zooms > 1.2 * coarsest), coarsest, axis=0)
-    found = op.Constant(value=_NONE)
+    found = op.Constant(value=_NOTHING_FOUND)
     for number in range(op.Size(zooms)):
         zoom = op.Unsqueeze(op.Gather(zooms, number), [0])
         sure_score = op.Where(
@@ -369,13 +386,48 @@ def recognize(image):
     return boxes, scores, probabilities, maps
 
 
-def build(emotions: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with a model of emotions, as the module describes it."""
-    classes, height, width = (
-        dim.dim_value for dim in emotions.graph.output[1].type.tensor_type.shape.dim[1:]
-    )
+def export_whole(model: str | Path, target: Path) -> float:
+    """Write the graph with a model, and keep it if it finds and predicts the same as `Recognizer`.
+
+    The model is the name of a released one or an ONNX file of fer. The input `image` is uint8
+    [H, W, C], upright, with C = 1 (grey), 3 (RGB) or 4 (RGBA, alpha is ignored). The outputs are
+    those of `Recognizer(model).predict`, from left to right: `boxes`, int32 [N, 4]; `scores`,
+    float32 [N]; `probabilities`, float32 [N, C]; `maps`, float32 [N, C, h, w]. The metadata are
+    those of the model. Returns the largest difference of a probability on 6 drawn faces.
+
+    Raises:
+        FerError: If the model cannot be read, the name of the target does not end in .onnx, or the
+            graph finds or predicts something else.
+    """
+    if target.suffix != ".onnx":
+        raise FerError(f"{target}: is no name for an ONNX file; use the suffix .onnx")
+    recognizer = Recognizer(model, threads=1)
+    content = _build(onnx.load(recognizer.path)).SerializeToString(deterministic=True)
+    generator = np.random.default_rng(0)
+    faces = [np.asarray(draw_large(emotion, generator)) for emotion in ACTION_UNITS]
+    scene = np.block([faces[:3], faces[3:6]])
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    boxes, _, probabilities, _ = session.run(None, {"image": scene[..., None]})
+    expected = recognizer.predict(scene)
+    if [face.box for face in expected] != [tuple(box) for box in boxes.tolist()]:
+        raise FerError(f"{target}: is not kept: it finds other faces than Recognizer in a drawing")
+    values = np.array([list(face.probabilities.values()) for face in expected])
+    difference = float(np.abs(probabilities - values).max())
+    if difference > 0.01:
+        raise FerError(
+            f"{target}: is not kept: its probabilities differ by {difference:.4f} from Recognizer's"
+        )
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
+    return difference
+
+
+def _build(emotions: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph of `export_whole` with a model from faces to emotions."""
+    dims = emotions.graph.output[1].type.tensor_type.shape.dim[1:]
+    classes, height, width = (dim.dim_value for dim in dims)
     model = recognize.to_model_proto(
-        input_types=[UINT8["H", "W", "C"]],
+        input_types=[UINT8["H", "W", "channels"]],
         output_types=[
             INT32["N", 4],
             FLOAT["N"],
@@ -387,7 +439,9 @@ def build(emotions: onnx.ModelProto) -> onnx.ModelProto:
     for name, part in (("YuNet", yunet), ("Emotions", emotions)):
         model.functions.append(_as_function(version_converter.convert_version(part, 20), name))
     model = shape_inference.infer_shapes(inliner.inline_local_functions(model))
-    _fold_casts(model.graph, {})
+    _fold_casts(list(_graphs(model.graph)))
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", 20))
     model.metadata_props.extend(emotions.metadata_props)
     return model
 
@@ -400,18 +454,34 @@ def _as_function(model: onnx.ModelProto, name: str) -> onnx.FunctionProto:
     return helper.make_function(fer.domain, name, inputs, outputs, nodes, model.opset_import)
 
 
-def _fold_casts(graph: onnx.GraphProto, types: dict[str, int]) -> None:
-    """Cast the constants of a graph with inferred types, as ONNX Runtime does not inside loops."""
-    constants = {}
-    for value in (*graph.value_info, *graph.input, *graph.output):
-        types[value.name] = value.type.tensor_type.elem_type
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield a graph, and those of its loops and branches."""
+    yield graph
     for node in graph.node:
-        if node.op_type == "CastLike":
-            dtype = helper.tensor_dtype_to_np_dtype(types[node.input[1]])
-            value = numpy_helper.from_array(constants[node.input[0]].astype(dtype))
-            node.CopyFrom(helper.make_node("Constant", [], node.output, value=value))
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                _fold_casts(attribute.g, types)
+                yield from _graphs(attribute.g)
+
+
+def _fold_casts(graphs: list[onnx.GraphProto]) -> None:
+    """Cast constants to the inferred types, and remove what is then unused.
+
+    ONNX Runtime would do the former in each run of a loop, and warn of the latter.
+    """
+    types, constants = {}, {}
+    for graph in graphs:
+        for value in (*graph.value_info, *graph.input, *graph.output):
+            types[value.name] = value.type.tensor_type.elem_type
+        for node in graph.node:
+            if node.op_type == "CastLike":
+                dtype = helper.tensor_dtype_to_np_dtype(types[node.input[1]])
+                value = numpy_helper.from_array(constants[node.input[0]].astype(dtype))
+                node.CopyFrom(helper.make_node("Constant", [], node.output, value=value))
+            if node.op_type == "Constant" and node.attribute[0].name == "value":
+                constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        graph.ClearField("value_info")
+    used = {name for graph in graphs for node in graph.node for name in node.input}
+    for graph in reversed(graphs):  # the inner ones first, because `extend` copies them
+        nodes = [n for n in graph.node if n.op_type != "Constant" or n.output[0] in used]
+        del graph.node[:]
+        graph.node.extend(nodes)
