@@ -1,56 +1,52 @@
-// Copy the page, the runtime and the models into dist/, which any static host can serve.
-//
-// node build.mjs [MODEL]   MODEL: nano, small, base, large, or an ONNX file of stage quantize. The page
-//                          compares int8 with the float32 file beside it.
+// Build the static page in dist/ from page/, the runtime in node_modules/ and the graphs in models/,
+// which `fer export --whole` has written. Any static host can serve dist/.
 
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const released = ["nano", "small", "base", "large"];
-const name = process.argv[2] || "nano";
-const model = released.includes(name) ? join(here, `../fer/weights/${name}.int8.onnx`) : name;
-const float32 = model.replace(/nano\.int8\.onnx$/, "nano.float32.onnx").replace(/fer\.int8\.onnx$/, "fer.onnx");
-const runtime = join(here, "node_modules/onnxruntime-web/dist");
 const dist = join(here, "dist");
-
-const files = {
-  ...Object.fromEntries(
-    [
-      ...["index.html", "style.css", "app.js", "client.js", "worker.js", "pillow.js"],
-      ...["detector.js", "classifier.js", "tracker.js", "webp.js", "examples"],
-    ].map((name) => [name, join(here, name)]),
-  ),
-  // The build for the processor alone, which is half as large as those for GPUs.
-  ...Object.fromEntries(
-    ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"].map(
-      (name) => [`ort/${name}`, join(runtime, name)],
-    ),
-  ),
-  "models/yunet.onnx": join(here, "../fer/images/yunet.onnx"),
-};
-if (!statSync(model, { throwIfNoEntry: false })?.isFile()) {
-  console.error(`error: ${model}: no such file; name nano, small, base, large or an ONNX file`);
+const runtime = join(here, "node_modules/onnxruntime-web/dist");
+const found = existsSync(join(here, "models")) ? readdirSync(join(here, "models")) : [];
+const order = ["nano", "small", "base", "large"];
+const models = found
+  .filter((name) => name.endsWith(".onnx"))
+  .map((name) => name.slice(0, -".onnx".length))
+  .sort((a, b) => order.indexOf(a) - order.indexOf(b));
+if (!models.length || !existsSync(runtime)) {
+  console.error("error: demo/models or demo/node_modules is empty; run make demo");
   process.exit(1);
 }
-const isInt8 = readFileSync(model).includes("QuantizeLinear");
-const models = [isInt8 ? "int8" : "float32"];
-files[`models/${models[0]}.onnx`] = model;
-if (isInt8 && float32 !== model && existsSync(float32)) {
-  models.push("float32");
-  files["models/float32.onnx"] = float32;
-}
 
-for (const source of Object.values(files)) {
-  if (!existsSync(source)) {
-    console.error(`error: ${source}: no such file; check the name, or run npm install`);
-    process.exit(1);
-  }
-}
 rmSync(dist, { recursive: true, force: true });
-for (const [target, source] of Object.entries(files)) {
-  mkdirSync(dirname(join(dist, target)), { recursive: true });
-  cpSync(source, join(dist, target), { recursive: true });
+cpSync(join(here, "page"), dist, { recursive: true, dereference: true });
+for (const name of ["engine.js", "worker.js"]) cpSync(join(here, name), join(dist, name));
+for (const folder of ["ort", "models"]) mkdirSync(join(dist, folder));
+// The build for the processor alone, half as large as those for GPUs. Some hosts serve .mjs as text.
+cpSync(join(runtime, "ort.wasm.bundle.min.mjs"), join(dist, "ort/ort.js"));
+const sizes = { "ort/ort.wasm.gz": pack(join(runtime, "ort-wasm-simd-threaded.wasm"), "ort/ort.wasm.gz") };
+for (const model of models) {
+  sizes[`models/${model}.onnx.gz`] = pack(join(here, `models/${model}.onnx`), `models/${model}.onnx.gz`);
 }
-writeFileSync(join(dist, "models/index.json"), JSON.stringify(models));
+writeFileSync(join(dist, "models/index.json"), JSON.stringify({ models, sizes }));
+
+// The service worker keeps all files but the larger models.
+const files = readdirSync(dist, { recursive: true, withFileTypes: true })
+  .filter((entry) => entry.isFile())
+  .map((entry) => join(entry.parentPath, entry.name).slice(dist.length + 1).replaceAll("\\", "/"))
+  .filter((name) => !models.slice(1).some((model) => name === `models/${model}.onnx.gz`));
+const hash = createHash("sha256");
+for (const name of files) hash.update(name).update(readFileSync(join(dist, name)));
+const constants = { VERSION: `fer-${hash.digest("hex").slice(0, 12)}`, FILES: ["./", ...files] };
+const lines = Object.entries(constants).map(([name, value]) => `const ${name} = ${JSON.stringify(value)};\n`);
+writeFileSync(join(dist, "sw.js"), lines.join("") + readFileSync(join(here, "sw.js")));
+
+/** Compress a file; worker.js unpacks it, since many hosts do not compress. Return the bytes. */
+function pack(source, target) {
+  const packed = gzipSync(readFileSync(source), { level: 9 });
+  writeFileSync(join(dist, target), packed);
+  return packed.length;
+}

@@ -1,101 +1,122 @@
-// Runs the networks outside the page's own thread, so that the page stays responsive.
+// Runs the network outside the page's own thread, so that the page stays responsive.
 //
-// The page sends {id, method, ...arguments}; the worker answers {id, result} or {id, error}.
+// The page sends {model, sizes, bitmap}; the worker answers {loaded, total} while it loads, then
+// {result} or {error}. Without a bitmap, the result is {classes, warning}.
 
-import * as ort from "./ort/ort.wasm.min.mjs";
-import { Detector } from "./detector.js";
-import { grey } from "./pillow.js";
-import { Recognizer } from "./classifier.js";
-import { boxOf, smooth, Tracker } from "./tracker.js";
+import * as ort from "./ort/ort.js";
 
-ort.env.wasm.numThreads = 1; // more need headers that many static hosts cannot send
-ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
+const RUNTIME = "ort/ort.wasm.gz";
+const models = {}; // {session, classes, warning} by name
+let isReady = false;
 
-const recognizers = {};
-let detector;
-let tracker;
-
-const methods = { load, predict, restart };
-
-self.onmessage = async ({ data: { id, method, ...options } }) => {
+self.onmessage = async ({ data: { model, sizes, bitmap } }) => {
   try {
-    self.postMessage({ id, result: await methods[method](options) });
+    models[model] ??= await load(model, sizes);
+    const { session, classes, warning } = models[model];
+    const result = bitmap ? await predict(session, bitmap, classes.length) : { classes, warning };
+    self.postMessage({ result });
   } catch (error) {
-    self.postMessage({ id, error: error.message });
+    console.error(error);
+    self.postMessage({ error: error.advice ?? "The network failed here. Load the page again, or try a smaller picture." });
   }
 };
 
-/** Load a model by its name ("int8", "float32") and the detector; return what the page shows. */
-async function load({ name }) {
-  let bytes = 0;
-  if (!detector) {
-    const file = await download("models/yunet.onnx");
-    detector = new Detector(ort, await ort.InferenceSession.create(file));
-    bytes += file.length;
+async function load(name, sizes) {
+  const path = `models/${name}.onnx.gz`;
+  const paths = isReady ? [path] : [RUNTIME, path];
+  const total = paths.reduce((sum, each) => sum + sizes[each], 0);
+  const loaded = paths.map(() => 0);
+  const files = await Promise.all(
+    paths.map((each, i) =>
+      download(each, (bytes) => {
+        loaded[i] = Math.min(bytes, sizes[each]); // a host may have unpacked it
+        self.postMessage({ loaded: loaded.reduce((a, b) => a + b), total });
+      }),
+    ),
+  );
+  const bytes = files.pop();
+  if (!isReady) {
+    ort.env.wasm.numThreads = 1; // more need headers that many static hosts cannot send
+    ort.env.wasm.wasmBinary = files[0].buffer;
   }
-  if (!recognizers[name]) {
-    const file = await download(`models/${name}.onnx`);
-    const recognizer = new Recognizer(ort, await ort.InferenceSession.create(file), file);
-    if (!recognizer.classes) throw new Error(`models/${name}.onnx: is no model of fer`);
-    recognizers[name] = recognizer;
-    bytes += file.length;
-  }
-  // The first run is slow, because it allocates.
-  const blank = { width: 64, height: 64, data: new Uint8Array(64 * 64) };
-  await detector.detect(blank);
-  await recognizers[name].predict(blank, [[0, 0, 64, 64]]);
-  return { bytes, classes: recognizers[name].classes, metadata: recognizers[name].metadata };
+  isReady = true;
+  // `fer export --whole` has optimized the graph already.
+  const options = { graphOptimizationLevel: "disabled", logSeverityLevel: 3 };
+  const session = await ort.InferenceSession.create(bytes, options);
+  await predict(session, await createImageBitmap(new ImageData(64, 64)), 1); // the first is slow
+  self.postMessage({ loaded: total, total });
+  return { session, ...readMetadata(bytes) };
 }
 
-async function download(path) {
-  const response = await fetch(new URL(path, import.meta.url));
-  if (!response.ok) throw new Error(`${path}: ${response.status} ${response.statusText}`);
-  return new Uint8Array(await response.arrayBuffer());
+async function download(path, progress) {
+  const offline = new Error(`${path} did not arrive`);
+  offline.advice = "The network did not arrive. Check the connection, and load the page again.";
+  const response = await fetch(new URL(path, import.meta.url)).catch(() => null);
+  if (!response?.ok) throw offline;
+  const chunks = [];
+  let count = 0;
+  for (const reader = response.body.getReader(); ; ) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    chunks.push(value);
+    progress((count += value.length));
+  }
+  const blob = new Blob(chunks);
+  const isPacked = new DataView(await blob.slice(0, 2).arrayBuffer()).getUint16() === 0x1f8b;
+  const stream = isPacked ? blob.stream().pipeThrough(new DecompressionStream("gzip")) : blob.stream();
+  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** Forget the faces of the video before. */
-function restart() {
-  tracker = new Tracker();
+/** Find the faces in an ImageBitmap, which is used up, and predict their emotions. */
+async function predict(session, bitmap, classCount) {
+  const { width, height } = bitmap;
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height); // below transparent parts
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  const pixels = new Uint8Array(context.getImageData(0, 0, width, height).data.buffer);
+  const image = new ort.Tensor("uint8", pixels, [height, width, 4]);
+  const { boxes, scores, probabilities, maps } = await session.run({ image });
+  const cells = maps.dims[2] * maps.dims[3];
+  return Array.from(scores.data, (score, i) => {
+    const of = ({ data }, length, at = i) => data.slice(at * length, (at + 1) * length);
+    const values = Array.from(of(probabilities, classCount));
+    const best = values.indexOf(Math.max(...values));
+    return { box: Array.from(of(boxes, 4)), score, probabilities: values, map: of(maps, cells, i * classCount + best) };
+  });
 }
 
 /**
- * Find the faces in an ImageBitmap and predict their emotions with each model.
+ * Read the metadata in an ONNX file: its field 14, a list of keys and values in JSON.
  *
- * With seconds, the image is a frame of a video: boxes and probabilities are smoothed.
+ * https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
  */
-async function predict({ bitmap, names, seconds }) {
-  const image = grey(pixelsOf(bitmap));
-  const start = performance.now();
-  const found = await detector.detect(image);
-  const middle = performance.now();
-  const tracks = seconds === undefined ? null : tracker.match(found.map((f) => f.box), seconds);
-  const faces = found.map(({ box, score }, i) =>
-    tracks
-      ? { id: tracks[i].id, box: boxOf(tracks[i], image.width, image.height), score, track: tracks[i] }
-      : { box, score },
+function readMetadata(bytes) {
+  const text = new TextDecoder();
+  const entries = protobufFields(bytes).filter(([field]) => field === 14);
+  return Object.fromEntries(
+    entries.map(([, entry]) => protobufFields(entry).map(([, value]) => text.decode(value)))
+      .filter(([key]) => key === "classes" || key === "warning")
+      .map(([key, value]) => [key, JSON.parse(value)]),
   );
-  faces.sort((a, b) => a.box[0] - b.box[0]);
-  const ms = { detection: middle - start };
-  for (const name of names) {
-    const begin = performance.now();
-    const results = await recognizers[name].predict(image, faces.map((face) => face.box));
-    ms[name] = performance.now() - begin;
-    results.forEach((result, i) => {
-      const { track } = faces[i];
-      const probabilities = track
-        ? smooth(track, name, result.probabilities)
-        : result.probabilities;
-      faces[i][name] = { ...result, probabilities };
-    });
-  }
-  for (const face of faces) delete face.track;
-  return { faces, ms, width: image.width, height: image.height };
 }
 
-function pixelsOf(bitmap) {
-  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0);
-  bitmap.close();
-  return context.getImageData(0, 0, canvas.width, canvas.height);
+/** Return number and bytes of each field that has a length; skip the others. */
+function protobufFields(bytes) {
+  const fields = [];
+  let at = 0;
+  const varint = () => {
+    let [value, factor] = [0, 1];
+    for (; bytes[at] & 0x80; factor *= 128) value += (bytes[at++] & 0x7f) * factor;
+    return value + bytes[at++] * factor;
+  };
+  while (at < bytes.length) {
+    const key = varint();
+    const length = { 0: 0, 1: 8, 5: 4 }[key & 7] ?? varint();
+    if ((key & 7) === 0) varint();
+    if ((key & 7) === 2) fields.push([key >> 3, bytes.subarray(at, at + length)]);
+    at += length;
+  }
+  return fields;
 }

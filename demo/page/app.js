@@ -1,393 +1,448 @@
-// The page: sources (files, camera, pasted pictures), boxes, bars and the curve over time.
+// The page: sources (photos, videos, camera), the gallery, boxes, bars, and the curve over time.
+// engine.js finds the faces: on a server, or in this browser.
 
-import * as client from "./client.js";
+import { decode } from "./decode.js";
+import * as engine from "./engine.js";
+import { Follower } from "./follow.js";
 
 const $ = (id) => document.getElementById(id);
-const COLORS = ["#d55e00", "#009e73", "#cc79a7", "#e0c800", "#0072b2", "#e69f00", "#888888", "#56b4e9"];
+// Each has a contrast of 3:1 and more to white and to black.
+const COLORS = ["#d55e00", "#009e73", "#cc79a7", "#8a7a00", "#0072b2", "#7b6cd9", "#888888", "#c03a3a"];
 const CURVE_SECONDS = 20;
+const MEGA = 1e6;
 
 // `turn` counts what was opened and stopped, so that a late answer to something earlier is dropped.
-const state = { models: [], classes: [], bytes: 0, last: null, file: null, live: null, curve: [], turn: 0, isOpening: false };
+// `items` are the photos: {file, faces, error, thumb}; `shown` is the picture on the stage.
+const state = { classes: [], turn: 0, items: [], item: null, shown: null, live: null, curve: [] };
 
-main().catch((error) => report(`error: ${error.message}`));
+main().catch(({ message }) => report(message, true));
 
 async function main() {
   connect();
-  state.models = await (await fetchFile("models/index.json")).json(); // int8 before float32
-  $("compare").closest("label").hidden = state.models.length === 1;
-  const { classes, metadata } = await load(state.models[0]);
+  $("privacy").textContent = engine.privacy;
+  $("overlay-option").hidden = !engine.hasMaps;
+  const { models, classes, warning } = await engine.start(showProgress);
+  $("model").replaceChildren(...models.map((name) => new Option(name)));
+  $("progress").hidden = true;
   state.classes = classes;
-  $("warning").textContent = metadata.warning ?? "";
-  $("warning").hidden = !metadata.warning;
-  await showExamples();
+  $("warning").textContent = warning ?? "";
+  $("warning").hidden = !warning;
+  const names = await (await fetch("examples/index.json")).json();
+  for (const name of names) $("examples").append(await example(name));
   if (state.turn === 0) report("Ready. Choose a picture.");
 }
 
-async function fetchFile(path) {
-  const response = await fetch(path);
-  if (!response.ok) throw new Error(`${path}: ${response.status} ${response.statusText}`);
-  return response;
+function showProgress(loaded, total) {
+  const left = total - loaded;
+  $("progress").hidden = left === 0;
+  Object.assign($("progress"), { value: loaded, max: total });
+  if (left) report(`Loading the network: ${(loaded / MEGA).toFixed(1)} of ${(total / MEGA).toFixed(1)} MB`);
 }
 
-/** Load a model once; count its bytes once. */
-async function load(name) {
-  const loaded = await client.load(name);
-  state.bytes += loaded.bytes;
-  loaded.bytes = 0;
-  return loaded;
-}
-
-function report(text) {
+/** Show a line of text below the controls. An error says what to do. */
+function report(text, isError = false) {
   $("status").textContent = text;
+  $("status").className = isError ? "error" : "";
 }
 
 function connect() {
+  document.body.classList.toggle("has-touch", matchMedia("(hover: none)").matches);
+  for (const id of ["choose", "drop"]) $(id).addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", ({ target }) => {
-    const [file] = target.files;
+    open([...target.files]);
     target.value = ""; // so that the same file can be chosen again
-    open(file);
   });
   $("camera").addEventListener("click", startCamera);
   $("stop").addEventListener("click", () => stop());
-  $("compare").addEventListener("change", compare);
-  $("overlay").addEventListener("change", () => state.last && draw(state.last));
+  $("model").addEventListener("change", predictAgain);
+  $("overlay").addEventListener("change", () => state.shown && draw());
+  $("save-table").addEventListener("click", saveTable);
+  $("save-picture").addEventListener("click", () => $("picture").toBlob((blob) => save(blob, "faces.png")));
   document.addEventListener("keydown", ({ key }) => key === "Escape" && stop());
-  document.addEventListener("paste", ({ clipboardData }) => open(clipboardData.files[0]));
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    open(event.dataTransfer.files[0]);
-  });
-}
-
-async function showExamples() {
-  for (const name of await (await fetchFile("examples/index.json")).json()) {
-    const blob = await (await fetchFile(`examples/${name}`)).blob();
-    const button = document.createElement("button");
-    const image = document.createElement("img");
-    Object.assign(image, { src: URL.createObjectURL(blob), height: 56 });
-    image.alt = `Example: ${name.replace(/\..*/, "")}`;
-    Object.assign(button, { type: "button", className: "example" });
-    button.append(image);
-    button.addEventListener("click", () => open(blob));
-    $("examples").append(button);
+  document.addEventListener("paste", ({ clipboardData }) => open([...clipboardData.files]));
+  for (const type of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(type, (event) => {
+      event.preventDefault();
+      document.body.classList.toggle("dragging", type === "dragover");
+      if (type === "drop") open([...event.dataTransfer.files]);
+    });
   }
 }
 
-/** Show a photo or a video. */
-function open(file) {
-  if (!file) return;
+async function example(name) {
+  const blob = await (await fetch(`examples/${name}`)).blob();
+  const button = element("button", "thumb", { type: "button" });
+  const label = name.replace(/[.].*/, "");
+  button.append(element("img", "", { src: URL.createObjectURL(blob), alt: `Example: ${label}` }));
+  button.addEventListener("click", () => open([new File([blob], name, { type: blob.type })]));
+  return button;
+}
+
+function element(tag, className, properties = {}) {
+  return Object.assign(document.createElement(tag), { className, ...properties });
+}
+
+/** Show photos, or a video. */
+function open(files) {
+  if (!files.length) return;
   stop();
-  if (file.type.startsWith("video/")) {
-    playVideo(file);
-  } else {
-    state.file = file;
-    $("timeline").hidden = true;
-    openPhoto(file);
-  }
+  clear();
+  const video = files.find((file) => file.type.startsWith("video/"));
+  if (video) return play(video.name, () => ({ src: URL.createObjectURL(video) }));
+  state.items = files.map((file) => ({ file }));
+  $("gallery").hidden = files.length === 1;
+  openPhotos();
 }
 
-async function openPhoto(file) {
+/** Predict the photos one after the other; show the first. */
+async function openPhotos() {
   const turn = ++state.turn;
-  state.isOpening = true;
-  report("Looking for faces ...");
-  let bitmap;
-  try {
-    bitmap = await client.decode(file);
-  } catch (error) {
-    if (turn === state.turn) {
-      state.isOpening = false;
-      clear();
-      const reason = error.message.replace(/[.]$/, "");
-      report(`This file cannot be read as a picture or a video (${reason}). Choose another.`);
-    }
-    return;
+  for (const [i, item] of state.items.entries()) {
+    report(state.items.length > 1 ? `Looking at photo ${i + 1} of ${state.items.length} …` : "Looking for faces …");
+    await openPhoto(item, turn);
+    if (turn !== state.turn) return;
+    $("gallery").replaceChildren(...state.items.slice(0, i + 1).map(thumb));
   }
-  if (turn !== state.turn) return bitmap.close(); // something else was opened in the meantime
-  try {
-    await predict(turn, bitmap);
-  } catch (error) {
-    if (turn === state.turn) report(`error: ${error.message}`);
-  }
-  if (turn === state.turn) state.isOpening = false;
+  const count = state.items.reduce((sum, { faces }) => sum + (faces?.length ?? 0), 0);
+  if (state.items.length > 1) report(`${state.items.length} photos, ${plural(count)}. Choose one to see its faces.`);
 }
 
-/** Predict what is shown once more: a photo, or the last frame of a video that has ended. */
-async function compare() {
-  if (state.live || state.isOpening) return; // the next frame or photo does it
-  if (state.file) return openPhoto(state.file);
-  if (!state.last) return;
+async function openPhoto(item, turn) {
+  let bitmap = null;
+  try {
+    // A server reads more kinds of files than a browser, which then cannot show them.
+    bitmap = await decode(item.file).catch(() => null);
+    item.error = null;
+    item.faces = inReadingOrder(await engine.predict(bitmap, item.file, $("model").value, state.classes, showProgress));
+  } catch (error) {
+    [item.faces, item.error] = [[], explain(item.file, error)];
+  }
+  if (turn !== state.turn) return bitmap?.close();
+  item.thumb ??= thumbnail(bitmap);
+  if (!state.item || state.item === item) show(item, bitmap);
+  else bitmap?.close();
+}
+
+function explain(file, error) {
+  if (/hei[cf]$/i.test(file.name)) return "HEIC photos cannot be opened here. Save this one as JPEG, and open that.";
+  return error.message;
+}
+
+/** Put a photo on the stage. */
+function show(item, bitmap) {
+  state.item = item;
+  clearStage();
+  if (item.error) return report(item.error, true);
+  if (!bitmap) report(`${summary(item.faces)}. This browser cannot show the file; the server has read it.`);
+  else report(summary(item.faces));
+  state.shown = { bitmap, faces: item.faces, file: item.file.name };
+  draw();
+}
+
+async function choose(item) {
   const turn = ++state.turn;
-  try {
-    await predict(turn, await createImageBitmap(state.last.shown));
-  } catch (error) {
-    if (turn === state.turn) report(`error: ${error.message}`);
-  }
+  const bitmap = await decode(item.file).catch(() => null);
+  if (turn !== state.turn) return bitmap?.close();
+  show(item, bitmap);
+  $("gallery").replaceChildren(...state.items.map(thumb));
+  $("gallery").querySelector("[aria-pressed=true]").focus();
 }
 
-async function playVideo(file) {
-  const video = $("video");
-  video.srcObject = null;
-  video.src = URL.createObjectURL(file);
-  await play(++state.turn, video, () => video.currentTime);
+function thumbnail(bitmap) {
+  const canvas = element("canvas", "", { width: 160, height: 120 });
+  if (!bitmap) return canvas;
+  const scale = Math.min(160 / bitmap.width, 120 / bitmap.height);
+  [canvas.width, canvas.height] = [bitmap.width * scale + 1, bitmap.height * scale + 1];
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return canvas;
+}
+
+function thumb(item) {
+  const button = element("button", item.error ? "thumb error" : "thumb", { type: "button", title: item.file.name });
+  button.ariaPressed = String(item === state.item);
+  button.append(item.thumb, item.error ? "⚠ cannot be read" : plural(item.faces.length));
+  button.addEventListener("click", () => choose(item));
+  return button;
+}
+
+/** Predict what is shown with another model: photos, or the last frame of a video. */
+async function predictAgain() {
+  if (state.live) return; // the next frame does it
+  if (state.items.length) return openPhotos();
+  if (!state.shown) return;
+  const turn = ++state.turn;
+  const faces = await engine.predict(await createImageBitmap(state.shown.bitmap), null, $("model").value, state.classes, showProgress);
+  if (turn !== state.turn) return;
+  state.shown.faces = inReadingOrder(faces);
+  report(summary(faces));
+  draw();
 }
 
 async function startCamera() {
   stop();
-  const turn = ++state.turn;
+  clear();
   if (!navigator.mediaDevices) {
-    return report("This page has no camera: open it by https or on localhost, or choose a photo.");
+    return report("This page has no camera: open it by https or on localhost, or choose a photo.", true);
   }
-  state.isOpening = true;
-  report("Waiting for the camera ...");
-  let stream;
-  try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640 } });
-  } catch (error) {
-    const reasons = {
-      NotFoundError: "There is no camera. Connect one, or open a photo or a video.",
-      NotAllowedError: "The camera is not allowed. Allow it in the browser's address bar.",
-      NotReadableError: "Another program uses the camera. Close it, and try again.",
-    };
-    const reason = reasons[error.name] ?? `The camera cannot be used: ${error.message}`;
-    if (turn !== state.turn) return;
-    state.isOpening = false;
-    return report(reason);
-  }
-  if (turn !== state.turn) return end(stream); // something else was opened, or it was stopped
-  $("video").srcObject = stream;
-  const start = performance.now();
-  await play(turn, $("video"), () => (performance.now() - start) / 1000);
+  report("Waiting for the camera …");
+  await play("camera", async () => ({ srcObject: await navigator.mediaDevices.getUserMedia({ video: { width: 640 } }) }));
 }
 
-/** Predict each frame until the video ends or is stopped. */
-async function play(turn, video, seconds) {
-  state.live = video;
-  state.isOpening = false;
-  state.file = null;
-  state.curve = [];
-  $("stop").hidden = false;
-  $("timeline").hidden = false;
-  $("status").ariaLive = "off"; // or a screen reader would read every frame
-  $("chart").width = $("chart").clientWidth;
+/** Predict each frame of a video or of the camera until it ends or is stopped. */
+async function play(name, openSource) {
+  const turn = ++state.turn;
+  const video = $("video");
   try {
+    const source = await openSource();
+    if (turn !== state.turn) return end(source); // something else was opened, or it was stopped
+    state.live = Object.assign(video, { srcObject: null }, source);
+    state.curve = [];
+    $("stop").hidden = $("timeline").hidden = false;
+    $("status").ariaLive = "off"; // or a screen reader would read every frame
     await video.play();
-    await client.restart();
-    let last = -1;
-    while (turn === state.turn && !video.ended) {
-      const now = seconds();
-      if (video.error) throw new Error(video.error.message);
-      if (!video.videoWidth) throw new Error("it has no pictures");
-      if (video.readyState >= 2 && now > last) {
-        last = now;
-        await predict(turn, await createImageBitmap(video), now);
-      } else {
-        await new Promise(requestAnimationFrame);
-      }
-    }
+    await playFrames(name, video, turn);
     if (turn === state.turn) stop("The video has ended.");
   } catch (error) {
     if (turn !== state.turn) return;
     stop();
     clear();
-    $("timeline").hidden = true;
-    report(`This video cannot be played here (${error.message}). Try another, or convert it to H.264 in MP4.`);
+    report(explainVideo(error), true);
   }
 }
 
-/** Forget the last picture and its faces. */
-function clear() {
-  state.last?.shown.close();
-  state.last = state.file = null;
-  $("faces").replaceChildren();
-  $("numbers").textContent = "";
-  $("hint").hidden = false;
-  $("picture").getContext("2d").clearRect(0, 0, $("picture").width, $("picture").height);
+async function playFrames(name, video, turn) {
+  const follower = new Follower();
+  let last = -1;
+  while (turn === state.turn && !video.ended) {
+    if (video.error || !video.videoWidth) throw new Error("no picture");
+    if (video.readyState < 2 || video.currentTime <= last) {
+      await new Promise(requestAnimationFrame);
+      continue;
+    }
+    last = video.currentTime;
+    const bitmap = frameOf(video);
+    const copy = await createImageBitmap(bitmap);
+    const found = await engine.predict(copy, null, $("model").value, state.classes, showProgress);
+    if (turn !== state.turn) return bitmap.close();
+    const faces = inReadingOrder(follower.follow(found, last));
+    state.shown?.bitmap.close();
+    state.shown = { bitmap, faces, file: name, seconds: last };
+    draw();
+    drawCurve(last, faces);
+    report(summary(faces));
+  }
+}
+
+/** Return the frame that is shown. The camera's is mirrored, as people know themselves. */
+function frameOf(video) {
+  const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
+  const context = canvas.getContext("2d");
+  if (video.srcObject) context.setTransform(-1, 0, 0, 1, canvas.width, 0);
+  context.drawImage(video, 0, 0);
+  return canvas.transferToImageBitmap();
+}
+
+function explainVideo({ name, message }) {
+  const reasons = {
+    NotFoundError: "There is no camera. Connect one, or open a photo or a video.",
+    NotAllowedError: "The camera is not allowed. Allow it in the browser's address bar.",
+    NotReadableError: "Another program uses the camera. Close it, and try again.",
+  };
+  const isOurs = /^The server|^This server/.test(message);
+  return reasons[name] ?? (isOurs ? message : "This video cannot be played here. Convert it to MP4 (H.264), and open that.");
 }
 
 /** End what is open, or is about to be. */
 function stop(text = "Stopped.") {
+  const isBusy = state.live || $("status").textContent.endsWith("…");
   state.turn++;
-  if (state.isOpening) report(text);
-  state.isOpening = false;
+  if (isBusy) report(text);
   if (!state.live) return;
-  const video = state.live;
-  video.pause();
-  if (video.srcObject) end(video.srcObject);
-  if (video.src) URL.revokeObjectURL(video.src);
-  video.removeAttribute("src");
-  state.live = null;
+  state.live.pause();
+  end(state.live);
+  state.live.removeAttribute("src");
+  state.live = state.live.srcObject = null;
   if (document.activeElement === $("stop")) $("camera").focus();
   $("stop").hidden = true;
   $("status").ariaLive = "polite";
-  report(text);
 }
 
-function end(stream) {
-  for (const track of stream.getTracks()) track.stop();
+function end({ srcObject, src }) {
+  for (const track of srcObject?.getTracks() ?? []) track.stop();
+  if (src) URL.revokeObjectURL(src);
 }
 
-async function predict(turn, bitmap, seconds) {
-  const names = $("compare").checked ? state.models : state.models.slice(0, 1);
-  const shown = await createImageBitmap(bitmap);
-  for (const name of names) await load(name);
-  const result = await client.predict(bitmap, names, seconds);
-  if (turn !== state.turn) return shown.close();
-  state.last?.shown.close();
-  state.last = { ...result, names, shown };
-  draw(state.last);
-  const count = result.faces.length;
-  report(count === 0 ? "No face found." : `${count} ${count === 1 ? "face" : "faces"}: ${summary(result)}`);
-  if (seconds !== undefined) drawCurve(seconds, result.faces);
+/** Forget all pictures. */
+function clear() {
+  clearStage();
+  [state.items, state.item] = [[], null];
+  $("gallery").hidden = $("timeline").hidden = true;
+  $("gallery").replaceChildren();
 }
 
-function summary({ faces }) {
-  const shown = faces.slice(0, 5).map((face) => label(face));
-  return [...shown, ...(faces.length > 5 ? ["..."] : [])].join(", ");
+function clearStage() {
+  state.shown?.bitmap?.close();
+  state.shown = null;
+  $("faces").replaceChildren();
+  $("picture").hidden = $("downloads").hidden = true;
+  $("drop").hidden = false;
 }
 
-function label(face) {
-  const { probabilities } = face[state.models[0]];
-  const best = probabilities.indexOf(Math.max(...probabilities));
-  return `${state.classes[best]} ${Math.round(100 * probabilities[best])} %`;
+/** Sort faces by rows from the top, and by columns from the left in each row. */
+function inReadingOrder(faces) {
+  const rows = [];
+  for (const face of [...faces].sort((a, b) => a.box[1] - b.box[1])) {
+    const middle = (face.box[1] + face.box[3]) / 2;
+    const row = rows.find(([first]) => middle < first.box[3]);
+    if (row) row.push(face);
+    else rows.push([face]);
+  }
+  const sorted = rows.flatMap((row) => row.sort((a, b) => a.box[0] - b.box[0]));
+  return sorted.map((face, i) => ({ ...face, number: face.number ?? i + 1 }));
 }
 
-function draw({ faces, ms, width, height, names, shown }) {
-  $("hint").hidden = true;
-  const canvas = $("picture");
-  [canvas.width, canvas.height] = [width, height];
-  const context = canvas.getContext("2d");
-  context.fillStyle = "white"; // as the networks see transparent parts
+const plural = (count) => `${count} ${count === 1 ? "face" : "faces"}`;
+const best = ({ probabilities }) => probabilities.indexOf(Math.max(...probabilities));
+const percent = (value) => `${Math.round(100 * value)} %`;
+const label = (face) => `${state.classes[best(face)]} ${percent(face.probabilities[best(face)])}`;
+
+function summary(faces) {
+  if (!faces.length) return "No face found";
+  const labels = faces.slice(0, 5).map(label).join(", ");
+  return `${plural(faces.length)}: ${labels}${faces.length > 5 ? ` and ${faces.length - 5} more` : ""}`;
+}
+
+/** Draw the picture with its boxes, and a card for each face. */
+function draw() {
+  const { bitmap, faces } = state.shown;
+  $("faces").replaceChildren(...faces.map((face) => card(bitmap, face)));
+  $("downloads").hidden = !faces.length;
+  if (!bitmap) return;
+  $("drop").hidden = true;
+  $("picture").hidden = false;
+  const { width, height } = Object.assign($("picture"), { width: bitmap.width, height: bitmap.height });
+  const context = $("picture").getContext("2d");
+  context.fillStyle = "white"; // as the network sees transparent parts
   context.fillRect(0, 0, width, height);
-  context.drawImage(shown, 0, 0);
-  const labels = []; // rectangles, so that no label hides another
-  faces.forEach((face, i) => drawBox(context, face, face.id ?? i + 1, width, labels));
-  $("faces").replaceChildren(...faces.map((face, i) => card(face, i, names)));
-  const times = names.map((name) => `${name} ${ms[name].toFixed(1)} ms`).join(", ");
-  $("numbers").textContent =
-    `Detection ${ms.detection.toFixed(0)} ms, recognition ${times}; ` +
-    `networks: ${(state.bytes / 1000).toFixed(0)} kB.`;
+  context.drawImage(bitmap, 0, 0);
+  // Labels are as large on the screen for every picture.
+  const size = (14 * width) / ($("picture").clientWidth || width);
+  const labels = [];
+  for (const face of faces) drawBox(context, face, size, labels);
 }
 
-function drawBox(context, face, number, width, labels) {
-  const [left, top, right, bottom] = face.box;
-  const line = Math.max(2, width / 300);
-  // A label is at least 11 pixels high where the picture is shown smaller than it is.
-  const zoom = Math.max(1, width / ($("picture").clientWidth || width));
-  const size = Math.max(11 * zoom, Math.min((right - left) / 6, width / 20));
-  Object.assign(context, { strokeStyle: "#00c853", lineWidth: line, font: `${size}px system-ui` });
+/** Draw a box, and its label where it hides no other: below the face, so that it hides no hat. */
+function drawBox(context, { number, box: [left, top, right, bottom], ...face }, size, labels) {
+  const { width, height } = context.canvas;
+  Object.assign(context, { strokeStyle: "#00c853", lineWidth: size / 6, font: `${size}px system-ui` });
   context.strokeRect(left, top, right - left, bottom - top);
-  const height = size * 1.4;
+  const row = 1.4 * size;
   const places = [`${number}: ${label(face)}`, `${number}`].flatMap((text) => {
-    const length = context.measureText(text).width + 10;
+    const length = context.measureText(text).width + size;
     const x = Math.max(0, Math.min(left, width - length));
-    const rows = top > height ? [top - height, bottom, top] : [bottom, top];
-    return rows.map((y) => ({ text, x, y, length, height }));
+    return [bottom, bottom - row, top - row].map((y) => ({ text, x, y, length }));
   });
-  const isFree = (place) => !labels.some((other) => overlap(other, place));
-  const { text, x, y, length } = places.find(isFree) ?? places.at(-1);
-  labels.push({ x, y, length, height });
+  const isFree = ({ x, y, length }) =>
+    y >= 0 && y + row <= height &&
+    labels.every((l) => x >= l.x + l.length || l.x >= x + length || Math.abs(y - l.y) >= row);
+  const place = places.find(isFree) ?? places.at(-2);
+  labels.push(place);
   context.fillStyle = "#00c853";
-  context.fillRect(x, y, length, height);
+  context.fillRect(place.x, place.y, place.length, row);
   context.fillStyle = "black";
-  context.fillText(text, x + 5, y + size);
+  context.fillText(place.text, place.x + size / 2, place.y + size);
 }
 
-function overlap(a, b) {
-  const isBeside = a.x >= b.x + b.length || b.x >= a.x + a.length;
-  return !isBeside && a.y < b.y + b.height && b.y < a.y + a.height;
-}
-
-/** Return what is shown of a face: its pixels and a bar for each emotion. */
-function card(face, number, names) {
-  const article = document.createElement("article");
-  const title = document.createElement("h2");
-  title.textContent = `Face ${face.id ?? number + 1}: ${label(face)}`;
-  const bars = document.createElement("div");
-  bars.className = names.length > 1 ? "bars two" : "bars";
+function card(bitmap, face) {
+  const article = element("article", "card");
+  const bars = element("ul", "bars");
   state.classes.forEach((emotion, i) => {
-    const values = names.map((name) => face[name].probabilities[i]);
-    bars.append(bar(emotion, i, values, names));
+    const row = element("li", i === best(face) ? "best" : "");
+    const meter = element("span", "meter");
+    meter.append(element("span", ""));
+    meter.firstChild.style.width = `${100 * face.probabilities[i]}%`;
+    row.append(emotion, meter, element("span", "", { textContent: percent(face.probabilities[i]) }));
+    bars.append(row);
   });
-  article.append(faceCanvas(face[state.models[0]]), title, bars);
+  article.append(element("h2", "", { textContent: `Face ${face.number}: ${label(face)}` }));
+  article.append(bitmap ? faceCanvas(bitmap, face) : "", bars);
   return article;
 }
 
-function bar(emotion, i, values, names) {
-  const row = document.createElement("div");
-  row.className = "bar";
-  const name = document.createElement("span");
-  name.textContent = emotion;
-  const tracks = document.createElement("span");
-  tracks.className = "tracks";
-  values.forEach((value, k) => {
-    const meter = document.createElement("span");
-    meter.className = "meter";
-    meter.title = `${names[k]}: ${(100 * value).toFixed(1)} %`;
-    const fill = document.createElement("span");
-    fill.style.width = `${100 * value}%`;
-    fill.style.background = COLORS[i % COLORS.length];
-    fill.style.opacity = k ? 0.5 : 1;
-    meter.append(fill);
-    tracks.append(meter);
-  });
-  const percent = document.createElement("span");
-  percent.className = "percent";
-  percent.textContent = values.map((value) => `${Math.round(100 * value)} %`).join(" / ");
-  row.append(name, tracks, percent);
-  return row;
-}
-
-/** Return a canvas with a face as the network sees it, and the map of its emotion over it. */
-function faceCanvas({ pixels, probabilities, maps, mapSize }) {
-  const canvas = document.createElement("canvas");
-  canvas.width = canvas.height = 48;
-  canvas.role = "img";
-  canvas.setAttribute("aria-label", "The face as the network sees it");
-  const best = probabilities.indexOf(Math.max(...probabilities));
-  const [columns, rows] = mapSize;
-  const map = maps.subarray(best * columns * rows, (best + 1) * columns * rows);
-  const top = Math.max(...map, 1e-9);
-  const image = new ImageData(48, 48);
-  pixels.forEach((value, i) => {
-    const [x, y] = [i % 48, Math.floor(i / 48)];
-    const cell = Math.floor((y * rows) / 48) * columns + Math.floor((x * columns) / 48);
-    const heat = $("overlay").checked ? Math.max(map[cell], 0) / top / 2 : 0;
-    const colors = [255, 255 * Math.max(0, 2 * heat - 0.3), 0];
-    colors.forEach((color, c) => (image.data[4 * i + c] = value * (1 - heat) + color * heat));
-    image.data[4 * i + 3] = 255;
-  });
-  canvas.getContext("2d").putImageData(image, 0, 0);
+/** Return a canvas with a face, and over it in orange what speaks for its emotion. */
+function faceCanvas(bitmap, { box: [left, top, right, bottom], map }) {
+  const canvas = element("canvas", "", { width: 96, height: 96, role: "img", ariaLabel: "The face" });
+  const context = canvas.getContext("2d");
+  context.filter = "grayscale(1)";
+  context.drawImage(bitmap, left, top, right - left, bottom - top, 0, 0, 96, 96);
+  context.filter = "none";
+  if (!map || !$("overlay").checked) return canvas;
+  const side = Math.sqrt(map.length);
+  const highest = Math.max(...map, 1e-9);
+  const heat = new ImageData(side, side);
+  map.forEach((value, i) => heat.data.set([255, 140, 0, (160 * Math.max(value, 0)) / highest], 4 * i));
+  const small = new OffscreenCanvas(side, side);
+  small.getContext("2d").putImageData(heat, 0, 0);
+  context.drawImage(small, 0, 0, 96, 96);
   return canvas;
 }
 
 /** Draw the probabilities of the largest face over the last seconds. */
 function drawCurve(seconds, faces) {
-  const size = ({ box }) => box[2] - box[0];
-  const largest = faces.reduce((a, b) => (a && size(a) >= size(b) ? a : b), null);
-  state.curve.push({ seconds, id: largest?.id, probabilities: largest?.[state.models[0]].probabilities ?? null });
-  while (state.curve[0].seconds < seconds - CURVE_SECONDS) state.curve.shift();
-  const { width, height } = $("chart");
-  const context = $("chart").getContext("2d");
-  context.clearRect(0, 0, width, height);
-  context.lineWidth = 2;
-  const x = (at) => width - 110 - ((seconds - at) / CURVE_SECONDS) * (width - 110);
-  state.classes.forEach((emotion, i) => {
-    context.strokeStyle = context.fillStyle = COLORS[i % COLORS.length];
+  const side = ({ box }) => box[2] - box[0];
+  const largest = faces.reduce((a, b) => (a && side(a) >= side(b) ? a : b), null);
+  state.curve.push({ seconds, number: largest?.number, probabilities: largest?.probabilities });
+  state.curve = state.curve.filter((point) => point.seconds > seconds - CURVE_SECONDS);
+  const canvas = $("chart");
+  const ratio = devicePixelRatio;
+  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+  Object.assign(canvas, { width: width * ratio, height: height * ratio });
+  const context = canvas.getContext("2d");
+  context.scale(ratio, ratio);
+  context.font = "12px system-ui";
+  const text = getComputedStyle(canvas).color;
+  const x = (at) => width - 90 - ((seconds - at) / CURVE_SECONDS) * (width - 130);
+  const y = (probability) => height - 25 - probability * (height - 35);
+  context.fillStyle = context.strokeStyle = text;
+  const line = (color, lineWidth, points) => {
+    Object.assign(context, { strokeStyle: color, lineWidth });
     context.beginPath();
-    let before; // the face of the last point: the line ends where another one is the largest
-    for (const { seconds: at, id, probabilities } of state.curve) {
-      if (!probabilities) {
-        before = undefined;
-        continue;
-      }
-      const y = height - 4 - probabilities[i] * (height - 8);
-      if (id === before) context.lineTo(x(at), y);
-      else context.moveTo(x(at), y);
-      before = id;
-    }
+    for (const [isStart, ...point] of points) context[isStart ? "moveTo" : "lineTo"](...point);
     context.stroke();
-    context.font = "13px system-ui";
-    context.fillText(emotion, width - 100, 14 + i * Math.min(20, (height - 8) / state.classes.length));
+  };
+  for (const value of [0, 0.5, 1]) {
+    context.fillText(percent(value), 0, y(value) + 4);
+    line(text, 0.3, [[true, x(seconds - CURVE_SECONDS), y(value)], [false, x(seconds), y(value)]]);
+  }
+  for (const ago of [20, 15, 10, 5, 0]) context.fillText(`${ago ? -ago : 0} s`, x(seconds - ago) - 10, height - 5);
+  state.classes.forEach((emotion, i) => {
+    const color = COLORS[i % COLORS.length];
+    const points = state.curve.filter(({ probabilities }) => probabilities);
+    // A line ends where another face is the largest.
+    line(color, 2, points.map((p, k) => [p.number !== points[k - 1]?.number, x(p.seconds), y(p.probabilities[i])]));
+    const row = 14 + (i * (height - 30)) / state.classes.length;
+    context.fillStyle = color;
+    context.fillRect(width - 80, row - 9, 10, 10);
+    context.fillStyle = text;
+    context.fillText(emotion, width - 65, row);
   });
+}
+
+function saveTable() {
+  const quote = (value) => `"${String(value).replaceAll('"', '""')}"`;
+  const { shown } = state;
+  const items = state.items.length ? state.items : [{ file: { name: shown.file }, ...shown }];
+  const rows = items.flatMap(({ file, faces }) =>
+    faces.map((face) => [quote(file.name), face.number, ...face.box, face.score.toFixed(4),
+      quote(state.classes[best(face)]), ...face.probabilities.map((p) => p.toFixed(4))]),
+  );
+  const names = ["file", "face", "left", "top", "right", "bottom", "score", "emotion"];
+  const lines = [[...names, ...state.classes.map(quote)], ...rows].map((row) => row.join(","));
+  save(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }), "faces.csv");
+}
+
+function save(blob, name) {
+  const link = element("a", "", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }

@@ -1,9 +1,17 @@
-// Turn WebP photos upright: browsers read the orientation in JPEG, PNG and AVIF, but not in WebP.
+// Decode photos upright: browsers read the orientation in JPEG, PNG and AVIF, but not in WebP.
 
 const ORIENTATION = 0x0112; // the tag in EXIF
 
+/** Decode an image file, upright by its EXIF, with the pixels that are in it. */
+export async function decode(blob) {
+  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+  const bitmap = await createImageBitmap(blob, options);
+  const turn = webpOrientation(new Uint8Array(await blob.arrayBuffer()));
+  return turn === 1 ? bitmap : upright(bitmap, turn);
+}
+
 /** Return the orientation (1 to 8) in the EXIF of a WebP file; 1 for other files. */
-export function webpOrientation(bytes) {
+function webpOrientation(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const name = (at) => String.fromCharCode(...bytes.subarray(at, at + 4));
   if (bytes.length < 12 || name(0) !== "RIFF" || name(8) !== "WEBP") return 1;
@@ -37,7 +45,7 @@ function exifOrientation(view) {
 }
 
 /** Return an ImageBitmap turned by its orientation; the given one is used up. */
-export function upright(bitmap, orientation) {
+function upright(bitmap, orientation) {
   const { width, height } = bitmap;
   const isSideways = orientation >= 5;
   const canvas = new OffscreenCanvas(isSideways ? height : width, isSideways ? width : height);
