@@ -176,8 +176,9 @@ def clone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "clone")
     commands = []
 
-    def record(command, cwd):
-        commands.append(command)
+    def record(command, cwd, **options):
+        if command[0] != "git":
+            commands.append(command)
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(train.subprocess, "run", record)
@@ -233,18 +234,29 @@ def test_train_leaves_links_and_copies_of_the_user(run, pictures, clone, tmp_pat
     assert Path("data/raw/pictures").resolve() == tmp_path / "other"
 
 
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz", ".CSV"])
+def test_train_on_a_file(run, clone, tmp_path, suffix):
+    path = tmp_path / f"My faces{suffix}"
+    path.touch()
+    status, out, err = run("train", path)
+    assert (status, err) == (0, "")
+    assert "dataset=my-faces" in clone[0]
+    assert "models/my-faces/fer.int8.onnx" in out
+    assert Path("data/raw/my-faces", path.name).resolve() == path
+
+
 @pytest.mark.parametrize(
     "name", ["nan", "sample", "scratch", "default", "null", "1e3", "001", "yes", "---"]
 )
 def test_names_that_no_data_set_can_have(run, pictures, clone, name):
     folder = pictures.rename(pictures.parent / name)
-    assert "as a data set; rename the folder" in str(run("train", folder)[0])
+    assert "as a data set; rename it" in str(run("train", folder)[0])
     assert not Path("data").exists()
     assert clone == []
 
 
 def test_bad_input_of_train_is_one_line(run, pictures, clone, tmp_path, monkeypatch):
-    assert "no such folder; check the name" in str(run("train", tmp_path / "none")[0])
+    assert "no such file or folder; check the name" in str(run("train", tmp_path / "none")[0])
     assert "-S dataset: follows" in str(run("train", pictures, "-S", "dataset=other")[0])
     Path("data/raw/pictures").mkdir(parents=True)
     Path("data/raw/pictures/mine.csv").touch()
