@@ -192,6 +192,7 @@ def clone(tmp_path, monkeypatch):
         return 0
 
     monkeypatch.setattr(train, "_run_to_its_end", record)
+    monkeypatch.setattr(train, "_commit", lambda root, link: None)
     return commands
 
 
@@ -275,18 +276,29 @@ def test_stopped_train_ends_the_stage_and_lets_dvc_end_by_itself(number):
     assert process.returncode == 128 + number
 
 
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz", ".CSV"])
+def test_train_on_a_file(run, clone, tmp_path, suffix):
+    path = tmp_path / f"My faces{suffix}"
+    path.touch()
+    status, out, err = run("train", path)
+    assert (status, err) == (0, "")
+    assert "dataset=my-faces" in clone[0]
+    assert "models/my-faces/small/fer.int8.onnx" in out
+    assert Path("data/raw/my-faces", path.name).resolve() == path
+
+
 @pytest.mark.parametrize(
     "name", ["nan", "sample", "speeds", "default", "null", "1e3", "001", "yes", "---"]
 )
 def test_names_that_no_data_set_can_have(run, pictures, clone, name):
     folder = pictures.rename(pictures.parent / name)
-    assert "as a data set; rename the folder" in str(run("train", folder)[0])
+    assert "as a data set; rename it" in str(run("train", folder)[0])
     assert not Path("data").exists()
     assert clone == []
 
 
 def test_bad_input_of_train_is_one_line(run, pictures, clone, tmp_path, monkeypatch):
-    assert "no such folder; check the name" in str(run("train", tmp_path / "none")[0])
+    assert "no such file or folder; check the name" in str(run("train", tmp_path / "none")[0])
     assert "-S dataset: follows" in str(run("train", pictures, "-S", "dataset=other")[0])
     Path("data/raw/pictures").mkdir(parents=True)
     Path("data/raw/pictures/mine.csv").touch()

@@ -155,18 +155,22 @@ def list_files(folder: Path) -> tuple[list[str], list[str]]:
     return sorted(filter(_is_visible, files)), sorted(filter(_is_visible, empty))
 
 
-def link_folder(source: Path, target: Path) -> bool:
-    """Make `target` a link to a folder, maybe in place of a link to a folder that was moved.
+def link(source: Path, folder: Path) -> Path | None:
+    """Return a link to a user's files: the data set's folder itself, or in it, to a single file.
 
-    If something else is there, nothing is changed, and False is returned.
+    The link may replace one to what was moved. If something else is there, nothing is changed, and
+    None is returned.
     """
+    target = folder if source.is_dir() else folder / source.name
     if target.resolve() == source.resolve():
-        return True
-    if target.exists():
-        return False
+        return target
+    if target.exists() or (target != folder and folder.is_symlink()):
+        return None
+    if folder.is_dir() and set(os.listdir(folder)) - {"README.md", target.name}:
+        return None
     target.unlink(missing_ok=True)
     _link(source, target)
-    return True
+    return target
 
 
 def link_entries(source: Path, folder: Path) -> None:
