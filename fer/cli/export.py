@@ -36,16 +36,19 @@ def _model(text: str) -> Path:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from fer.deploy.convert import convert  # which needs the extra `train`
+    # These need the extra `train`.
+    from fer.deploy.convert import convert
+    from fer.deploy.runtimes import default_precision
 
-    out = arguments.out
+    out, runtime = arguments.out, "ONNX Runtime"
     protect_inputs([out], [arguments.model])
-    differences = convert(arguments.model, arguments.format, out, arguments.flip)
-    for options, difference in differences.items():
-        print(
-            f"{out}: {options}, probabilities differ by at most {difference:.5f} from the model's"
-        )
-    views = "averages over each face and its mirror image, as fer predict does"
-    print(f"{out}: {views if arguments.flip else f'sees one view of a face; --flip {views}'}")
+    difference = convert(arguments.model, arguments.format, out, arguments.flip)
     if arguments.format == "openvino":
         print(f"{out}: needs {out.with_suffix('.bin').name} beside it")
+        runtime = f"OpenVINO (here {default_precision()}; INFERENCE_PRECISION_HINT=f32 is closer)"
+    print(
+        f"{out}: probabilities differ by at most {difference:.5f} from the original, with the "
+        f"default options of {runtime}"
+    )
+    views = "averages over each face and its mirror image, as fer predict does"
+    print(f"{out}: {views if arguments.flip else f'sees one view of a face; --flip {views}'}")

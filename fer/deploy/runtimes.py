@@ -85,7 +85,8 @@ def openvino_predictor(path: Path, threads: int, precision: str) -> Predictor:
 
     The precision is "f32" or "bf16", which a processor without bfloat16 runs as "f32".
     """
-    precision = "f32" if _hides_kernels() else precision
+    if "ONEDNN_MAX_CPU_ISA" in os.environ:  # OpenVINO would ask for kernels that it hides
+        precision = "f32"
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision}
     compiled: dict[int, openvino.CompiledModel] = {}
 
@@ -101,13 +102,7 @@ def openvino_predictor(path: Path, threads: int, precision: str) -> Predictor:
 
 def default_precision() -> str:
     """Return the precision of OpenVINO without options on this processor: "f32", "bf16", "f16"."""
-    default = _CORE.get_property("CPU", "INFERENCE_PRECISION_HINT").get_type_name()
-    return "f32" if _hides_kernels() else default
-
-
-def _hides_kernels() -> bool:
-    """Tell whether a variable hides kernels that OpenVINO would ask for all the same."""
-    return "ONEDNN_MAX_CPU_ISA" in os.environ
+    return _CORE.get_property("CPU", "INFERENCE_PRECISION_HINT").get_type_name()
 
 
 def predict(predictor: Predictor, images: np.ndarray) -> np.ndarray:
