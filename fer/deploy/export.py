@@ -80,11 +80,10 @@ def write_metadata(path: Path, metadata: Mapping[str, object], classes: Sequence
 def average_views(path: Path) -> None:
     """Change an ONNX file of fer so that it averages over each face and its mirror image."""
     model = onnx.load(path)
-    graph, names = model.graph, {"faces": "views"}
+    graph = model.graph
+    names = {"faces": "views"} | {output.name: f"both_{output.name}" for output in graph.output}
     if any("views" in node.output for node in graph.node):  # it does so already
         return
-    for output in graph.output:
-        names[output.name] = f"both_{output.name}"
     for node in graph.node:
         for tensors in (node.input, node.output):
             tensors[:] = [names.get(name, name) for name in tensors]
