@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from test_video import make_video
 
 from fer.cli import main
 from fer.images import reading
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.fixture
@@ -348,3 +351,20 @@ def test_mistakes_are_one_line(run, tmp_path, monkeypatch, arguments, message):
     assert out == "" or "--explain" in arguments  # which is written at the end
     assert err.startswith("error: ")
     assert message in err
+
+
+def test_photo_of_readme_gives_what_readme_prints(run, tmp_path, monkeypatch):
+    """Other processors may round to the next percent or pixel."""
+    shutil.copy(DOCS / "photo.jpg", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = run("predict", "photo.jpg", "--draw", "marked.png")
+    readme = (DOCS.parent / "README.md").read_text()
+    printed = re.search(r"```\n(photo\.jpg: .*?)```", readme, re.DOTALL)[1]
+    assert re.sub(r"\d+", "0", out) == re.sub(r"\d+", "0", printed)
+    numbers = [[int(number) for number in re.findall(r"\d+", text)] for text in (out, printed)]
+    np.testing.assert_allclose(*numbers, atol=1)
+    drawn, committed = (
+        np.asarray(Image.open(path).convert("L"), int)
+        for path in ("marked.png", DOCS / "predict.jpg")
+    )
+    assert np.abs(drawn - committed).mean() < 3

@@ -126,7 +126,7 @@ def test_text_ends_with_a_summary_and_a_plot(run, tmp_path):
     assert err == ""
     title, face = out.splitlines()[-2:]
     assert title == f"{path}: 1.20 s, faces: 1"
-    assert face.startswith("face 0, 1.20 s: ")
+    assert face.startswith("face 0, 1.20 s, share of time: ")
     assert "%" in face
     assert Image.open(tmp_path / "out.png").width > 500
     status, _, _ = run("--video", path, "--plot", tmp_path / "out.txt")

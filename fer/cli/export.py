@@ -1,9 +1,12 @@
 """The command `fer export`."""
 
 import argparse
+from pathlib import Path
 
 from fer.cli.options import Commands, path_argument
+from fer.cli.outputs import protect_inputs
 from fer.core.errors import FerError
+from fer.predict.recognizer import RELEASED, model_path
 
 
 def add_to(commands: Commands) -> None:
@@ -12,16 +15,21 @@ def add_to(commands: Commands) -> None:
     export.add_argument(
         "model",
         nargs="?",
-        type=path_argument,
-        help="a PyTorch file of the pipeline, or an ONNX file; with --whole an ONNX file or nano "
-        "(default), small, base or large",
+        type=_model,
+        help="a PyTorch file of the pipeline, an ONNX file, or nano, small, base or large; with "
+        "--whole by default nano, and no PyTorch file",
     )
     export.add_argument(
         "--format",
         choices=("onnx", "openvino"),
-        help="openvino takes ONNX files too, also in int8",
+        help="openvino writes two files, of which the one beside --out has the suffix .bin",
     )
     export.add_argument("--out", type=path_argument, help="the file to write")
+    export.add_argument(
+        "--flip",
+        action="store_true",
+        help="average over each face and its mirror image, as fer predict does (default: one view)",
+    )
     export.add_argument(
         "--whole",
         type=path_argument,
@@ -32,19 +40,42 @@ def add_to(commands: Commands) -> None:
     export.set_defaults(run=_export)
 
 
+def _model(text: str) -> Path:
+    return model_path(text) if text in RELEASED else path_argument(text)
+
+
 def _export(arguments: argparse.Namespace) -> None:
-    if bool(arguments.whole) == bool(arguments.format or arguments.out):
-        raise FerError("fer export needs either --whole FILE, or --format and --out")
-    if arguments.whole:
-        from fer.deploy.whole import export_whole  # which needs the extra `train`
-
-        difference = export_whole(str(arguments.model or "nano"), arguments.whole)
-        target, original = arguments.whole, "Recognizer's"
+    model, out = arguments.model, arguments.out
+    if arguments.whole and not (arguments.format or out or arguments.flip):
+        _export_whole(model or model_path("nano"), arguments.whole)
+    elif model and out and arguments.format and not arguments.whole:
+        _convert(model, arguments.format, out, arguments.flip)
     else:
-        if not (arguments.model and arguments.format and arguments.out):
-            raise FerError("fer export needs a model, --format and --out; name all three")
-        from fer.deploy.convert import convert  # which needs the extra `train`
+        raise FerError("fer export: name either a model, --format and --out, or --whole FILE")
 
-        difference = convert(arguments.model, arguments.format, arguments.out)
-        target, original = arguments.out, "the original"
-    print(f"{target}: probabilities differ by at most {difference:.5f} from {original}")
+
+def _export_whole(model: Path, out: Path) -> None:
+    from fer.deploy.whole import export_whole  # which needs the extra `train`
+
+    protect_inputs([out], [model])
+    difference = export_whole(model, out)
+    print(f"{out}: probabilities differ by at most {difference:.5f} from Recognizer's")
+
+
+def _convert(model: Path, kind: str, out: Path, flip: bool) -> None:
+    # These need the extra `train`.
+    from fer.deploy.convert import convert
+    from fer.deploy.runtimes import default_precision
+
+    runtime = "ONNX Runtime"
+    protect_inputs([out], [model])
+    difference = convert(model, kind, out, flip)
+    if kind == "openvino":
+        print(f"{out}: needs {out.with_suffix('.bin').name} beside it")
+        runtime = f"OpenVINO (here {default_precision()}; INFERENCE_PRECISION_HINT=f32 is closer)"
+    print(
+        f"{out}: probabilities differ by at most {difference:.5f} from the original, with the "
+        f"default options of {runtime}"
+    )
+    views = "averages over each face and its mirror image, as fer predict does"
+    print(f"{out}: {views if flip else f'sees one view of a face; --flip {views}'}")

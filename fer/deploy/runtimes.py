@@ -100,6 +100,11 @@ def openvino_predictor(path: Path, threads: int, precision: str) -> Predictor:
     return predict
 
 
+def default_precision() -> str:
+    """Return the precision of OpenVINO without options on this processor: "f32", "bf16", "f16"."""
+    return _CORE.get_property("CPU", "INFERENCE_PRECISION_HINT").get_type_name()
+
+
 def predict(predictor: Predictor, images: np.ndarray) -> np.ndarray:
     """Predict probabilities, float32 [N, C], in batches of 128 faces."""
     starts = range(0, len(images), BATCH_SIZE)

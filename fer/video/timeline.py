@@ -52,7 +52,7 @@ class Timeline:
             shares = np.bincount(emotions, seen, len(names)) / seen.sum()
             order = np.argsort(-shares, kind="stable")
             parts = [f"{names[c]} {shares[c]:.0%}" for c in order if shares[c] >= 0.005]
-            lines.append(f"face {face}, {seen.sum():.2f} s: {', '.join(parts)}")
+            lines.append(f"face {face}, {seen.sum():.2f} s, share of time: {', '.join(parts)}")
         if len(self.faces) > _MAX_FACES:
             lines.append(f"more faces: {len(self.faces) - _MAX_FACES}")
         return lines
