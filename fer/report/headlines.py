@@ -39,8 +39,9 @@ def steps(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> l
 
     Returns:
         A row per step: "step", "parameters", "kB" (None before the export), "test_accuracy" (0 to
-        1), its "interval" (`scores.interval`), and "gain": its difference from the model that the step starts
-        from, None for the teacher and the baseline. A search that keeps the baseline is no step.
+        1), its "interval" (`scores.interval`), and "gain": its difference from the model that the
+        step starts from, None for the teacher and the baseline. A search that keeps the baseline is
+        no step.
     """
     test, tune, exported = results["evaluate"], results["tune"], results["quantize"]["model"]
     sizes = runtimes.set_index("runtime")["bytes"]
