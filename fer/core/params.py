@@ -87,21 +87,21 @@ class SplitShares(Section):
     """Shares of the faces that go to splits that a data set lacks, below a half each.
 
     Faces of one `group` go to one split: those with the same match of a regular expression in the
-    name of their file, or in its path if the expression has a slash; or "folder".
+    name of their file, or in its path if the expression has a slash; or "folder"; or "none".
     """
 
     val: Annotated[float, Field(gt=0, lt=0.5)]
     test: Annotated[float, Field(gt=0, lt=0.5)]
-    group: str | None = None
+    group: str = "none"
 
     @field_validator("group")
     @classmethod
-    def _group_is_a_pattern(cls, group: str | None) -> str | None:
+    def _group_is_a_pattern(cls, group: str) -> str:
         try:
-            re.compile(group or "")
+            re.compile(group)
         except re.error as error:
             raise ValueError(f"is {group!r}, which is no regular expression: {error}") from error
-        return group or None
+        return group
 
 
 class Prepare(Section):

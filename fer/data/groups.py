@@ -129,5 +129,6 @@ def _group(source: str, pattern: str) -> str:
 
 
 def _stem(source: str) -> str:
-    """Return the name of a picture without its last number; "" for a row of a CSV."""
-    return re.sub(r"[\W_]*\d+$", "", PurePosixPath(source).stem) if is_picture(source) else ""
+    """Return the name of a picture without the number at its end; "" if it has none."""
+    match = re.fullmatch(r"(.*?)[\W_]*\d+", PurePosixPath(source).stem)
+    return match[1] if match and is_picture(source) else ""

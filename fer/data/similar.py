@@ -35,10 +35,11 @@ def similar_pairs(
         for start in range(0, len(faces), _BATCH):
             similarity = _thumbnails(faces.images[start : start + _BATCH]) @ train.T
             for row, nearest in enumerate(similarity.argmax(1).tolist(), start):
-                value = 1.0 if is_copy[row] else float(similarity[row - start, nearest])
-                if value >= _SIMILAR:
+                value = min(float(similarity[row - start, nearest]), 0.9999)
+                if value >= _SIMILAR or is_copy[row]:
                     names = sources[split][row], sources["train"][nearest]
-                    pairs.append((split, row, names[0], nearest, names[1], round(value, 4)))
+                    value = 1.0 if is_copy[row] else round(value, 4)
+                    pairs.append((split, row, names[0], nearest, names[1], value))
     return sorted(pairs, key=lambda pair: -pair[-1])
 
 

@@ -26,27 +26,26 @@ def add_missing_splits(data: DataSet, prepare: Prepare, location: str) -> DataSe
             f"{location}: has no face for train, only for {', '.join(splits)}; add some to train"
         )
     pattern = prepare.split.group
-    groups = find_groups(data, pattern, location) if pattern else {}
+    groups = find_groups(data, pattern, location) if pattern != "none" else {}
     all_shares = {split: getattr(prepare.split, split) for split in ("val", "test")}
     shares = {split: share for split, share in all_shares.items() if split not in splits}
     if shares:
         faces, names = splits.pop(whole), sources.pop(whole)
-        if pattern:
-            own = groups.pop(whole)
-            existing = set(chain(*groups.values()))
-            assigned = assign_groups(faces, own, shares, prepare.seed, existing)
-        else:
+        own = groups.pop(whole, None)
+        if own is None:
             existing = {digest for split in splits.values() for digest in digests(split)}
             assigned = assign_splits(faces, shares, prepare.seed, existing)
+        else:
+            taken = set(chain(*groups.values()))
+            assigned = assign_groups(faces, own, shares, prepare.seed, taken)
         for split in ("train", *shares):
             rows = np.flatnonzero(assigned == split)
             splits[split], sources[split] = faces[rows], [names[row] for row in rows]
-            if pattern:
+            if own is not None:
                 groups[split] = own[rows]
         counts = ", ".join(f"{len(splits[split]):,} {split}" for split in SPLITS)
         print(f"split off {' and '.join(shares)}: {counts}", flush=True)
-    if pattern:
-        warn_of_shared_groups(groups)
+    warn_of_shared_groups(groups)
     return replace(
         data,
         splits={split: splits[split] for split in SPLITS},
