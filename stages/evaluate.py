@@ -10,6 +10,7 @@ from fer.core.machine import cores
 from fer.core.prior import with_uniform_prior
 from fer.deploy import runtimes
 from fer.report import figures, scores
+from fer.report.read import read_table
 from fer.training import evaluation, model_file
 from fer.training.networks import parameter_count
 from fer.training.robustness import damaged
@@ -85,6 +86,9 @@ def main() -> None:
         *outputs,
         f"{p.name}: class activation maps of float32 on test faces",
     )
+    pairs = read_table(data / "pairs.csv")
+    splits = {"train": train, "val": val, "test": test}
+    figures.pairs(plots / "pairs.png", pairs, splits, p.dataset)
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
 

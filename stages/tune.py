@@ -23,17 +23,19 @@ def main() -> None:
     models, plots, metrics = (Path(top) / p.folder for top in ("models", "plots", "metrics"))
     splits = workflow.load(data)
     classes, epochs = splits.train.classes, p.train.epochs_for(len(splits.train))
-    trial_epochs, final_epochs = p.tune.epochs_for(epochs)
+    trial_epochs, final_epochs = p.tune.epochs_for(epochs, len(splits.train))
     _, baseline = model_file.load(models / "baseline.pt", classes)
     init = model_file.load_initial(p.config, classes)
     if init:
         print("train.init: weights of the same training faces bias the finals", flush=True)
 
+    pictures = files.read_rows(data / "train" / "pictures.csv")
+    groups = np.array([row["group"] for row in pictures])
     task = SearchTask(p.config, p.tune, splits.train, splits.val_unseen, device, init, p.damage)
     study = task.study_name(p.name, trial_epochs)
     track = partial(wandb_log.run, p.settings.wandb, group=study)
     trials = search(task, study, trial_epochs, p.settings.storage, track)
-    results, probabilities, checkpoints = finals.run(task, trials, final_epochs, track)
+    results, probabilities, checkpoints = finals.run(task, trials, final_epochs, track, groups)
     winner = finals.winner(results)
     rows = table(trials)
     report = {
@@ -66,8 +68,8 @@ def main() -> None:
         checkpoints.append(run.checkpoint)
     with files.atomic_path(data / p.size / "held_out.npy") as temporary:
         np.save(temporary, probabilities)
-    pictures = [row["picture"] for row in files.read_rows(data / "train" / "pictures.csv")]
-    suspicious = suspects.rows(pictures, splits.train.labels, classes, probabilities)
+    names = [row["picture"] for row in pictures]
+    suspicious = suspects.rows(names, splits.train.labels, classes, probabilities)
     files.write_table(data / p.size / "suspects.csv", suspects.COLUMNS, suspicious)
     # If the baseline wins, this file keeps the folder from being empty, of which DVC would warn.
     files.write_json(tuned / "metadata.json", {"trial": winner["trial"]})

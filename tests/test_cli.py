@@ -79,10 +79,10 @@ def test_below_the_confidence_it_is_unsure(run, folder, tmp_path):
     assert max(face["probabilities"].values()) < 0.999
     assert run("predict", photo, "--csv", *options)[1].splitlines()[1].split(",")[8] == "unsure"
     drawings = []
-    for options in ((), options):
-        path = tmp_path / f"{len(options)}.png"
+    for chosen in ((), options):
+        path = tmp_path / f"{len(chosen)}.png"
         explained = ("--draw", path, "--explain", tmp_path / "map.png")
-        assert run("predict", photo, *options, *explained)[0] == 0
+        assert run("predict", photo, *chosen, *explained)[0] == 0
         drawings.append(path.read_bytes())
     assert drawings[0] != drawings[1]
     assert "Neutral" in run("predict", photo, "--min-confidence", "0.3")[1]

@@ -57,8 +57,10 @@ def test_automatic_epochs_follow_from_the_number_of_faces(tmp_path):
     names = ("train.epochs", "tune.epochs", "tune.final_epochs")
     p = params.load(change(tmp_path, dict.fromkeys(names, "auto")))
     assert [p.train.epochs_for(faces) for faces in (1, 10_000, 10**6)] == [100, 60, 20]
-    assert p.tune.epochs_for(60) == (10, 12)
-    assert p.tune.epochs_for(2) == (1, 1)
+    assert p.tune.epochs_for(60, 10_000) == (10, 12)
+    assert p.tune.epochs_for(100, 1_000) == (16, 60)
+    assert p.tune.epochs_for(100, 100) == (16, 100)
+    assert p.tune.epochs_for(2, 10**6) == (1, 1)
 
 
 SEARCH = "tune.space"

@@ -67,10 +67,24 @@ class Sample(Section):
 
 
 class SplitShares(Section):
-    """Shares of the faces that go to splits that a data set lacks, below a half each."""
+    """Shares of the faces that go to splits that a data set lacks, below a half each.
+
+    Faces of one `group` go to one split: those with the same match of a regular expression in the
+    name of their file, or in its path if the expression has a slash; or "folder"; or "none".
+    """
 
     val: Annotated[float, Field(gt=0, lt=0.5)]
     test: Annotated[float, Field(gt=0, lt=0.5)]
+    group: str = "none"
+
+    @field_validator("group")
+    @classmethod
+    def _group_is_a_pattern(cls, group: str) -> str:
+        try:
+            re.compile(group)
+        except re.error as error:
+            raise ValueError(f"is {group!r}, which is no regular expression: {error}") from error
+        return group
 
 
 class Prepare(Section):
@@ -301,14 +315,15 @@ class Tune(Section):
     seed: Seed
     space: Annotated[dict[str, Dimension], Field(min_length=1)]
 
-    def epochs_for(self, full_epochs: int) -> tuple[int, int]:
-        """Return the epochs of a trial and of each fold of a final.
+    def epochs_for(self, full_epochs: int, faces: int) -> tuple[int, int]:
+        """Return the epochs of a trial and of each fold of a final, for a number of training faces.
 
-        "auto" is a sixth and a fifth of the epochs of the full training.
+        "auto" is a sixth and a fifth of the epochs of the full training. A final has more of them,
+        up to all, where these pass fewer than 60,000 faces: its predictions show wrong labels.
         """
         trial = max(1, full_epochs // 6) if self.epochs == "auto" else self.epochs
-        final = max(1, full_epochs // 5) if self.final_epochs == "auto" else self.final_epochs
-        return trial, final
+        enough = min(full_epochs, max(full_epochs // 5, round(60_000 / faces), 1))
+        return trial, enough if self.final_epochs == "auto" else self.final_epochs
 
 
 class Quantize(Section):

@@ -26,7 +26,8 @@ def correct(data: DataSet, folder: Path, prepare: Prepare) -> DataSet:
     if not (folder / FILE).is_file():
         return data
     labels = _read(data, folder)
-    splits, sources, changes = dict(data.splits), dict(data.sources), []
+    splits, sources, groups = dict(data.splits), dict(data.sources), dict(data.groups)
+    changes = []
     for split in ["train"] if prepare.corrections == "train" else list(splits):
         faces, names = splits[split], sources[split]
         old = faces.labels.tolist()
@@ -42,13 +43,14 @@ def correct(data: DataSet, folder: Path, prepare: Prepare) -> DataSet:
         relabelled = np.array([label or 0 for label in new], np.uint8)
         splits[split] = replace(faces, labels=relabelled, soft_labels=soft)[kept]
         sources[split] = [names[row] for row in kept]
+        groups |= {split: [groups[split][row] for row in kept]} if groups else {}
     print(f"{folder / FILE}: corrections: {len(changes)}; listed in dropped.csv", flush=True)
     if labels:
         warn(
             f"{folder / FILE}: pictures that keep their label, because they are not in train: "
             f"{len(labels)}, such as {min(labels)}; set prepare.corrections to all to correct them"
         )
-    return replace(data, splits=splits, sources=sources, corrections=changes)
+    return replace(data, splits=splits, sources=sources, groups=groups, corrections=changes)
 
 
 def _read(data: DataSet, folder: Path) -> dict[str, int | None]:

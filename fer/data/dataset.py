@@ -54,6 +54,7 @@ class DataSet:
         dropped: The faces that were left out.
         format: Name of the format.
         corrections: The changes by `fer.data.corrections`.
+        groups: By split, the group of each face by `prepare.split.group`; empty without it.
     """
 
     splits: dict[str, Faces]
@@ -61,6 +62,7 @@ class DataSet:
     dropped: list[Dropped]
     format: str = ""
     corrections: list[Dropped] = field(default_factory=list)
+    groups: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:

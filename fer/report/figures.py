@@ -199,9 +199,13 @@ def confusion(path: Path, table: pd.DataFrame, classes: Sequence[str], title: st
 
 
 def sheet(
-    path: Path, images: np.ndarray, captions: Sequence[str], title: str, columns: int = 7
+    path: Path,
+    images: Sequence[np.ndarray],
+    captions: Sequence[str],
+    title: str,
+    columns: int = 7,
 ) -> None:
-    """Draw faces, uint8 [N, 48, 48], with a caption of two lines for each; N may be 0."""
+    """Draw N images, uint8 [H, W], with a caption of two lines for each; N may be 0."""
     rows = max(1, -(-len(images) // columns))
     figure = _figure(1.3 * columns, 1.75 * rows + 0.4)
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -230,6 +234,24 @@ def suspects(
     captions = [f"{row['class']}\n{row['suggested']}?" for _, row in shown.iterrows()]
     images = train.images[[rows[picture] for picture in shown["picture"]]]
     sheet(path, images, captions, f"{dataset}: labels that look wrong", columns=10)
+
+
+def pairs(
+    path: Path, table: pd.DataFrame, splits: Mapping[str, Faces], dataset: str, count: int = 28
+) -> None:
+    """Draw faces of val and test beside training faces that look nearly the same.
+
+    `table` is pairs.csv. Pairs that are not of equal pixels come first.
+    """
+    shown = table.sort_values("similarity", key=lambda values: values == 1, kind="stable")[:count]
+    images = [
+        np.hstack([splits[row.split].images[row.row], splits["train"].images[row.train_row]])
+        for row in shown.itertuples()
+    ]
+    captions = [
+        f"{row.split}: {row.picture[-22:]}\n{row.train_picture[-22:]}" for row in shown.itertuples()
+    ]
+    sheet(path, images, captions, f"{dataset}: val or test (left) and train (right)")
 
 
 def int8_difference(

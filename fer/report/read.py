@@ -14,7 +14,7 @@ from fer.core.errors import FerError
 
 T = TypeVar("T")
 
-_TEXTS = ("class", "actual", "predicted", "suggested", "picture")
+_TEXTS = ("class", "actual", "predicted", "suggested", "picture", "train_picture")
 """Columns of words, even if they look like numbers."""
 
 

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 from scipy import stats
+from sklearn.model_selection import StratifiedGroupKFold
 
 from fer.core import faces
 from fer.core.errors import FerError
@@ -31,9 +33,15 @@ A trial also has "gain" and "margin_of_error". All are accuracies (0 to 1) on di
 
 
 def run(
-    task: SearchTask, trials: Sequence[FrozenTrial], epochs: int, track: Track
+    task: SearchTask,
+    trials: Sequence[FrozenTrial],
+    epochs: int,
+    track: Track,
+    groups: np.ndarray | None = None,
 ) -> tuple[list[Final], np.ndarray, list[Path]]:
     """Cross-validate the baseline and the best trial on the training split.
+
+    `groups` are as for `split_folds`.
 
     Returns the entries of tune.json: of the baseline, and of the best trial unless it diverged.
     Then the baseline's held-out probabilities of the training faces, float32 [N, C], and the files
@@ -42,8 +50,8 @@ def run(
     Raises:
         FerError: If the baseline diverges, or there are fewer different faces than folds.
     """
-    groups, folds = split_folds(task.train, task.tune.folds, task.tune.seed)
-    train = partial(cross_validate, task, groups=groups, folds=folds, epochs=epochs, track=track)
+    different, folds = split_folds(task.train, task.tune.folds, task.tune.seed, groups)
+    train = partial(cross_validate, task, groups=different, folds=folds, epochs=epochs, track=track)
     probabilities, baseline, checkpoints = train(0, task.baseline)
     if baseline is None:
         lr = task.config.train.lr
@@ -67,23 +75,38 @@ def winner(finals: Sequence[Final]) -> Final:
     return next((t for t in trials if t["gain"] > t["margin_of_error"]), baseline)
 
 
-def split_folds(train: Faces, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_folds(
+    train: Faces, count: int, seed: int, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Divide faces at random into folds with equal numbers of different faces.
 
-    Returns the index of each of N faces among the D different ones, int64 [N], and the fold of each
-    different face, int64 [D].
+    Faces with the same name in `groups`, str [N], are in one fold, unless the names are empty; then
+    the folds are as equal as can be, also in their classes. Returns the index of each of N faces
+    among the D different ones, int64 [N], and the fold of each different face, int64 [D].
 
     Raises:
-        FerError: If there are fewer different faces than folds.
+        FerError: If there are fewer different faces, or groups, than folds.
     """
-    different, groups = np.unique(np.array(faces.digests(train)), return_inverse=True)
+    different, indices = np.unique(np.array(faces.digests(train)), return_inverse=True)
     if len(different) < count:
         raise FerError(
             f"tune.folds is {count}, but there are only {len(different)} different training faces; "
             "use fewer folds"
         )
-    folds = np.arange(len(different)) % count
-    return groups, np.random.default_rng(seed).permutation(folds)
+    if groups is None or not groups.any():
+        folds = np.arange(len(different)) % count
+        return indices, np.random.default_rng(seed).permutation(folds)
+    if len(set(groups)) < count:
+        raise FerError(
+            f"tune.folds is {count}, but there are only {len(set(groups))} groups of training "
+            "faces (prepare.split.group); use fewer folds"
+        )
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    folds = np.zeros(len(different), int)  # equal faces are in one group
+    with warnings.catch_warnings(action="ignore"):  # of classes with few faces
+        for fold, (_, own) in enumerate(splitter.split(groups, train.labels, groups)):
+            folds[indices[own]] = fold
+    return indices, folds
 
 
 def cross_validate(

@@ -178,14 +178,14 @@ class _Track:
         return left, top, left + side, top + side
 
     def smooth(self, face: Face) -> Face:
-        """Return a face with the track's id and smoothed probabilities, but its old emotion."""
+        """Return a face with the id of the track and smoothed probabilities, without emotion."""
         values = np.array(list(face.probabilities.values()))
         if self.probabilities is not None:
             weight = np.exp(-self.gap / _EMOTION_TIME_CONSTANT)
             values = weight * self.probabilities + (1 - weight) * values
         self.probabilities = values
         by_class = dict(zip(face.probabilities, values.tolist(), strict=True))
-        return replace(face, id=self.id, probabilities=by_class)
+        return replace(face, id=self.id, probabilities=by_class, emotion=None)
 
 
 class Tracker:

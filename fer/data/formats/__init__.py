@@ -13,6 +13,7 @@ from fer.core.params import Prepare
 from fer.data import corrections
 from fer.data.dataset import DataSet, check, warn
 from fer.data.formats import affectnet, ferplus, folders, pixels, rafdb, table
+from fer.data.groups import warn_of_shared_stems
 from fer.data.raw import RawFolder, open_raw
 from fer.data.splitting import add_missing_splits
 
@@ -36,6 +37,8 @@ def read(folder: Path, prepare: Prepare) -> DataSet:
         print(f"left out: {data.reasons()}; listed in dropped.csv", flush=True)
     data = corrections.correct(data, folder, prepare)
     check(data, str(folder))
+    if not data.groups:
+        warn_of_shared_stems(data)
     return data
 
 
