@@ -24,13 +24,8 @@ def test_summary_weighs_by_time():
     timeline.end = 4.0
     assert timeline.summary() == [
         "v.mp4: 4.00 s, faces: 2",
-<<<<<<< HEAD
-        "face 0, 4.00 s: Happy 75%, Sad 12%, unsure 12%",
-        "face 1, 3.00 s: Sad 100%",
-=======
-        "face 0, 4.00 s, share of time: Happy 75%, Sad 25%",
+        "face 0, 4.00 s, share of time: Happy 75%, Sad 12%, unsure 12%",
         "face 1, 3.00 s, share of time: Sad 100%",
->>>>>>> i41-predict
     ]
 
 

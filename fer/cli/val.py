@@ -152,7 +152,7 @@ def _write(
             f"{classes[predicted[i]]} {confidence[i]:.0%}\nnot {classes[labels[i]]}" for i in worst
         ]
         heading = f"{title}: the surest of {len(wrong)} mistakes"
-        figures.sheet(folder / "mistakes.png", faces.images[worst], captions, heading)
+        figures.sheet(folder / "mistakes.png", [*faces.images[worst]], captions, heading)
     rows = (
         (source, pair["actual"], pair["predicted"], *(round(float(v), 4) for v in values))
         for source, pair, values in zip(sources, pairs, probabilities, strict=True)
