@@ -216,7 +216,7 @@ def is_same_face(best, others):
     areas = op.ReduceProd(ends - starts, [0], keepdims=0)
     overlaps = shared >= _MAX_IOU * (area + areas - shared)
     contains = shared >= _MAX_CONTAINED * op.Min(area, areas)
-    return (shared > 0.0) & (overlaps | (contains & (areas <= _MAX_AREA_RATIO * area)))
+    return overlaps | (contains & (areas <= _MAX_AREA_RATIO * area))
 
 
 @script(fer, default_opset=op)
