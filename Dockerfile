@@ -5,7 +5,7 @@ COPY pyproject.toml ./
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
     print(*p['dependencies'], *p['optional-dependencies']['serve'], sep='\n')" > packages.txt \
     && pip install --no-cache-dir -r packages.txt
-COPY README.md LICENSE ./
+COPY README.md LICENSE MODEL_CARD.md ./
 COPY fer fer
 COPY demo/page demo/page
 RUN pip install --no-cache-dir --no-deps .

@@ -46,7 +46,6 @@ function report(text, isError = false) {
 }
 
 function connect() {
-  document.body.classList.toggle("has-touch", matchMedia("(hover: none)").matches);
   for (const id of ["choose", "drop"]) $(id).addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", ({ target }) => {
     open([...target.files]);
@@ -71,7 +70,7 @@ function connect() {
 
 async function example(name) {
   const blob = await (await fetch(`examples/${name}`)).blob();
-  const button = element("button", "thumb", { type: "button" });
+  const button = element("button", "", { type: "button" });
   const label = name.replace(/[.].*/, "");
   button.append(element("img", "", { src: URL.createObjectURL(blob), alt: `Example: ${label}` }));
   button.addEventListener("click", () => open([new File([blob], name, { type: blob.type })]));
@@ -158,9 +157,9 @@ function thumbnail(bitmap) {
 }
 
 function thumb(item) {
-  const button = element("button", item.error ? "thumb error" : "thumb", { type: "button", title: item.file.name });
+  const button = element("button", item.error ? "error" : "", { type: "button", title: item.file.name });
   button.ariaPressed = String(item === state.item);
-  button.append(item.thumb, item.error ? "⚠ cannot be read" : plural(item.faces.length));
+  button.append(item.thumb, item.error ? "⚠ not read" : plural(item.faces.length));
   button.addEventListener("click", () => choose(item));
   return button;
 }
@@ -184,7 +183,6 @@ async function startCamera() {
   if (!navigator.mediaDevices) {
     return report("This page has no camera: open it by https or on localhost, or choose a photo.", true);
   }
-  report("Waiting for the camera …");
   await play("camera", async () => ({ srcObject: await navigator.mediaDevices.getUserMedia({ video: { width: 640 } }) }));
 }
 
@@ -192,12 +190,14 @@ async function startCamera() {
 async function play(name, openSource) {
   const turn = ++state.turn;
   const video = $("video");
+  report(`Opening the ${name === "camera" ? "camera" : "video"} …`);
   try {
     const source = await openSource();
     if (turn !== state.turn) return end(source); // something else was opened, or it was stopped
     state.live = Object.assign(video, { srcObject: null }, source);
     state.curve = [];
-    $("stop").hidden = $("timeline").hidden = false;
+    $("timeline").hidden = false;
+    swap("stop", "camera");
     $("status").ariaLive = "off"; // or a screen reader would read every frame
     await video.play();
     await playFrames(name, video, turn);
@@ -262,9 +262,15 @@ function stop(text = "Stopped.") {
   end(state.live);
   state.live.removeAttribute("src");
   state.live = state.live.srcObject = null;
-  if (document.activeElement === $("stop")) $("camera").focus();
-  $("stop").hidden = true;
+  swap("camera", "stop");
   $("status").ariaLive = "polite";
+}
+
+/** Show a button in the place of another one, so that nothing moves. */
+function swap(shown, hidden) {
+  const hadFocus = document.activeElement === $(hidden);
+  [$(shown).hidden, $(hidden).hidden] = [false, true];
+  if (hadFocus) $(shown).focus();
 }
 
 function end({ srcObject, src }) {
@@ -359,8 +365,7 @@ function card(bitmap, face) {
   state.classes.forEach((emotion, i) => {
     const row = element("li", i === best(face) ? "best" : "");
     const meter = element("span", "meter");
-    meter.append(element("span", ""));
-    meter.firstChild.style.width = `${100 * face.probabilities[i]}%`;
+    meter.style.setProperty("--value", `${100 * face.probabilities[i]}%`);
     row.append(emotion, meter, element("span", "", { textContent: percent(face.probabilities[i]) }));
     bars.append(row);
   });
