@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fer.core import files, params
 from fer.core.errors import exit_on_error
+from fer.core.faces import digests
 from fer.training import distributed, model_file, wandb_log, workflow
 from fer.training.device import machine, pick_device
 from fer.training.history import without_seconds
@@ -28,7 +29,9 @@ def main() -> None:
     if init:
         print("train.init: weights of the same training faces bias the finals", flush=True)
 
-    task = SearchTask(p.config, p.tune, splits.train, splits.val_unseen, device, init, p.damage)
+    count = len(set(digests(splits.train)))
+    tune = p.tune.model_copy(update={"trials": p.tune.trials_for(count)})
+    task = SearchTask(p.config, tune, splits.train, splits.val_unseen, device, init, p.damage)
     study = task.study_name(p.dataset, trial_epochs)
     track = partial(wandb_log.run, p.settings.wandb, group=study)
     trials = search(task, study, trial_epochs, p.settings.storage, track)
@@ -45,6 +48,10 @@ def main() -> None:
         "before": baseline["scores"],
         "distributions": distributions(trials),
     }
+    if tune.trials < 4 and p.tune.trials == "auto":
+        margin = params.margin_of_gain(count)
+        report["off"] = f"{count:,} different training faces show no gain below {margin:.0%}"
+        print(f"the search is off: {report['off']} (tune.trials turns it on)", flush=True)
     tuned = models / "tuned"
     if winner["trial"] == 0:
         print("no trial is better by more than the margin of error: keep the baseline", flush=True)

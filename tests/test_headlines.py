@@ -1,7 +1,12 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
+from fer.report import page
 from fer.report.headlines import steps
+from fer.report.read import read_json, read_table
+from stages.report import STAGES, TIMED
 
 RUNTIMES = pd.DataFrame(
     {
@@ -45,3 +50,31 @@ def test_without_a_teacher_the_baseline_comes_first():
         "exported in float32",
     ]
     assert rows[0]["standard_error"] == pytest.approx(0.5 / 20)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"off": "40 different training faces show no gain below 22%"},
+            "search is off, because 40",
+        ),
+        ({"trials": {"complete": 9, "diverged": 0}}, "9 trials do not show which parameter"),
+        ({"trials": {"complete": 10, "diverged": 0}}, "The search keeps"),
+    ],
+)
+def test_report_says_what_a_search_cannot_show(tmp_path, changes, expected):
+    root = Path(__file__).parents[1]
+    metrics, plots = root / "metrics/sample", root / "plots/sample"
+    results = {stage: read_json(metrics / f"{stage}.json") for stage in STAGES}
+    timings = {stage: read_json(metrics / f"timings/{stage}.json") for stage in TIMED}
+    quantize, runtimes = (read_table(plots / f"{name}.csv") for name in ("quantize", "runtimes"))
+    results["tune"] |= changes
+    rows = steps(results, quantize)
+    classes, runtimes = read_table(plots / "per_class.csv"), quantize.merge(runtimes, on="runtime")
+    page.write(tmp_path / "x.html", "mine", rows, results, timings, runtimes, classes)
+    text = (tmp_path / "x.html").read_text()
+    assert expected in text
+    assert ("trials.png" in text) == ("off" not in changes)
+    assert ("which parameter matters" in text) == ("9 trials" in expected)
+    assert any("kept by the search" in row["step"] for row in rows) == ("off" not in changes)
