@@ -18,7 +18,7 @@ PREDICTING := fer/predict fer/images fer/video $(addprefix tests/test_,cli.py de
 repro: .venv/train $(NO_GIT)  ## set up, and run every stage on the data set that params.yaml names
 	$(BIN)/dvc repro --force
 	@echo
-	@echo "The report: plots/<dataset>/nano/report.html, for the sample plots/sample/nano/report.html"
+	@echo "The report: plots/<dataset>/<size>/report.html, for the sample plots/sample/nano/report.html"
 ifeq ($(NO_GIT),)
 	@echo "git status lists $$(git status --porcelain | wc -l) files: the results as measured on this machine."
 	@echo "Keep them:    git commit -m 'Rerun the sample' dvc.lock data metrics models plots"

@@ -63,6 +63,14 @@ def test_automatic_epochs_follow_from_the_number_of_faces(tmp_path):
     assert p.tune.epochs_for(2, 10**6) == (1, 1)
 
 
+@pytest.mark.parametrize(("faces", "trials"), [(40, 1), (700, 1), (800, 4), (28_000, 4)])
+def test_search_is_off_where_no_gain_would_show(tmp_path, faces, trials):
+    p = params.load(change(tmp_path, {"dataset": "mine"}))
+    assert p.tune.trials_for(faces) == trials
+    p = params.load(change(tmp_path, {"dataset": "mine", "tune.trials": 3}))
+    assert p.tune.trials_for(faces) == 3
+
+
 SEARCH = "tune.space"
 
 
@@ -88,7 +96,7 @@ SEARCH = "tune.space"
         ("train.epochs", 0, "train.epochs is 0: a number from 1 to 1,000,000, or auto"),
         ("train.epochs", {"default": "all"}, "train.epochs is 'all': a number from 1 to"),
         ("train.epochs", {"default": 3, "sample": 0}, "train.epochs is 0: a number from 1 to"),
-        ("tune.trials", {"default": 3, "sample": 0}, "tune.trials is 0: input should be greater"),
+        ("tune.trials", {"default": 3, "sample": 0}, "tune.trials is 0: a number from 1 to"),
         ("tune.trials", {"sample": 3}, "a mapping by data set or size needs a default"),
         ("train.input_sizes", [44, 24], "train.input_sizes ends with 24; the last size must be 44"),
         (SEARCH, {}, "tune.space is {}: dictionary should have at least 1 item"),

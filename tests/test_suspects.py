@@ -105,7 +105,9 @@ def test_wrong_labels_of_a_folder_are_found_and_corrected(tmp_path):
         accuracies.append(metrics)
         with (project / "data/mine/nano/suspects.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
-        assert f"{len(rows)} pictures look mislabelled: plots/mine/nano/report.html" in result.stdout
+        assert (
+            f"{len(rows)} pictures look mislabelled: plots/mine/nano/report.html" in result.stdout
+        )
         found = [row["picture"] for row in rows if row["picture"] in wrong]
         correct(tmp_path / "mine", *(f"{picture},{wrong[picture]}" for picture in found))
     assert Path(project / "plots/mine/nano/suspects.png").exists()

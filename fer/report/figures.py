@@ -62,11 +62,13 @@ def classes(path: Path, table: pd.DataFrame, dataset: str) -> None:
     y = np.arange(count)
     for axes, (split, rows) in zip(grid, splits, strict=True):
         if (rows["before"] == rows["after"]).all():
-            axes.barh(y, rows["after"], 0.6, color=BLUE)
+            bars = axes.barh(y, rows["after"], 0.6, color=BLUE)
         else:
             axes.barh(y - 0.2, rows["before"], 0.4, color=GREY)
-            axes.barh(y + 0.2, rows["after"], 0.4, color=BLUE)
+            bars = axes.barh(y + 0.2, rows["after"], 0.4, color=BLUE)
             title = "faces per class (grey: before cleaning)"
+        axes.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=7)
+        axes.margins(x=0.15)
         axes.set_title(f"{split}, {rows['after'].sum():,} faces")
         axes.set_yticks(y, rows["class"])
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -265,14 +267,17 @@ def int8_difference(
         (table["predicted"] == table["actual"]).groupby(table["actual"]).mean().reindex(classes)
         for table in (float32, int8)
     ]
-    change = (100 * (recalls[1] - recalls[0])).fillna(0)  # a class may have no test face
+    change = 100 * (recalls[1] - recalls[0])
+    labels = ["no test face" if np.isnan(value) else f"{value:+.1f}" for value in change]
+    change = change.fillna(0)
     figure = _figure(7, 0.34 * len(classes) + 1.6)
     axes = figure.subplots()
     bars = axes.barh(classes, change, color=np.where(change < 0, ORANGE, GREEN))
-    axes.bar_label(bars, fmt="%+.1f", padding=3, fontsize=8)
+    axes.bar_label(bars, labels, padding=3, fontsize=8)
+    limit = 1.25 * max(1, change.abs().max())
+    axes.set_xlim(-limit, limit)
     axes.axvline(0, color="black", linewidth=0.6)
     axes.invert_yaxis()
-    axes.margins(x=0.2)
     axes.set_xlabel("recall of int8 minus recall of float32, points")
     _style(axes, grid="x")
     _save(path, figure, f"{dataset}: int8 against float32, test")
@@ -372,4 +377,4 @@ def _style(axes: Axes, grid: str = "y") -> None:
 def _save(path: Path, figure: Figure, title: str) -> None:
     figure.suptitle(title)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary)
+        figure.savefig(temporary, bbox_inches="tight")  # a title may be wider than the figure
