@@ -13,12 +13,12 @@ NO_GIT := $(if $(shell git rev-parse --git-dir 2>/dev/null),,no-git)
 PREDICTING := fer/predict fer/images fer/video $(addprefix tests/test_,cli.py detection.py drawing.py \
   faces_in_videos.py files.py recognizer.py timeline.py video.py)
 
-.PHONY: FORCE demo no-git repro test test-fast test-lowest reliability test-long lint release
+.PHONY: FORCE demo no-git repro test test-fast test-lowest reliability test-long lint weights release
 
 repro: .venv/train $(NO_GIT)  ## set up, and run every stage on the data set that params.yaml names
 	$(BIN)/dvc repro --force
 	@echo
-	@echo "The report: plots/<dataset>/report.html, for the sample plots/sample/report.html"
+	@echo "The report: plots/<dataset>/<size>/report.html, for the sample plots/sample/nano/report.html"
 ifeq ($(NO_GIT),)
 	@echo "git status lists $$(git status --porcelain | wc -l) files: the results as measured on this machine."
 	@echo "Keep them:    git commit -m 'Rerun the sample' dvc.lock data metrics models plots"
@@ -74,6 +74,11 @@ lint: .venv/test  ## check style, imports, types and the tables of README and do
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m scripts.tables --check
+
+weights:  ## make the models of FER2013 those of the package
+	for size in nano small base large; do \
+	  cp models/fer2013/$$size/fer.int8.onnx fer/weights/$$size.int8.onnx || exit 1; done
+	cp models/fer2013/nano/fer.onnx fer/weights/nano.float32.onnx
 
 release: .venv/test  ## check version, changelog, lint, tests, wheel, models; upload nothing
 	$(BIN)/python -m scripts.release

@@ -4,17 +4,17 @@ A table is between `<!-- table: name -->` and `<!-- end -->`; its name is that o
 """
 
 import argparse
-import csv
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean, stdev
 
 from fer.core.errors import FerError, exit_on_error
+from fer.core.files import read_rows
 from fer.report.read import read_json
 
 FILES = ("README.md", "MODEL_CARD.md", "docs/results.md", "docs/processors.md", "docs/search.md")
-DATASET = "fer2013"
+DATASET, SIZES = "fer2013", ("nano", "small", "base", "large")
 
 Table = Iterable[list[str]]
 """Rows of cells; the first row is the header."""
@@ -23,7 +23,6 @@ Table = Iterable[list[str]]
 def sizes() -> Table:
     """The released models by size."""
     kinds = {"VNNI": "Zen 4", "AVX2": "Zen 4, AVX2 kernels"}
-    columns = ("accuracy_int8", "balanced_training", "damaged_mean", "damaged_worst")
     yield [
         *("model", "parameters", "kB", "test accuracy (%)", "balanced (%)"),
         *("damaged, mean (%)", "damaged, worst (%)"),
@@ -31,14 +30,19 @@ def sizes() -> Table:
         *(f"faces per second, {kind}" for kind in kinds),
     ]
     speeds = read_processors()
-    for row in read_plot("family"):
-        name = "ONNX Runtime, int8" + ("" if row["model"] == "nano" else f", {row['model']}")
+    for size in SIZES:
+        name = "ONNX Runtime, int8" + ("" if size == "nano" else f", {size}")
         measured = [speeds[processor, name] for processor in kinds.values()]
+        test, scores = read(f"{size}/evaluate"), read(f"{size}/evaluate")["int8"]
+        averaged, damaged = scores["flip_averaged"], scores["damaged"]
         yield [
-            f"`{row['model']}`",
-            f"{int(row['parameters']):,}",
-            kilobytes(row),
-            *(percent(float(row[f"test_{column}"])) for column in columns),
+            f"`{size}`",
+            f"{test['parameters'][read(f'{size}/quantize')['model']]:,}",
+            kilobytes(read_runtimes(size)["ONNX Runtime, int8"]),
+            percent(averaged["accuracy"]),
+            percent(averaged["balanced_accuracy"]),
+            percent(damaged["mean"]),
+            percent(damaged["worst"]),
             *(f"{float(speed['latency_ms']):.2f}" for speed in measured),
             *(f"{int(speed['faces_per_second']):,}" for speed in measured),
         ]
@@ -46,8 +50,8 @@ def sizes() -> Table:
 
 def models() -> Table:
     """Each model of the pipeline on val and test."""
-    test, train, tune = read("evaluate"), read("train"), read("tune")
-    quantize, teach, runtimes = read("quantize"), read("teach"), read_runtimes()
+    test, train, tune = (read(f"nano/{stage}") for stage in ("evaluate", "train", "tune"))
+    quantize, teach, runtimes = read("nano/quantize"), read("teach"), read_runtimes()
     yield [
         "model",
         "parameters",
@@ -86,14 +90,14 @@ def seeds() -> Table:
         "test_int8_flip": "int8: test, averaged (%)",
     }
     yield ["seed", *columns.values()]
-    for row in read_csv(Path("docs", "seeds.csv")):
+    for row in read_rows(Path("docs", "seeds.csv")):
         yield [row["seed"], *(percent(float(row[column])) for column in columns)]
     yield ["mean ± standard deviation", *(spread(column) for column in columns)]
 
 
 def finals() -> Table:
     """The finals of the search."""
-    tune = read("tune")
+    tune = read("nano/tune")
     folds = len(tune["finals"][0]["fold_accuracy"])
     yield [
         f"{tune['epochs']['final']} epochs, {folds} folds",
@@ -110,15 +114,17 @@ def finals() -> Table:
 
 def family() -> Table:
     """The released models by size, in float32 and int8, averaged with the mirror image."""
-    columns = {
-        f"{split}_accuracy_{precision}": f"{precision}: {split} (%)"
-        for precision in ("float32", "int8")
-        for split in ("val", "test")
-    }
-    yield ["model", "parameters", *columns.values()]
-    for row in read_plot("family"):
-        accuracies = (percent(float(row[column])) for column in columns)
-        yield [row["model"], f"{int(row['parameters']):,}", *accuracies]
+    precisions = ("float32", "int8")
+    yield [
+        "model",
+        *(f"{p}: val, one view (%)" for p in precisions),
+        *(f"{p}: test (%)" for p in precisions),
+    ]
+    for size in SIZES:
+        test, runtimes = read(f"{size}/evaluate"), read_runtimes(size)
+        val = (runtimes[f"ONNX Runtime, {p}"]["val_accuracy"] for p in precisions)
+        accuracies = (test[p]["flip_averaged"]["accuracy"] for p in precisions)
+        yield [size, *(percent(float(value)) for value in (*val, *accuracies))]
 
 
 def runtimes() -> Table:
@@ -169,7 +175,7 @@ def loading() -> Table:
 
 def scores() -> Table:
     """Scores of the released models on test."""
-    test = read("evaluate")
+    test = read("nano/evaluate")
     yield [
         "",
         "accuracy (%)",
@@ -186,29 +192,42 @@ def scores() -> Table:
 
 
 def damage() -> Table:
-    """Accuracy of each model on test faces, clean and damaged in each way."""
-    test = read("evaluate")
-    models = [model for model in ("baseline", "tuned", "int8") if model in test]
-    yield ["averaged with mirror image (%)", *models]
-    yield ["clean", *(percent(test[model]["flip_averaged"]["accuracy"]) for model in models)]
-    for way in test["int8"]["damaged"]:
-        yield [way, *(percent(test[model]["damaged"][way]) for model in models)]
+    """Accuracy of each size in int8 on test faces, clean and damaged in each way."""
+    test = {size: read(f"{size}/evaluate")["int8"] for size in SIZES}
+    yield ["averaged with mirror image (%)", *SIZES]
+    yield ["clean", *(percent(scores["flip_averaged"]["accuracy"]) for scores in test.values())]
+    for way in test["nano"]["damaged"]:
+        yield [way, *(percent(scores["damaged"][way]) for scores in test.values())]
 
 
 def priors() -> Table:
     """Accuracy of the released models with both priors."""
-    columns = [
-        f"{kind}_{prior}" for prior in ("training", "uniform") for kind in ("accuracy", "balanced")
+    kinds, priors = (
+        ("accuracy", "balanced_accuracy"),
+        {"training": "flip_averaged", "uniform": "uniform_prior"},
+    )
+    yield [
+        "model",
+        *(f"{kind.replace('_', ' ')}, prior: {prior} (%)" for prior in priors for kind in kinds),
     ]
-    yield ["model", *(f"{column.replace('_', ', prior: ')} (%)" for column in columns)]
+    for size in SIZES:
+        scores = read(f"{size}/evaluate")["int8"]
+        yield [size, *(percent(scores[view][kind]) for view in priors.values() for kind in kinds)]
+
+
+def answered() -> Table:
+    """The share of the test faces that each released model answers at an accuracy."""
+    percents = (80, 85, 90, 95)
+    yield ["model", *(f"answered at {n} % accuracy (%)" for n in percents), "calibration error"]
     for row in read_plot("family"):
-        yield [row["model"], *(percent(float(row[f"test_{column}"])) for column in columns)]
+        shares = (f"{100 * float(row[f'test_answered_{n}']):.0f}" for n in percents)
+        yield [f"`{row['model']}`", *shares, f"{float(row['test_calibration_error']):.3f}"]
 
 
 def classes() -> Table:
     """Scores per class of int8, the default model."""
     yield ["class", "faces", "precision (%)", "recall (%)", "F1"]
-    for row in read_plot("per_class"):
+    for row in read_plot("nano/per_class"):
         if row["model"] == "int8":
             shares = (f"{100 * float(row[key]):.0f}" for key in ("precision", "recall"))
             yield [row["class"], row["support"], *shares, f"{float(row['f1']):.2f}"]
@@ -216,7 +235,7 @@ def classes() -> Table:
 
 def machine() -> Table:
     """The machine on which loading and runtimes were measured."""
-    info = read("timings/quantize")["machine"]
+    info = read("nano/timings/quantize")["machine"]
     yield ["measured on", ""]
     yield ["processor", f"{info['cpu']}, {info['cores']} cores; {' '.join(info['features'])}"]
     versions = (("PyTorch", "torch"), ("ONNX Runtime", "onnxruntime"), ("OpenVINO", "openvino"))
@@ -245,22 +264,18 @@ def read(stage: str) -> dict:
     return read_json(Path("metrics", DATASET, f"{stage}.json"))
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def read_plot(name: str) -> list[dict[str, str]]:
-    return read_csv(Path("plots", DATASET, f"{name}.csv"))
+    return read_rows(Path("plots", DATASET, f"{name}.csv"))
 
 
 def read_processors() -> dict[tuple[str, str], dict[str, str]]:
-    rows = read_csv(Path("docs", "processors.csv"))
+    rows = read_rows(Path("docs", "processors.csv"))
     return {(row["processor"], row["runtime"]): row for row in rows}
 
 
-def read_runtimes() -> dict[str, dict[str, str]]:
-    pairs = zip(read_plot("quantize"), read_plot("runtimes"), strict=True)  # of the same runtimes
+def read_runtimes(size: str = "nano") -> dict[str, dict[str, str]]:
+    tables = (read_plot(f"{size}/{name}") for name in ("quantize", "runtimes"))
+    pairs = zip(*tables, strict=True)  # of the same runtimes
     return {accuracies["runtime"]: accuracies | speeds for accuracies, speeds in pairs}
 
 
@@ -273,7 +288,7 @@ def percent(share: float) -> str:
 
 
 def spread(column: str) -> str:
-    values = [100 * float(row[column]) for row in read_csv(Path("docs", "seeds.csv"))]
+    values = [100 * float(row[column]) for row in read_rows(Path("docs", "seeds.csv"))]
     return f"{mean(values):.2f} ± {stdev(values):.2f}"
 
 

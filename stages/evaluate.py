@@ -10,6 +10,7 @@ from fer.core.machine import cores
 from fer.core.prior import with_uniform_prior
 from fer.deploy import runtimes
 from fer.report import figures, scores
+from fer.report.read import read_table
 from fer.training import evaluation, model_file
 from fer.training.networks import parameter_count
 from fer.training.robustness import damaged
@@ -20,14 +21,15 @@ EXPORTED = {"float32": "fer.onnx", "int8": "fer.int8.onnx"}
 
 def main() -> None:
     p = params.load()
-    data, models, plots = (Path(top, p.dataset) for top in ("data", "models", "plots"))
+    data = Path("data", p.dataset)
+    models, plots, metrics = (Path(top) / p.folder for top in ("models", "plots", "metrics"))
     train, val, test = (faces.load(data / split) for split in ("train", "val", "test"))
     unique = ~faces.is_in(test, train, val)
     if not unique.any():
         raise FerError(f"{data}: every test face is also in train or val; add other test faces")
     paths = {"baseline": models / "baseline.pt"} | dict([model_file.winner(models)])
     networks = {name: model_file.load(path, test.classes)[0] for name, path in paths.items()}
-    if teacher := model_file.load_teacher(models, test.classes):
+    if teacher := model_file.load_teacher(models.parent, test.classes):
         networks["teacher"] = teacher
     predictors = {
         name: partial(evaluation.predict_probabilities, network)
@@ -39,12 +41,12 @@ def main() -> None:
     for name, predictor in predictors.items():
         views = runtimes.predict_views(predictor, test.images)
         views["uniform_prior"] = with_uniform_prior(views["flip_averaged"], train.shares())
-        predictions[name] = views["single_view"].argmax(1)
+        predictions[name] = views["flip_averaged"].argmax(1)
         results[name] = {
             view: scores.scores(output, test.labels, unique, p.evaluate.calibration_bins)
             for view, output in views.items()
         }
-        accuracy = results[name]["single_view"]["accuracy"]
+        accuracy = results[name]["flip_averaged"]["accuracy"]
         print(f"{name}: accuracy {accuracy:.2%} on {len(test)} test faces", flush=True)
         if name != "teacher":  # which is slow, and not released; teach.json has damaged val
             accuracies = runtimes.accuracy_on_damaged(predictor, copies, test.labels)
@@ -54,6 +56,7 @@ def main() -> None:
             continue
         rows = scores.per_class(predictions[name], test.labels, test.classes)
         class_rows += [{"model": name} | row for row in rows]
+        answers = scores.coverage(views["flip_averaged"], test.labels)
         pairs = scores.confusions(predictions[name], test.labels, test.classes)
         files.write_csv(plots / f"confusion_{name}.csv", pairs)
 
@@ -70,8 +73,9 @@ def main() -> None:
             **scores.mcnemar(correct["int8"], correct["float32"]),
         },
     }
-    files.write_json(Path("metrics", p.dataset, "evaluate.json"), report)
+    files.write_json(metrics / "evaluate.json", report)
     files.write_csv(plots / "per_class.csv", class_rows)
+    files.write_csv(plots / "coverage.csv", answers)  # of int8, the last model
     examples = test[scores.examples(test, correct["float32"], p.evaluate.examples_seed)]
     session = runtimes.onnx_session(models / "fer.onnx", cores())
     outputs = session.run(["probabilities", "maps"], {"faces": examples.images})
@@ -80,8 +84,11 @@ def main() -> None:
         plots / "explained.png",
         examples,
         *outputs,
-        f"{p.dataset}: class activation maps of float32 on test faces",
+        f"{p.name}: class activation maps of float32 on test faces",
     )
+    pairs = read_table(data / "pairs.csv")
+    splits = {"train": train, "val": val, "test": test}
+    figures.pairs(plots / "pairs.png", pairs, splits, p.dataset)
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
 

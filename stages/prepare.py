@@ -7,7 +7,7 @@ from pathlib import Path
 from fer.core import files, params
 from fer.core.errors import exit_on_error
 from fer.core.machine import cores, cpu_name
-from fer.data import cleaning, formats, raw
+from fer.data import cleaning, formats, raw, similar
 from fer.data.dataset import warn
 
 
@@ -24,26 +24,40 @@ def main() -> None:
     if count := problems["identical_groups_of_different_labels"]:
         warn(f"pictures that are in several classes: {count}")
 
-    cleaned, sources = dict(data.splits), dict(data.sources)
+    cleaned, sources, groups = dict(data.splits), dict(data.sources), dict(data.groups)
     if rows is not None:
         cleaned["train"] = data.splits["train"][rows]
         sources["train"] = [data.sources["train"][row] for row in rows]
+        groups |= {"train": [groups["train"][row] for row in rows]} if groups else {}
+    pairs = similar.similar_pairs(cleaned, sources)
+    if pairs:
+        warn(f"faces of val and test that look nearly like one in train: {len(pairs)}; see report")
+    files.write_table(target / "pairs.csv", similar.COLUMNS, pairs)
     for split, faces in cleaned.items():
         faces.save(target / split)
         class_names = [faces.classes[label] for label in faces.labels]
-        picture_rows = zip(sources[split], class_names, strict=True)
+        group_names = groups.get(split) or [""] * len(faces)
+        picture_rows = zip(sources[split], class_names, group_names, strict=True)
         path = target / split / "pictures.csv"
-        files.write_table(path, ("picture", "class"), picture_rows)
-    dropped_rows = ((face.source, face.reason, face.detail) for face in data.dropped)
+        files.write_table(path, ("picture", "class", "group"), picture_rows)
+    changed = (*data.dropped, *data.corrections)
+    dropped_rows = ((face.source, face.reason, face.detail) for face in changed)
     files.write_table(target / "dropped.csv", ("picture", "reason", "detail"), dropped_rows)
     report = {
         "dataset": p.dataset,
         "format": data.format,
         "rows": sum(map(len, data.splits.values())) + len(data.dropped),
+        "corrections": len(data.corrections),
         "dropped": dict(sorted(Counter(face.reason for face in data.dropped).items())),
         "faces": {split: len(faces) for split, faces in cleaned.items()},
         "classes": {split: faces.counts() for split, faces in cleaned.items()},
         **problems,
+        **{
+            f"{split}_faces_nearly_in_train": sum(
+                pair[0] == split and pair[-1] < 1 for pair in pairs
+            )
+            for split in ("val", "test")
+        },
         "train_faces_before": len(data.splits["train"]),
     }
     timings = {"seconds_reading": round(seconds, 3), "cpu": cpu_name(), "cores": cores()}

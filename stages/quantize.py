@@ -10,7 +10,7 @@ from pathlib import Path
 from fer.core import faces, files, params
 from fer.core.errors import exit_on_error
 from fer.core.machine import cores
-from fer.deploy import export, quantize, runtimes
+from fer.deploy import export, quantize, runtimes, temperature
 from fer.training import model_file
 from fer.training.device import machine
 
@@ -32,8 +32,8 @@ KEPT = {"fer.onnx": "ONNX Runtime, float32", "fer.int8.onnx": "ONNX Runtime, int
 def main() -> None:
     p = params.load()
     options = p.quantize
-    tops = ("data", "models", "plots", "metrics")
-    data, models, plots, metrics = (Path(top, p.dataset) for top in tops)
+    data = Path("data", p.dataset)
+    models, plots, metrics = (Path(top) / p.folder for top in ("models", "plots", "metrics"))
     train, val = faces.load(data / "train"), faces.load(data / "val")
     machine_info = machine()  # before the timing of PyTorch changes the number of threads
     model, path = model_file.winner(models)
@@ -63,10 +63,15 @@ def main() -> None:
         warning = quantize.accuracy_drop_warning(
             *(accuracy[name] for name in KEPT.values()), options.max_accuracy_drop
         )
+        # After the comparison with PyTorch, whose file has none.
+        unseen = val[~faces.is_in(val, train)]
+        fitted = temperature.fit(ONNX(int8, cores()), unseen.images, unseen.labels)
+        for file in (float32, int8):
+            temperature.write(file, fitted)
         speeds = runtimes.compare(factories, val.images, options.rounds)
         for file, name in KEPT.items():
-            origin = {"dataset": p.dataset, "model": model, "licence": "see MODEL_CARD.md"}
-            origin["class_shares"] = train.shares()
+            origin = {"dataset": p.dataset, "size": p.size, "model": model, "temperature": fitted}
+            origin |= {"licence": "see MODEL_CARD.md", "class_shares": train.shares()}
             scores = {"scores": {"val_accuracy": accuracy[name]}, "warning": warning}
             export.write_metadata(paths[name], origin | scores, train.classes)
             with files.atomic_path(models / file) as temporary:
@@ -75,6 +80,7 @@ def main() -> None:
 
     counts = {"calibration": len(calibration), "val": len(val)}
     report = {"dataset": p.dataset, "faces": counts, "model": model, **differences}
+    report["temperature"] = fitted
     files.write_json(metrics / "quantize.json", report | {"warning": warning})
     versions = {name: version(name) for name in ("onnxruntime", "openvino")}
     files.write_json(metrics / "timings" / "quantize.json", {"machine": machine_info | versions})

@@ -8,21 +8,25 @@ from fer.report import figures, headlines, page, trials
 from fer.report.read import read_json, read_table
 from fer.training import wandb_log
 
-STAGES = ("prepare", "train", "tune", "quantize", "evaluate")
-TIMED = ("benchmark", "train", "tune", "quantize")
+STAGES = ("train", "tune", "quantize", "evaluate")
+TIMED = ("train", "tune", "quantize")
 TABLES = (
-    *("classes", "benchmark", "history", "trials", "quantize", "runtimes"),
-    *("per_class", "confusion_float32", "confusion_int8"),
+    *("history", "trials", "quantize", "runtimes"),
+    *("per_class", "coverage", "confusion_float32", "confusion_int8"),
 )
 
 
 def main() -> None:
     p = params.load()
-    name, tops = p.dataset, ("data", "plots", "metrics", "models")
-    data, plots, metrics, models = (Path(top, name) for top in tops)
-    results = {stage: read_json(metrics / f"{stage}.json") for stage in STAGES}
-    timings = {stage: read_json(metrics / "timings" / f"{stage}.json") for stage in TIMED}
-    tables = {table: read_table(plots / f"{table}.csv") for table in TABLES}
+    name, data = p.name, Path("data", p.dataset)
+    models, plots, metrics = (Path(top) / p.folder for top in ("models", "plots", "metrics"))
+    # The first of each are of the data set, whatever the size.
+    results = {"prepare": read_json(metrics.parent / "prepare.json")}
+    results |= {stage: read_json(metrics / f"{stage}.json") for stage in STAGES}
+    timings = {"benchmark": read_json(metrics.parent / "timings" / "benchmark.json")}
+    timings |= {stage: read_json(metrics / "timings" / f"{stage}.json") for stage in TIMED}
+    tables = {name: read_table(plots.parent / f"{name}.csv") for name in ("classes", "benchmark")}
+    tables |= {table: read_table(plots / f"{table}.csv") for table in TABLES}
     train = faces.load(data / "train")
     steps = headlines.steps(results, tables["quantize"])
     distributions, cores = (
@@ -42,7 +46,7 @@ def main() -> None:
     trials.draw(plots / "trials.png", tables["trials"], distributions, name)
     runtimes = tables["quantize"].merge(tables["runtimes"], on="runtime")
     figures.quantization(plots / "quantize.png", runtimes, name)
-    title = f"{name}: confusion matrix, test, int8"
+    title = f"{name}: confusion matrix, test, int8, averaged with mirror image"
     figures.confusion(plots / "confusion.png", int8, train.classes, title)
     figures.int8_difference(plots / "int8.png", float32, int8, train.classes, name)
     test = results["evaluate"]
@@ -52,6 +56,10 @@ def main() -> None:
         if "damaged" in test.get(model, {})
     }
     figures.damaged(plots / "damaged.png", on_damaged, name)
+    figures.coverage(plots / "coverage.png", tables["coverage"], test["faces"]["test"], name)
+    suspects = read_table(data / p.size / "suspects.csv")
+    pictures = files.read_rows(data / "train" / "pictures.csv")
+    figures.suspects(plots / "suspects.png", suspects, pictures, train, name)
     headline = headlines.headlines(results, tables["quantize"])
     speeds = headlines.speeds(timings, tables["runtimes"])
     files.write_json(Path("metrics", "headlines", f"{name}.json"), headline)
@@ -61,7 +69,19 @@ def main() -> None:
         page.write_vega(vega)
     with wandb_log.run(p.settings.wandb, f"report-{name}", results) as run:
         run.log(headline | speeds | {path.stem: path for path in sorted(plots.glob("*.png"))})
-    page.write(plots / "report.html", name, steps, results, timings, runtimes, tables["per_class"])
+    page.write(
+        plots / "report.html",
+        name,
+        steps,
+        results,
+        timings,
+        {
+            "runtimes": runtimes,
+            "classes": tables["per_class"],
+            "coverage": tables["coverage"],
+            "suspects": suspects,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -18,12 +18,11 @@ from fer.training.run import TrainingRun
 
 def main() -> None:
     p = params.load()
-    data, models, plots, metrics = (
-        Path(top, p.dataset) for top in ("data", "models", "plots", "metrics")
-    )
+    data = Path("data", p.dataset)
+    models, plots, metrics = (Path(top) / p.folder for top in ("models", "plots", "metrics"))
     splits = workflow.load(data)
     classes, epochs = splits.train.classes, p.train.epochs_for(len(splits.train))
-    teacher = model_file.load_teacher(models, classes)
+    teacher = model_file.load_teacher(models.parent, classes)
     init = model_file.load_initial(p.config, classes)
 
     with distributed.process_group(p.settings.device) as device:
@@ -31,7 +30,7 @@ def main() -> None:
         track = partial(wandb_log.run, p.settings.wandb if is_main else "disabled")
         faces = splits.train, splits.val_unseen
         run = TrainingRun(p.config, *faces, epochs, device, teacher, init, p.damage)
-        network, history = workflow.train(track, f"train-{p.dataset}", run, quiet=not is_main)
+        network, history = workflow.train(track, f"train-{p.name}", run, quiet=not is_main)
     if not is_main:
         return
     network, scores = workflow.finetune_and_score(network, p.train, splits, p.damage)

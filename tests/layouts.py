@@ -97,3 +97,20 @@ def contents(folder):
     """Content and time of each file in a folder."""
     paths = [path for path in sorted(Path(folder).rglob("*")) if path.is_file()]
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+
+def mislabelled(folder, count, share):
+    """Folders of splits of three classes, a share of the training pictures in a wrong one.
+
+    Return the right class of each of these by its name in the data set.
+    """
+    generator = np.random.default_rng(4)
+    names, wrong = ("Happy", "Sad", "Surprise"), {}
+    for split, number in (("train", count), ("test", count // 3)):
+        for i in range(number):
+            label = shown = names[i % 3]
+            if split == "train" and i < share * count:
+                shown = names[(i + 1 + i // 3 % 2) % 3]
+                wrong[f"train/{shown}/{i}.png"] = label
+            picture(folder / split / shown / f"{i}.png", label, generator)
+    return wrong

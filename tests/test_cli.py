@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from test_video import make_video
 
 from fer.cli import main
 from fer.images import reading
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.fixture
@@ -66,6 +69,25 @@ def test_version_and_help(run):
     assert run("--version") == (0, f"{version('fer-pipeline')}\n", "")
     assert run_process("--version").stdout == f"{version('fer-pipeline')}\n"
     assert run()[1].startswith("usage: fer")
+
+
+def test_below_the_confidence_it_is_unsure(run, folder, tmp_path):
+    photo, options = folder / "a.jpg", ("--min-confidence", "0.999")
+    assert ": unsure, at " in run("predict", photo, *options)[1]
+    (face,) = json.loads(run("predict", photo, "--json", *options)[1])["faces"]
+    assert face["emotion"] == "unsure"
+    assert max(face["probabilities"].values()) < 0.999
+    assert run("predict", photo, "--csv", *options)[1].splitlines()[1].split(",")[8] == "unsure"
+    drawings = []
+    for chosen in ((), options):
+        path = tmp_path / f"{len(chosen)}.png"
+        explained = ("--draw", path, "--explain", tmp_path / "map.png")
+        assert run("predict", photo, *chosen, *explained)[0] == 0
+        drawings.append(path.read_bytes())
+    assert drawings[0] != drawings[1]
+    assert "Neutral" in run("predict", photo, "--min-confidence", "0.3")[1]
+    message = "error: min_confidence is 60.0: use a probability from 0 to 1\n"
+    assert run("predict", photo, "--min-confidence", "60") == (1, "", message)
 
 
 def test_recursive_reads_folders_in_folders(run, tmp_path):
@@ -329,3 +351,20 @@ def test_mistakes_are_one_line(run, tmp_path, monkeypatch, arguments, message):
     assert out == "" or "--explain" in arguments  # which is written at the end
     assert err.startswith("error: ")
     assert message in err
+
+
+def test_photo_of_readme_gives_what_readme_prints(run, tmp_path, monkeypatch):
+    """Other processors may round to the next percent or pixel."""
+    shutil.copy(DOCS / "photo.jpg", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = run("predict", "photo.jpg", "--draw", "marked.png")
+    readme = (DOCS.parent / "README.md").read_text()
+    printed = re.search(r"```\n(photo\.jpg: .*?)```", readme, re.DOTALL)[1]
+    assert re.sub(r"\d+", "0", out) == re.sub(r"\d+", "0", printed)
+    numbers = [[int(number) for number in re.findall(r"\d+", text)] for text in (out, printed)]
+    np.testing.assert_allclose(*numbers, atol=1)
+    drawn, committed = (
+        np.asarray(Image.open(path).convert("L"), int)
+        for path in ("marked.png", DOCS / "predict.jpg")
+    )
+    assert np.abs(drawn - committed).mean() < 3

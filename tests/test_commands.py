@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -13,8 +14,9 @@ from PIL import Image
 
 from fer import Recognizer
 from fer.cli import main, train
-from fer.data.sample import draw_large
-from fer.deploy import convert
+from fer.core import files
+from fer.data.sample import ACTION_UNITS, draw, draw_large
+from fer.deploy import convert, runtimes
 
 ROOT = Path(__file__).parents[1]
 
@@ -92,7 +94,7 @@ def test_val_scores_a_folder(run, pictures, tmp_path):
     predicted = [recognizer.predict(path, face=True)[0].emotion for path in files]
     actual = [path.parent.name.capitalize() for path in files]
     correct = np.mean(np.array(predicted) == actual)
-    assert f"accuracy {correct:.2%}, standard error" in out
+    assert f"accuracy {correct:.2%}, 95 % interval" in out
     with (tmp_path / "out/predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["prediction"] for row in rows] == predicted
@@ -173,14 +175,24 @@ def clone(tmp_path, monkeypatch):
     """A folder that looks like a clone, with DVC replaced by a list of its commands."""
     (tmp_path / "clone").mkdir()
     (tmp_path / "clone/dvc.yaml").touch()
+    shutil.copy(ROOT / "params.yaml", tmp_path / "clone")
     monkeypatch.chdir(tmp_path / "clone")
     commands = []
 
-    def record(command, cwd):
+    def record(command, root):
         commands.append(command)
-        return subprocess.CompletedProcess(command, 0)
+        path = root / "params.yaml"
+        path.write_text(path.read_text().replace("size: nano", "size: small"))  # as DVC does
+        (dataset,) = (part.partition("=")[2] for part in command if part.startswith("dataset="))
+        files.write_table(
+            Path("data", dataset, "small/suspects.csv"), ["picture"], [["happy/1.png"]]
+        )
+        scores = {"faces": {"test": 50}, "int8": {"flip_averaged": {"accuracy": 0.9}}}
+        files.write_json(Path("metrics", dataset, "small/evaluate.json"), scores)
+        return 0
 
-    monkeypatch.setattr(train.subprocess, "run", record)
+    monkeypatch.setattr(train, "_run_to_its_end", record)
+    monkeypatch.setattr(train, "_commit", lambda root, link: None)
     return commands
 
 
@@ -198,7 +210,13 @@ def test_train_links_the_folder_and_runs_the_pipeline(run, pictures, clone, tmp_
         *("-m", "dvc", "exp", "run", "-S", "dataset=my-pictures", "-S", "train.seed=1")
     ]
     assert linked("my-pictures") == set(pictures.rglob("*.png"))
-    assert "models/my-pictures/fer.int8.onnx" in out
+    assert out.splitlines()[-4:] == [
+        "Accuracy on 50 test faces: 90.0% (95 % interval: 78.6% to 95.7%)",
+        "The model: models/my-pictures/small/fer.int8.onnx",
+        "The report: plots/my-pictures/small/report.html",
+        "1 picture looks mislabelled: plots/my-pictures/small/report.html",
+    ]
+    assert Path("params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
     (pictures / "happy/0.png").unlink()
     (pictures / "happy/1.png").rename(pictures / "happy/9.png")
     assert run("train", pictures)[0] == 0  # again
@@ -233,18 +251,54 @@ def test_train_leaves_links_and_copies_of_the_user(run, pictures, clone, tmp_pat
     assert Path("data/raw/pictures").resolve() == tmp_path / "other"
 
 
+DVC = """
+import signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # while a stage runs
+stage = [sys.executable, "-c", "print('begun', flush=True); import time; time.sleep(99)"]
+status = subprocess.call([*stage, "stages.train"])
+print("stage ended", status, flush=True)
+"""
+STOPPED = """
+import sys
+from pathlib import Path
+from fer.cli import train
+sys.exit(train._run_to_its_end([sys.executable, "-c", sys.argv[1]], Path.cwd()))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_train_ends_the_stage_and_lets_dvc_end_by_itself(number):
+    command = [sys.executable, "-c", STOPPED, DVC]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        assert process.stdout.read() == f"stage ended -{int(signal.SIGTERM)}\n"
+    assert process.returncode == 128 + number
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz", ".CSV"])
+def test_train_on_a_file(run, clone, tmp_path, suffix):
+    path = tmp_path / f"My faces{suffix}"
+    path.touch()
+    status, out, err = run("train", path)
+    assert (status, err) == (0, "")
+    assert "dataset=my-faces" in clone[0]
+    assert "models/my-faces/small/fer.int8.onnx" in out
+    assert Path("data/raw/my-faces", path.name).resolve() == path
+
+
 @pytest.mark.parametrize(
-    "name", ["nan", "sample", "scratch", "default", "null", "1e3", "001", "yes", "---"]
+    "name", ["nan", "sample", "speeds", "default", "null", "1e3", "001", "yes", "---"]
 )
 def test_names_that_no_data_set_can_have(run, pictures, clone, name):
     folder = pictures.rename(pictures.parent / name)
-    assert "as a data set; rename the folder" in str(run("train", folder)[0])
+    assert "as a data set; rename it" in str(run("train", folder)[0])
     assert not Path("data").exists()
     assert clone == []
 
 
 def test_bad_input_of_train_is_one_line(run, pictures, clone, tmp_path, monkeypatch):
-    assert "no such folder; check the name" in str(run("train", tmp_path / "none")[0])
+    assert "no such file or folder; check the name" in str(run("train", tmp_path / "none")[0])
     assert "-S dataset: follows" in str(run("train", pictures, "-S", "dataset=other")[0])
     Path("data/raw/pictures").mkdir(parents=True)
     Path("data/raw/pictures/mine.csv").touch()
@@ -254,33 +308,53 @@ def test_bad_input_of_train_is_one_line(run, pictures, clone, tmp_path, monkeypa
     assert clone == []
 
 
-MODELS = ROOT / "models/fer2013"
+MODELS = ROOT / "models/fer2013/nano"
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("model", [str(MODELS / "baseline.pt"), "nano"])
+def test_export_to_onnx_predicts_the_same(run, faces, tmp_path, model, flip):
+    path = tmp_path / "m.onnx"
+    options = ["--flip"] if flip else []
+    status, out, err = run("export", model, "--format", "onnx", "--out", path, *options)
+    assert (status, err) == (0, "")
+    assert float(out.split("at most ")[1].split()[0]) < 1e-3
+    assert ("sees one view of a face; --flip averages over each face and its mirror" in out) != flip
+    original = Recognizer(precision="int8" if model == "nano" else "float32", flip=flip)
+    exported = Recognizer(path, flip=False)
+    probabilities = original.classify(faces.images)
+    np.testing.assert_allclose(exported.classify(faces.images), probabilities, atol=1e-4)
+    (expected,), (actual,) = (r.predict(faces.images[0], face=True) for r in (original, exported))
+    np.testing.assert_allclose(actual.maps, expected.maps, atol=1e-3)
+    assert "may be one of the inputs" in str(run("export", path, "--format", "onnx", "--out", path))
+    assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"]
 
 
 @pytest.mark.parametrize(
-    ("model", "kind", "name"),
-    [
-        ("baseline.pt", "onnx", "m.onnx"),
-        ("baseline.pt", "openvino", "m.xml"),
-        ("fer.int8.onnx", "openvino", "m.xml"),
-    ],
+    ("model", "options"),
+    [(MODELS / "baseline.pt", ()), (MODELS / "fer.int8.onnx", ()), ("nano", ("--flip",))],
 )
-def test_export_keeps_what_predicts_the_same(run, tmp_path, model, kind, name):
-    status, out, err = run("export", MODELS / model, "--format", kind, "--out", tmp_path / name)
+def test_export_to_openvino_says_what_its_default_options_cost(run, tmp_path, model, options):
+    """By default, OpenVINO computes in bfloat16 where the processor does."""
+    path = tmp_path / "m.xml"
+    status, out, err = run("export", model, "--format", "openvino", "--out", path, *options)
     assert (status, err) == (0, "")
-    assert float(out.split("at most ")[1].split()[0]) < (0.03 if "int8" in model else 1e-3)
-    if kind == "onnx":
-        faces = np.random.default_rng(0).integers(0, 256, (4, 48, 48), np.uint8)
-        expected = Recognizer(precision="float32").classify(faces)
-        np.testing.assert_allclose(Recognizer(tmp_path / name).classify(faces), expected, atol=1e-4)
-    files = {path.name for path in tmp_path.iterdir()}
-    assert files == ({"m.xml", "m.bin"} if kind == "openvino" else {name})
+    assert f"{path}: needs m.bin beside it\n" in out
+    assert {file.name for file in tmp_path.iterdir()} == {"m.xml", "m.bin"}
+    compiled = runtimes._CORE.compile_model(path, "CPU")
+    precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    assert f"default options of OpenVINO (here {precision};" in out
+    generator = np.random.default_rng(0)
+    faces = np.stack([draw(emotion, generator) for emotion in ACTION_UNITS for _ in range(10)])
+    original = Recognizer(MODELS / "fer.onnx" if "pt" in str(model) else model, flip=bool(options))
+    difference = np.abs(compiled(faces)[0] - original.classify(faces)).max()
+    assert float(out.split("at most ")[1].split()[0]) == pytest.approx(difference, abs=1e-4)
 
 
 @pytest.mark.parametrize(
     ("model", "same", "shift"),
-    # int8 may differ by 0.005 on average: here by 2 * 0.021 / 7.
-    [("baseline.pt", "fer.onnx", 0.002), ("fer.int8.onnx", "fer.int8.onnx", 0.021)],
+    # They may differ by 0.005 on average: here by 2 * 0.021 / 7.
+    [("baseline.pt", "fer.onnx", 0.021), ("fer.int8.onnx", "fer.int8.onnx", 0.021)],
 )
 def test_export_that_differs_is_not_kept(run, tmp_path, monkeypatch, model, same, shift):
     (tmp_path / "m.xml").write_text("of before")
@@ -299,7 +373,8 @@ def test_export_that_differs_is_not_kept(run, tmp_path, monkeypatch, model, same
     [
         ("none.pt", "onnx", "m.onnx", "no model here"),
         ("baseline.pt", "onnx", "m.xml", "is no name for onnx; use the suffix .onnx"),
-        ("../../README.md", "onnx", "m.onnx", "needs a PyTorch file of the pipeline"),
+        ("../../../README.md", "onnx", "m.onnx", "is no model; use a PyTorch file of the pipeline"),
+        ("../../../fer/images/yunet.onnx", "onnx", "m.onnx", "has no metadata of fer"),
         ("broken.onnx", "openvino", "m.xml", "is not a model that ONNX Runtime can read"),
         ("broken.pt", "openvino", "m.xml", "is not a file of PyTorch"),
     ],

@@ -12,7 +12,7 @@ from fer.core import faces
 pytestmark = pytest.mark.slow
 
 CHANGES = TINY | {"teach": TINY["teach"] | {"epochs": 0}, "settings": {"wandb": "disabled"}}
-FER2013 = "models/fer2013/baseline.pt"
+FER2013 = "models/fer2013/nano/baseline.pt"
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 from test_recognizer import PHOTO
 
+from fer.data.sample import draw_large
 from fer.images.detection import Detector, non_maximum_suppression
 
 
@@ -112,3 +113,13 @@ def test_overlapping_boxes_are_one_face():
 def test_box_inside_another(small_side, small_score, large_score, expected):
     boxes = {"large": (0, 0, 400, large_score), "small": (90, 90, small_side, small_score)}
     assert suppress(*boxes.values()) == [boxes[name] for name in expected]
+
+
+def test_thousands_of_faces_end_soon(detector):
+    """Each box is compared with all others, so only the best ones are."""
+    face = draw_large("Happy", np.random.default_rng(0)).resize((40, 43))
+    assert 3500 < len(detector(np.tile(np.asarray(face), (60, 60)))) <= 3600  # of 42,000 boxes
+    many = np.repeat(np.arange(25_000.0)[:, None], 7, 1)
+    many[:, 2:4] += 0.5
+    kept = non_maximum_suppression(many)
+    np.testing.assert_array_equal(kept, many[:4999:-1])

@@ -1,7 +1,5 @@
 """Track faces: ids, smoothing."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,16 +12,6 @@ from fer.video.tracker import Tracker
 SIDE, SIZE, RATE = 100, (400, 300), 25
 
 
-@dataclass
-class Detector:
-    """A detector that returns the boxes that a test sets."""
-
-    boxes: list = field(default_factory=list)
-
-    def __call__(self, pixels):
-        return self.boxes
-
-
 def texture(seed):
     """Return what a face of its own looks like."""
     values = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
@@ -34,8 +22,8 @@ class Clip:
     """Show faces by their number at positions (left, top), frame by frame."""
 
     def __init__(self):
-        self.detector = Detector()
-        self.tracker = Tracker(Recognizer(detector=self.detector))
+        self.boxes = []
+        self.tracker = Tracker(Recognizer(detector=lambda pixels: self.boxes))
 
     def show(self, faces, hidden=(), seconds=None):
         """Return the id of each face that is seen; faces come from back to front."""
@@ -43,7 +31,7 @@ class Clip:
         for number, (left, top) in faces.items():
             frame.paste(texture(number), (round(left), round(top)))
         seen = {n: box_at(*position) for n, position in faces.items() if n not in hidden}
-        self.detector.boxes = list(seen.values())
+        self.boxes = list(seen.values())
         found = self.tracker(frame, seconds)
 
         def nearest(box):
@@ -106,7 +94,7 @@ def test_box_follows_without_lag_and_does_not_jump(clip):
     lefts, expected = [], []
     for n in range(50):
         jitter = 6 * (-1) ** n
-        clip.detector.boxes = [box_at(10 + 4 * n + jitter, 50)]
+        clip.boxes = [box_at(10 + 4 * n + jitter, 50)]
         (face,) = clip.tracker(Image.new("L", SIZE, 100))
         lefts.append(face.box[0])
         expected.append(10 + 4 * n)
@@ -134,7 +122,7 @@ def test_probabilities_are_smoothed_by_time(clip):
     ]
     recognizer = clip.tracker.recognizer
     plain = [recognizer.predict(frame, boxes=box)[0] for frame in noise]
-    clip.detector.boxes = box
+    clip.boxes = box
 
     def total_change(faces):
         return np.abs(np.diff([list(face.probabilities.values()) for face in faces], axis=0)).sum()
@@ -142,6 +130,11 @@ def test_probabilities_are_smoothed_by_time(clip):
     smooth = [clip.tracker(frame)[0] for frame in noise]
     assert total_change(smooth) < 0.6 * total_change(plain)
     assert sum(smooth[-1].probabilities.values()) == pytest.approx(1, abs=1e-5)
+    highest = [max(face.probabilities.values()) for face in smooth]
+    recognizer.min_confidence = np.median(highest)  # of the smoothed ones
+    unsure = [Tracker(recognizer)] * 8
+    emotions = [tracker(frame)[0].emotion for tracker, frame in zip(unsure, noise, strict=True)]
+    assert [e is None for e in emotions] == [p < np.median(highest) for p in highest]
     slow = Tracker(recognizer)
     apart = [slow(frame, 2.0 * number)[0] for number, frame in enumerate(noise)]
     assert total_change(apart) == pytest.approx(total_change(plain), rel=1e-3)

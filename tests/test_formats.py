@@ -73,6 +73,69 @@ def test_folders_of_splits(tmp_path, names, root):
         assert f"/{data.classes[label]}/" in f"/{source}"
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("training_set", "val_set", "test_set"),
+        ("train_data", "PublicTest", "test_data"),
+        ("fer_train", "fer_dev", "fer_test"),
+        ("FER2013Train", "FER2013Valid", "FER2013Test"),
+        ("train", "eval", "PrivateTest-2"),
+    ],
+)
+def test_folders_with_names_that_contain_a_split(tmp_path, names):
+    for split, count in zip(names, (4, 2, 3), strict=True):
+        fill(tmp_path / "set" / split, "happy", "sad", count=count)
+    data = read(tmp_path)
+    assert sizes(data) == {"train": 8, "val": 4, "test": 6}
+    assert data.classes == ("happy", "sad")
+
+
+def test_classes_named_like_splits_beside_each_other_are_no_splits_of_the_rest(tmp_path):
+    fill(tmp_path / "train", "devout", "protest/a", "sad", count=10)
+    assert "train/protest would be classes, but have the name of a split" in refusal(tmp_path)
+    (tmp_path / "train/protest").rename(tmp_path / "train/angry")
+    assert read(tmp_path).classes == ("angry", "devout", "sad")
+
+
+@pytest.mark.parametrize("label", [np.array("1"), np.int64(1), np.array([1])])
+def test_affectnet_as_downloaded(tmp_path, label):
+    for split, count in (("train_set", 5), ("val_set", 2)):
+        for number in range(8 * count):
+            noise(tmp_path / split / f"images/{number}.jpg")
+            folder = tmp_path / split / "annotations"
+            folder.mkdir(exist_ok=True)
+            np.save(
+                folder / f"{number}_exp.npy", (label.astype(int) * number % 8).astype(label.dtype)
+            )
+            np.save(folder / f"{number}_val.npy", -0.5)
+    data = read(tmp_path)
+    assert data.format == "AffectNet"
+    assert data.classes[1:3] == ("Happiness", "Sadness")
+    assert {split: set(own.counts().values()) for split, own in data.splits.items()}["val"] == {2}
+    rows = dict(zip(data.sources["val"], data.splits["val"].labels.tolist(), strict=True))
+    assert rows["val_set/images/10.jpg"] == 2
+    path = tmp_path / "train_set/annotations/3_exp.npy"
+    for number in (8, -1):
+        np.save(path, number)
+        label = str(number)
+        assert (
+            f"train_set/annotations/3_exp.npy: its label is {label!r}; write a label from 0 to 7"
+            in refusal(tmp_path)
+        )
+    path.write_bytes(b"\x93NUMPY")
+    label = ""
+    assert (
+        f"train_set/annotations/3_exp.npy: its label is {label!r}; write a label from 0 to 7"
+        in refusal(tmp_path)
+    )
+    path.unlink()
+    (tmp_path / "train_set/images/4.jpg").unlink()
+    assert "annotations/4_exp.npy: none of the pictures is 'train_set/images/4.jpg'" in refusal(
+        tmp_path
+    )
+
+
 def test_folder_of_a_split_in_itself(tmp_path):
     fill(tmp_path / "train/train", "happy", "sad", count=10)
     assert read(tmp_path).classes == ("happy", "sad")
@@ -174,6 +237,15 @@ def test_names_in_either_form_of_unicode_are_the_same(tmp_path):
         ),
         (("train/images", "val/images"), "has one class only, images; make a folder for each"),
         (("x/train/a", "x/train/b", "y/train/a", "y/train/b"), "are in x/train and y/train; keep"),
+        (
+            ("happy", "sad", "test_images"),
+            "test_images would be classes, but have the name of a spli",
+        ),
+        (("train_set/a", "train_set/b", "test_set/c"), "class c has 4 faces (test_set/c/0.png, t"),
+        (
+            ("bob/happy", "bob/sad", "eve/happy", "eve/sad"),
+            "bob and eve would be classes, but hold the same",
+        ),
         (map(str, range(257)), "has 257 classes; at most 256 are read"),
     ],
 )
@@ -217,6 +289,39 @@ def test_unreadable_picture(tmp_path):
         (tmp_path / name).write_bytes(b"no picture")
     skip = PREPARE.model_copy(update={"on_error": "skip"})
     assert "class angry has 0 faces (), 0 of them in train" in refusal(tmp_path, skip)
+
+
+def test_links_to_a_disk_that_is_not_mounted(tmp_path):
+    fill(tmp_path, "happy", "sad")
+    (tmp_path / "angry").mkdir()
+    for number in range(3):
+        (tmp_path / f"angry/{number}.png").symlink_to(tmp_path / f"disk/{number}.png")
+    assert "angry/0.png: cannot be read: No such file or directory (1 of 3)" in refusal(tmp_path)
+    skip = PREPARE.model_copy(update={"on_error": "skip"})
+    assert "class angry has 0 faces" in refusal(tmp_path, skip)
+    fill(tmp_path / "disk", "", count=2)
+    (tmp_path / "disk").rename(tmp_path.parent / "mounted")
+    for number in range(2):
+        (tmp_path / f"angry/{number}.png").unlink()
+        (tmp_path / f"angry/{number}.png").symlink_to(tmp_path.parent / f"mounted/{number}.png")
+    dropped = read(tmp_path, on_error="skip").dropped
+    assert [(face.source, face.reason) for face in dropped] == [("angry/2.png", "unreadable")]
+    (tmp_path / "surprised").symlink_to(tmp_path / "disk")
+    assert "surprised: cannot be read: No such file or directory" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("pack", ["", "zip", "gztar"])
+def test_empty_folders_are_named(tmp_path, capsys, pack):
+    fill(tmp_path / "in", "train/happy", "train/sad", count=20)
+    for name in ("train/angry", "train/fear", "val"):
+        (tmp_path / "in" / name).mkdir()
+    (tmp_path / "in/train/fear/.DS_Store").touch()
+    if pack:
+        (tmp_path / "out").mkdir()
+        shutil.make_archive(str(tmp_path / "out/faces"), pack, tmp_path / "in")
+    assert read(tmp_path / ("out" if pack else "in")).classes == ("happy", "sad")
+    message = "warning: empty folders, which are no classes: 3, such as "
+    assert message in capsys.readouterr().err
 
 
 def test_warnings(tmp_path, capsys):
@@ -338,12 +443,78 @@ def test_table_with_splits_relative_to_its_own_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("image,label", "labels.csv"),
+        ("pth,label,extra", "labels.csv"),
+        ("File_Name;Class", "x.txt"),
+        ("img\temotion", "labels.tsv"),
+        ("filename,expression", "all/labels.csv"),
+        ("", "labels.txt"),
+    ],
+)
+def test_tables_by_usual_names_of_columns_and_lists_of_pictures(tmp_path, header, name):
+    extra = ",0" if "extra" in header else ""
+    mark = next((mark for mark in "\t;," if mark in header), " ")
+    for number in range(12):  # the picture's name alone, as in Kaggle's RAF-DB
+        noise(tmp_path / f"all/{number % 2}/{number:04d}.png")
+    lines = [f"{n:04d}.png{mark}{('happy', 'sad')[n % 2]}{extra}" for n in range(12)]
+    first, *others = lines
+    header = [header] if header else []
+    path = tmp_path / name
+    path.write_text("\n".join([*header, first, *others, ""]))
+    data = read(tmp_path)
+    assert data.format == "a table of files"
+    assert data.classes == ("happy", "sad")
+    assert sum(sizes(data).values()) == 12
+    noise(tmp_path / "more/0003.png")
+    assert (
+        "line 5: 2 of the pictures is '0003.png'; write its path rel"
+        if header
+        else "4: 2 of" in refusal(tmp_path)
+    )
+
+
+def test_list_with_a_line_that_is_wrong(tmp_path):
+    fill(tmp_path, "all")
+    (tmp_path / "list.txt").write_text("all/0.png 1\n\nall/1.png\n")
+    assert "list.txt: line 3: does not have 2 columns; correct" in refusal(tmp_path)
+
+
+def test_one_list_per_split(tmp_path):
+    fill(tmp_path, "all", count=12)
+    for place, name in enumerate(("train", "val", "test")):
+        numbers = range(4 * place, 4 * place + 4)
+        lines = [f"all/{number}.png {number % 2}.0\n" for number in numbers]
+        (tmp_path / f"{name}_list.txt").write_text("".join(lines))
+    data = read(tmp_path)
+    assert data.sources["val"] == [f"all/{number}.png" for number in range(4, 8)]
+    assert data.classes == ("0", "1")
+    shutil.copy(tmp_path / "val_list.txt", tmp_path / "dev_list.txt")
+    assert (
+        "has dev_list.txt and test_list.txt; keep one table of files, or one per split"
+        in refusal(tmp_path)
+    )
+
+
+def test_absolute_paths_of_a_table(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    lines = [f"{tmp_path}/link/{line}" for line in listed(tmp_path / "set", 12)]
+    assert sum(sizes(read(table(tmp_path / "set", *lines))).values()) == 12
+    noise(tmp_path / "other/0.png")
+    for path in (f"{tmp_path}/other/0.png", "C:\\Users\\me\\0.png"):
+        message = refusal(table(tmp_path / "set", *lines, f"{path},sad"))
+        assert "labels.csv: line 14: none of the pictures is" in message
+        assert message.endswith("write its path relative to the data set's folder")
+
+
+@pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("all/9.png,sad", "labels.csv: line 8: there is no picture 'all/9.png'"),
+        ("all/9.png,sad", "labels.csv: line 8: none of the pictures is 'all/9.png'"),
         ("all/0.png,sad", "labels.csv: line 8: lists 'all/0.png' again"),
         ("all/0.png", "labels.csv: line 8: does not have 2 columns"),
-        ("all/6.png,", "labels.csv: line 8: has no label"),
+        ("all/6.png,", "labels.csv: line 8: its label is ''; write the name of a class"),
     ],
 )
 def test_line_of_a_table_that_is_wrong(tmp_path, line, message):
@@ -396,7 +567,7 @@ def test_rafdb(tmp_path):
     (tmp_path / "Image/aligned/train_00000_aligned.jpg").unlink()
     assert "Image/original/train_00000.jpg" in read(tmp_path).sources["train"]
     original.unlink()
-    assert "list_patition_label.txt: line 1: is not a line such as" in refusal(tmp_path)
+    assert "list_patition_label.txt: line 1: none of the pictures is" in refusal(tmp_path)
 
 
 # -- FER+ ------------------------------------------------------------------------------------------

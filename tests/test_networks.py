@@ -33,7 +33,7 @@ def test_params_accept_the_name_of_every_network():
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("compact", 53_311), ("mini-xception", 56_951), ("vgg", 5_280_071)]
+    ("name", "count"), [("compact", 53_311), ("mini-xception", 56_951), ("deep", 1_151_031)]
 )
 def test_networks_have_the_documented_number_of_parameters(name, count):
     assert parameter_count(build(Model(name=name, width=1.0), 7)) == count

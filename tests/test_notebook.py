@@ -28,5 +28,5 @@ def test_tour_runs_from_top_to_bottom(tmp_path, monkeypatch):
     assert "others: fer.int8.onnx: 100 faces" in text
     (table,) = [output["data"]["text/html"] for output in outputs if "text/html" in str(output)]
     assert table.count("<tr") == 1 + 2  # a header and two experiments
-    report = (clone / "plots/tour/report.html").read_text(encoding="utf-8")
+    report = (clone / "plots/tour/nano/report.html").read_text(encoding="utf-8")
     assert "nan" not in report.lower()

@@ -51,13 +51,39 @@ def test_predicts_with_its_own_model(installed, tmp_path):
         assert emotion == "Neutral"
 
 
+@pytest.mark.parametrize("code", ["Recognizer('nano')", "detection.Detector()"])
+def test_archive_of_the_code_says_what_is_missing(installed, tmp_path, code):
+    archive = shutil.make_archive(str(tmp_path / "fer"), "zip", installed)
+    code = f"from fer import Recognizer\nfrom fer.images import detection\n{code}"
+    environment = os.environ | {"PYTHONPATH": archive}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert ".onnx: this file of the package fer-pipeline is missing; install" in done.stderr
+    assert "use nano" not in done.stderr
+
+
+@pytest.mark.slow
+def test_program_of_pyinstaller_has_the_networks(installed, tmp_path):
+    pytest.importorskip("PyInstaller")
+    script = f"from fer import Recognizer\nprint(Recognizer().predict({str(PHOTO)!r})[0].emotion)"
+    (tmp_path / "program.py").write_text(script)
+    build = [sys.executable, "-m", "PyInstaller", "program.py", "--log-level", "ERROR"]
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    subprocess.run(build, cwd=tmp_path, env=environment, check=True)
+    program = tmp_path / "dist" / "program" / "program"
+    assert subprocess.run([program], capture_output=True, text=True).stdout == "Neutral\n"
+
+
 def test_metadata(installed):
     (folder,) = installed.glob("*.dist-info")
     required = Parser().parsestr((folder / "METADATA").read_text()).get_all("Requires-Dist")
     unconditional = [line for line in required if "extra ==" not in line]
     assert unconditional
     assert not any(line.startswith(("torch", "dvc", "wandb", "optuna")) for line in unconditional)
-    assert "fer = fer.cli:main" in (folder / "entry_points.txt").read_text()
+    entry_points = (folder / "entry_points.txt").read_text()
+    assert "fer = fer.cli:main" in entry_points
+    assert "[pyinstaller40]\nhook-dirs = fer.pyinstaller:hook_dirs" in entry_points
     licence = (folder / "licenses/fer/images/yunet.LICENSE").read_text()
     assert "3-clause BSD License" in licence
 
@@ -69,7 +95,7 @@ def test_clone_that_converts_line_ends_has_the_same_files(tmp_path):
     clone = tmp_path / "clone"
     command = ["git", "clone", "-q", "-c", "core.autocrlf=true", str(ROOT), str(clone)]
     subprocess.run(command, check=True, timeout=60)
-    for name in ("dvc.yaml", "params.yaml", "fer/core/faces.py", "plots/sample/history.csv"):
+    for name in ("dvc.yaml", "params.yaml", "fer/core/faces.py", "plots/sample/nano/history.csv"):
         content = subprocess.run(
             ["git", "show", f"HEAD:{name}"], cwd=ROOT, check=True, capture_output=True
         ).stdout

@@ -24,7 +24,7 @@ TINY = {
     "quantize": {"calibration_faces": 20, "rounds": 1},
 }
 FILES = ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", "data/raw/dvc.yaml")
-FILES += ("data/raw/fer2013/README.md", "models/scratch")
+FILES += ("data/raw/fer2013/README.md",)
 CODE = shutil.ignore_patterns("__pycache__")
 
 
@@ -79,15 +79,20 @@ def test_writes_all_that_dvc_yaml_names_and_is_then_up_to_date(project):
     stages = YAML(typ="safe").load(project / "dvc.yaml")["stages"]
     for stage in stages.values():
         for out in stage["outs"]:
-            assert (project / next(iter(out)).replace("${item.dataset}", "sample")).exists()
+            path = next(iter(out)).replace("${item.dataset}", "sample")
+            assert (project / path.replace("${item.size}", "nano")).exists()
     assert "Data and pipelines are up to date." in run(project, "dvc", "repro").stdout
 
 
 def test_metrics_say_what_they_are_of(project):
     folder = project / "metrics/sample"
-    timed = {p.stem for p in (folder / "timings").iterdir()}
+    timed = {path.stem for path in folder.glob("**/timings/*.json")}
     assert timed == {"prepare", "benchmark", "teach", "train", "tune", "quantize"}
-    metrics = {p.stem: json.loads(p.read_text()) for p in folder.glob("*.json")}
+    metrics = {
+        p.stem: json.loads(p.read_text())
+        for p in folder.rglob("*.json")
+        if p.parent.name != "timings"
+    }
     assert set(metrics) == {"prepare", "train", "teach", "tune", "quantize", "evaluate"}
     assert {m["dataset"] for m in metrics.values()} == {"sample"}
     train, tune, evaluate = (metrics[stage] for stage in ("train", "tune", "evaluate"))
@@ -95,22 +100,22 @@ def test_metrics_say_what_they_are_of(project):
     assert evaluate["faces"]["test"] == 21
     for model in ("teacher", "baseline", "float32", "int8"):
         assert 0 <= evaluate[model]["single_view"]["accuracy"] <= 1
-    headlines = json.loads((project / "metrics/headlines/sample.json").read_text())
+    headlines = json.loads((project / "metrics/headlines/sample-nano.json").read_text())
     assert headlines["test"] == round(evaluate["float32"]["single_view"]["accuracy"], 4)
-    speeds = json.loads((project / "metrics/speeds/sample.json").read_text())
-    assert speeds.keys() == {"ms_per_face", "s_per_epoch"}
+    speeds = json.loads((project / "metrics/speeds/sample-nano.json").read_text())
+    assert speeds.keys() == {"ms_per_face_int8", "s_per_epoch"}
     assert tune["trials"] == {"complete": 3, "diverged": 0}
     baseline, other = tune["finals"]
     assert (baseline["trial"], len(baseline["fold_accuracy"])) == (0, 2)
     better = other["gain"] > other["margin_of_error"]
     assert tune["winner"]["trial"] == (other["trial"] if better else 0)
     assert better == ("after" in tune) == ("tuned" in evaluate)
-    assert better == (project / "models/sample/tuned/tuned.pt").exists()
+    assert better == (project / "models/sample/nano/tuned/tuned.pt").exists()
     assert metrics["quantize"]["model"] == ("tuned" if better else "baseline")
 
 
 def test_finished_search_is_not_repeated(params):
-    result = run(params, "dvc", "repro", "-f", "-s", "tune@sample")
+    result = run(params, "dvc", "repro", "-f", "-s", "tune@sample-nano")
     assert result.returncode == 0, result.stderr
     assert "going on after 3 finished trials" in result.stdout
     assert "\ntrial 0" not in result.stdout
@@ -121,7 +126,7 @@ def searched(project, winner):
 
     Where it won, its full training is as accurate as the baseline's.
     """
-    path = project / "metrics/sample/tune.json"
+    path = project / "metrics/sample/nano/tune.json"
     tune = json.loads(path.read_text())
     baseline = tune["finals"][0]
     noise = 0.01 if winner else 0.03
@@ -149,11 +154,11 @@ def test_adopt_writes_the_best_parameters(params):
     [
         (False, 0.6, "validation: +2.00% (margin of error: 3.00%); params.yaml stays"),
         (True, 0.5, "trial 2 is not better on val (50.00%, the baseline 60.00%)"),
-        (None, 0.6, "error: metrics/sample/tune.json: cannot be read"),
+        (None, 0.6, "error: metrics/sample/nano/tune.json: cannot be read"),
     ],
 )
 def test_adopt_refuses_what_was_not_better(params, winner, after, message):
-    path = params / "metrics/sample/tune.json"
+    path = params / "metrics/sample/nano/tune.json"
     searched(params, winner)
     scores = {"before": 0.6, "after": after}
     changed = {name: dict.fromkeys(SCORES, value) for name, value in scores.items()}
@@ -172,13 +177,13 @@ def test_workers_change_the_seconds_and_nothing_else(params):
     update(params, {"train": {"num_workers": 2}})
     status = run(params, "dvc", "status").stdout
     changed = {line.rstrip(":") for line in status.splitlines() if line and line[0] not in " \t"}
-    assert changed == {"train@sample"}
-    model = params / "models/sample/baseline.pt"
+    assert changed == {"train@sample-nano"}
+    model = params / "models/sample/nano/baseline.pt"
     before = model.read_bytes()
     result = run(params, "dvc", "repro")
     assert result.returncode == 0, result.stderr
     ran = [line for line in result.stdout.splitlines() if line.startswith("Running stage")]
-    assert ran == ["Running stage 'train@sample':", "Running stage 'report@sample':"]
+    assert ran == ["Running stage 'train@sample-nano':", "Running stage 'report@sample-nano':"]
     assert model.read_bytes() == before
 
 
@@ -191,12 +196,12 @@ def test_settings_and_rooms_that_no_stage_uses_make_nothing_stale(params):
 
 
 def test_report_opens_without_internet_and_its_figures_are_there(project):
-    page = (project / "plots/sample/report.html").read_text()
+    page = (project / "plots/sample/nano/report.html").read_text()
     assert not re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", page)
     figures = re.findall(r'src="([^"]+)"', page)
     plots = YAML(typ="safe").load(project / "dvc.yaml")["plots"]
     assert sorted(figures) == sorted(Path(entry).name for entry in plots if isinstance(entry, str))
-    assert all((project / "plots/sample" / figure).exists() for figure in figures)
+    assert all((project / "plots/sample/nano" / figure).exists() for figure in figures)
 
 
 def test_dvc_plots_need_no_internet(project):
@@ -228,7 +233,7 @@ def test_only_evaluate_reads_the_test_split(project):
         for name, stage in stages.items()
         if any(d["path"] == "data/sample/test" for d in stage.get("deps", []))
     ]
-    assert readers == ["evaluate@sample"]
+    assert readers == ["evaluate@sample-nano"]
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,8 @@ def test_any_bytes_give_faces_or_one_clear_error(tmp_path_factory, data):
     [
         ("0123456", CLASSES),
         ("01", ("0", "1")),
+        ([f"{number}.0" for number in range(7)], CLASSES),
+        (("0.", "2.00"), ("0", "2")),
         (("10", "9", "1"), ("1", "9", "10")),
         (("überrascht", "froh", "глад"), ("froh", "überrascht", "глад")),
     ],
@@ -207,7 +209,7 @@ ONE = "has one class only, 0"
         (f"{HEADER}\n".encode(), "faces.csv: has no rows of faces"),
         ("\n".join([HEADER, *ROWS]).encode("utf-16"), "line 1: is not text in UTF-8; save"),
         ("\n".join(ROWS).encode(), "holds no data that is recognized (found faces.csv)"),
-        (b"pixels,Usage\n", "line 1: has no column emotion, label or class, only"),
+        (b"pixels,Usage\n", "line 1: has no column emotion or label or class or expression"),
         ("\n".join([HEADER, *ROWS[7:]]).encode(), "has no face for train"),
         ("\n".join([HEADER, *(row(0, f"{n} {'7 ' * 2303}") for n in range(9))]).encode(), ONE),
     ],

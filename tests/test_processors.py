@@ -58,7 +58,7 @@ def test_int8_predicts_the_same_without_vnni(faces, tmp_path, dataset):
     assert reads_registers in content
     library.write_bytes(content.replace(reads_registers, without_avx512))
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    model = ROOT / "models" / dataset / "fer.int8.onnx"
+    model = ROOT / "models" / dataset / "nano/fer.int8.onnx"
     here = classify(model, faces, tmp_path / "here.npy")
     there = classify(model, faces, tmp_path / "there.npy", PYTHONPATH=path)
     # Sums of integers that fit 16 bits, and the same float32 at their ends.
@@ -72,7 +72,7 @@ def test_int8_predicts_the_same_without_vnni(faces, tmp_path, dataset):
 @pytest.mark.parametrize("dataset", ["sample", "fer2013"])
 @pytest.mark.parametrize("cpu", ["Haswell", "Nehalem"])  # AVX2 without VNNI; no AVX
 def test_int8_says_the_same_in_emulation(faces, tmp_path, dataset, cpu):
-    model = ROOT / "models" / dataset / "fer.int8.onnx"
+    model = ROOT / "models" / dataset / "nano/fer.int8.onnx"
     here = classify(model, faces, tmp_path / "here.npy")
     there = classify(model, faces, tmp_path / "there.npy", QEMU, "-cpu", cpu)
     assert (here.argmax(1) == there.argmax(1)).all()
@@ -85,7 +85,7 @@ def test_openvino_survives_signals_and_hidden_instructions():
         "import os, signal, numpy as np; from pathlib import Path\n"
         "from fer.deploy.runtimes import openvino_predictor\n"
         "signal.signal(signal.SIGUSR1, lambda *_: print('alive'))\n"
-        "path, faces = Path('models/fer2013/fer.onnx'), np.zeros((2, 48, 48), np.uint8)\n"
+        "path, faces = Path('models/fer2013/nano/fer.onnx'), np.zeros((2, 48, 48), np.uint8)\n"
         "f32, bf16 = (openvino_predictor(path, 1, name)(faces) for name in ('f32', 'bf16'))\n"
         "assert (f32 == bf16).all()\n"
         "os.kill(os.getpid(), signal.SIGUSR1)\n"

@@ -245,11 +245,27 @@ def test_entries_are_linked_and_the_files_stay(tmp_path):
 def test_folder_is_linked_and_a_link_to_a_moved_one_is_replaced(tmp_path):
     source, target = fill(tmp_path / "source"), tmp_path / "raw/mine"
     for _ in range(2):
-        assert raw.link_folder(source, target)
-    assert not raw.link_folder(fill(tmp_path / "other", {}), target)
+        assert raw.link(source, target) == target
+    assert not raw.link(fill(tmp_path / "other", {}), target)
+    (tmp_path / "faces.zip").write_bytes(b"")
+    assert not raw.link(tmp_path / "faces.zip", target)
     assert contents(target) == contents(source) == FILES
-    assert raw.link_folder(source.rename(tmp_path / "moved"), target)
+    assert raw.link(source.rename(tmp_path / "moved"), target)
     assert contents(target) == FILES
+
+
+def test_file_is_linked_into_a_folder_with_nothing_else(tmp_path):
+    (tmp_path / "faces.zip").write_bytes(zipped())
+    folder = fill(tmp_path / "raw/faces", {"README.md": b""})
+    for _ in range(2):
+        assert raw.link(tmp_path / "faces.zip", folder) == folder / "faces.zip"
+    assert contents(folder) == {f"faces.zip/{name}": own for name, own in FILES.items()}
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "faces.zip").rename(tmp_path / "moved/faces.zip")
+    assert raw.link(tmp_path / "moved/faces.zip", folder)
+    assert len(contents(folder)) == len(FILES)
+    (tmp_path / "faces.csv").touch()
+    assert not raw.link(tmp_path / "faces.csv", folder)
 
 
 def test_link_that_cannot_be_made_is_a_clear_error(tmp_path):

@@ -2,9 +2,12 @@ import multiprocessing
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
+from functools import partial
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import matplotlib
@@ -242,6 +245,12 @@ def test_transparent_is_white(tmp_path):
     [
         (None, "is of type NoneType; pass a path, bytes, "),
         (BytesIO(b"no image"), "is not an image"),
+        (StringIO("no image"), "file: is open as text; open it in mode 'rb'"),
+        ("", "the path of the image is empty; pass"),
+        (np.array([b"a.png"]), "bytes: is not an image"),
+        ("data:image/png;base64,iVBOR", "is no file but a text; decode base64 to bytes"),
+        (Path("iVBOR/w0KGg/" * 90_000), "is no file but a text; decode base64 to bytes"),
+        (["iVBORw0KGgo" * 90_000], "is no file but a text; decode base64 to bytes"),
         (np.zeros((0, 5), np.uint8), "has shape [0, 5]"),
         ([np.zeros((3, 9, 8), np.uint8)], "has shape [3, 9, 8]"),
         (np.zeros((5, 5), bool), "of type bool; convert"),
@@ -257,6 +266,7 @@ def test_pixels_that_are_no_image(recognizer, image, message):
     with pytest.raises(FerError) as error:
         recognizer.predict(image)
     assert message in str(error.value)
+    assert len(str(error.value)) < 120
 
 
 @pytest.mark.parametrize(
@@ -354,8 +364,9 @@ def test_wrong_arguments(recognizer):
             Recognizer(model, precision=precision)
     with pytest.raises(FerError, match="inputs, outputs or metadata are not those of fer"):
         Recognizer(Path(reading.__file__).with_name("yunet.onnx"))
-    with pytest.raises(FerError, match="threads is 0"):
-        Recognizer(threads=0)
+    for name, value in (("threads", 0), ("threads", "2"), ("min_face", "48"), ("min_score", None)):
+        with pytest.raises(FerError, match=f"{name} is {value!r}"):
+            Recognizer(**{name: value})
     for faces in (np.zeros((2, 48, 48)), np.zeros((2, 44, 44), np.uint8)):
         with pytest.raises(FerError, match=r"faces are .*; convert them to uint8 \[N, 48, 48\]"):
             recognizer.classify(faces)
@@ -375,6 +386,14 @@ def test_providers_are_those_of_model_and_detector(recognizer):
     assert copy.session.get_providers() == copy.detector.session.get_providers() == providers
     with pytest.raises(FerError, match="this ONNX Runtime has no AbacusExecutionProvider; use"):
         Recognizer(providers=["AbacusExecutionProvider", *providers])
+    with_options = Recognizer(providers=[("CPUExecutionProvider", {"use_arena": "0"})])
+    assert pickle.loads(pickle.dumps(with_options)).session.get_providers() == providers
+    for wrong in ([], "CPUExecutionProvider", None, {"CPUExecutionProvider": {}}):
+        with pytest.raises(FerError, match=r"providers is .*; pass a list such as"):
+            Recognizer(providers=wrong)
+    for wrong in ([5], [("CPUExecutionProvider",)], [None]):
+        with pytest.raises(FerError, match=r"this ONNX Runtime has no .*; use"):
+            Recognizer(providers=wrong)
 
 
 def test_boxes_replace_the_detector(recognizer):
@@ -391,6 +410,12 @@ def test_boxes_replace_the_detector(recognizer):
                 (0, 0, 1e300, 9), (-9, 0, 0, 9), (0, 600, 9, 609)):  # fmt: skip
         with pytest.raises(FerError, match="has no sides of 1 to 30000 pixels or is outside"):
             recognizer.predict(PHOTO, boxes=[box])
+    for recognize in (
+        Recognizer(detector=lambda _: None).predict,
+        partial(recognizer.predict, boxes=5),
+    ):
+        with pytest.raises(FerError, match=r"the boxes are (None|5); return or pass a list"):
+            recognize(PHOTO)
 
 
 def upper_left(pixels):
@@ -440,3 +465,26 @@ def test_several_photos_share_the_cores():
     photos = [np.zeros((side, side), np.uint8) for side in (9, 7, 5, 8)]
     actual = recognizer.predict(iter(photos))
     assert [faces[0].box[2] for faces in actual] == [9, 7, 5, 8]
+
+
+@pytest.mark.parametrize(
+    "start", ["atexit.register", "lambda f: threading.Thread(target=f).start()"]
+)
+def test_predicts_after_the_end_of_the_main_thread(start):
+    code = f"""
+import atexit, threading, time
+import numpy as np
+from fer import Recognizer
+
+recognizer, main = Recognizer(threads=2), threading.main_thread()
+
+def predict():
+    while threading.current_thread() is not main and main.is_alive():
+        time.sleep(0.01)
+    time.sleep(0.1)
+    print(len(recognizer.predict([np.zeros((48, 48), np.uint8)] * 20, face=True)))
+
+({start})(predict)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("20\n", "")

@@ -53,3 +53,25 @@ def test_mcnemar_counts_the_faces_that_differ():
     assert (actual["only_first"], actual["only_second"]) == (8, 1)
     assert actual["p_value"] == pytest.approx(2 * (1 + 9) / 2**9)  # two tails of the binomial
     assert scores.mcnemar(first, first)["p_value"] == 1
+
+
+def test_interval_contains_the_accuracy_and_shrinks_with_faces():
+    # Newcombe 1998, doi:10.1002/(SICI)1097-0258(19980430)17:8<857::AID-SIM777>3.0.CO;2-E
+    assert scores.interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert scores.interval(1.0, 10) == pytest.approx((0.7225, 1), abs=1e-4)  # not 1 to 1
+
+
+def test_coverage_answers_the_surest_first():
+    sure = np.linspace(0.5, 1, 10)
+    probabilities = np.stack([sure, 1 - sure], 1)
+    labels = (sure < 0.8).astype(int)  # only the 4 surest are correct
+    rows = scores.coverage(probabilities, labels)
+    assert [row["share"] for row in rows] == pytest.approx(np.arange(1, 11) / 10)
+    assert [row["accuracy"] for row in rows] == pytest.approx(
+        [1] * 4 + [4 / n for n in range(5, 11)]
+    )
+    best = scores.answered(rows, 0.8)
+    assert best["share"] == 0.5
+    kept = sure >= best["confidence"]
+    assert kept.sum() == 5
+    assert scores.answered(scores.coverage(probabilities, 1 - labels * 0), 0.8) is None

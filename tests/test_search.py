@@ -151,9 +151,11 @@ def test_copies_of_a_face_are_in_one_fold_and_count_once(faces):
     assert (groups.reshape(4, 70) == groups[:70]).all()
     assert np.bincount(folds).tolist() == [35] * 2
     assert (folds != finals.split_folds(copied, 2, 1)[1]).any()
-    correct, _ = finals.cross_validate(
+    probabilities, correct, _ = finals.cross_validate(
         task(copied), 0, {}, groups=groups, folds=folds, epochs=1, track=track
     )
+    accuracy = (probabilities.argmax(1) == copied.labels).reshape(4, 70)
+    assert (accuracy[:, np.unique(groups, return_index=True)[1]] == correct).all()
     assert correct.shape == folds.shape == (70,)
     assert set(correct) <= {0.0, 1.0}  # copies have one prediction
     with pytest.raises(FerError, match="there are only 70 different training faces"):
@@ -204,10 +206,12 @@ def test_finals_compare_the_baseline_with_the_best_other_trial(faces, tmp_path, 
         seeds.append(values["train"]["seed"])
         return track(name, values)
 
-    results, checkpoints = finals.run(given_task, trials, 1, spy)
+    results, probabilities, checkpoints = finals.run(given_task, trials, 1, spy)
     assert names == [f"final-{trial}-{fold}" for trial in (0, 2) for fold in (0, 1)]
     assert seeds == [2**32 - 1, 0] * 2
     assert [result["trial"] for result in results] == [0, 2]
+    accuracy = (probabilities.argmax(1) == faces.labels).mean()
+    assert accuracy == pytest.approx(results[0]["mean"], abs=1e-6)
     assert results[1].keys() - results[0].keys() == {"gain", "margin_of_error"}
     gain = results[1]["mean"] - results[0]["mean"]
     assert results[1]["gain"] == pytest.approx(gain, abs=1e-5)
@@ -215,7 +219,7 @@ def test_finals_compare_the_baseline_with_the_best_other_trial(faces, tmp_path, 
     assert set(checkpoints) == set((tmp_path / ".checkpoints").iterdir())
 
     trials[2].params["train.lr"] = 1e30
-    results, _ = finals.run(given_task, trials, 1, track)
+    results, _, _ = finals.run(given_task, trials, 1, track)
     assert [result["trial"] for result in results] == [0]
     assert "warning: train.lr is 1e+30" in capsys.readouterr().err
 
@@ -244,7 +248,7 @@ def test_baseline_that_diverges_is_an_error(faces):
     ],
 )
 def test_storage_that_cannot_be_used_is_one_line_without_the_password(
-    faces, tmp_path, monkeypatch, url, message
+    faces, tmp_path, monkeypatch, capsys, url, message
 ):
     monkeypatch.setattr(searching, "_LOCK_SECONDS", 0.2)
     (tmp_path / "faces.db").write_text("pixels, emotions, " * 100)
@@ -261,6 +265,8 @@ def test_storage_that_cannot_be_used_is_one_line_without_the_password(
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert "secret" not in str(error.value)
+    waits = f"waiting for the process that locks {tmp_path / 'locked.db'}\n"
+    assert capsys.readouterr().out == (waits if "locked" in url else "")
 
 
 WORKER = """

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,11 +20,12 @@ def test_summary_weighs_by_time():
     timeline = Timeline("v.mp4", CLASSES)
     timeline.add(0.0, [face(0, Happy=1.0), face(1, Sad=1.0)])
     timeline.add(3.0, [face(0, Sad=1.0)])
+    timeline.add(3.5, [replace(face(0, Happy=1.0), emotion=None)])  # the model is unsure
     timeline.end = 4.0
     assert timeline.summary() == [
         "v.mp4: 4.00 s, faces: 2",
-        "face 0, 4.00 s: Happy 75%, Sad 25%",
-        "face 1, 3.00 s: Sad 100%",
+        "face 0, 4.00 s, share of time: Happy 75%, Sad 12%, unsure 12%",
+        "face 1, 3.00 s, share of time: Sad 100%",
     ]
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ import pytest
 from layouts import contents, two_classes
 from test_pipeline import ROOT, TINY, run, update
 
+from fer.cli import main, train
 from fer.core import faces
-from fer.data.raw import link_folder
 
 pytestmark = pytest.mark.slow
 
@@ -142,22 +143,56 @@ def test_experiments_elsewhere_read_it(users):
         assert "up to date" in dvc(users, "repro", *FIRST_STAGES)
 
 
-def test_linked_folder_is_read_and_stays(clone, tmp_path):
-    """As `fer train` links it; a temporary experiment needs the link in git."""
-    two_classes(tmp_path / "mine")
-    before = contents(tmp_path / "mine")
-    assert link_folder(tmp_path / "mine", clone / "data/raw/mine")
-    dvc(clone, "exp", "run", "-S", "dataset=mine", *FIRST_STAGES)
+@pytest.fixture
+def fer_train(clone, monkeypatch, run_main):
+    """The command `fer train`, of which DVC runs the first stage only."""
+    run_any = subprocess.run
+
+    def run_first(command, **options):
+        return run_any([*command, *FIRST_STAGES] if "dvc" in command else command, **options)
+
+    def call(path):
+        with monkeypatch.context() as patch:
+            patch.chdir(clone)
+            patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+            for role in ("AUTHOR", "COMMITTER"):
+                patch.setenv(f"GIT_{role}_NAME", "fer")
+                patch.setenv(f"GIT_{role}_EMAIL", "fer@example.org")
+            patch.setattr(train.subprocess, "run", run_first)
+            return run_main(main, "train", path)
+
+    return call
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pack", [None, "gztar"])
+def test_queue_after_fer_train(clone, tmp_path, fer_train, pack):
+    users = tmp_path / "users"
+    two_classes(users / "mine")
+    if pack:
+        path = shutil.make_archive(str(users / "mine"), pack, users / "mine")
+        shutil.rmtree(users / "mine")
+    before = contents(users)
+    (clone / "README.md").write_text("not committed\n")
+    status, _, err = fer_train(path if pack else users / "mine")
+    assert status == 0, err
+    assert "not committed" in git(clone, "diff", "README.md")
     assert "up to date" in dvc(clone, "repro", *FIRST_STAGES)
-    git(clone, "add", "data/raw/mine")
-    git(clone, "commit", "-qam", "mine")
-    options = ("--temp", "-n", "temporary", "-S", "prepare.seed=1")
-    dvc(clone, "exp", "run", *options, *FIRST_STAGES)
-    dvc(clone, "exp", "apply", "temporary")
-    assert "up to date" in dvc(clone, "repro", *FIRST_STAGES)
+    dvc(clone, "exp", "run", "-S", "prepare.seed=1", *FIRST_STAGES)
+    lines = re.findall(
+        "^dvc (exp run --queue [^#\n]+)", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    for number, line in enumerate([*lines, "exp run --temp -S prepare.seed=2"]):
+        dvc(clone, *line.split(), "-n", f"run-{number}", "-S", "dataset=mine", *FIRST_STAGES)
+    dvc(clone, "queue", "start")
+    for number in range(len(lines) + 1):
+        run(clone, "dvc", "queue", "logs", f"run-{number}", "--follow")
+        git(clone, "checkout", "-q", "params.yaml")
+        dvc(clone, "exp", "apply", f"run-{number}")
+        assert "up to date" in dvc(clone, "repro", *FIRST_STAGES)
     git(clone, "stash", "-q")
     run(clone, "dvc", "checkout")
-    assert contents(tmp_path / "mine") == before
+    assert contents(users) == before
 
 
 def test_folder_that_cannot_be_written_to_is_one_line(users):
@@ -189,3 +224,22 @@ def test_readme_on_fer2013_word_for_word(users):
             text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.long
+def test_readme_compares_experiments_from_top_to_bottom(clone):
+    text = (ROOT / "README.md").read_text()
+    block = re.search(r"## Change a parameter.*?```sh\n(.*?)```", text, re.DOTALL)[1]
+    commands = [line.partition("#")[0].strip() for line in block.splitlines()]
+    for command in filter(None, commands):
+        for number, name in enumerate(dvc(clone, "exp", "list", "--name-only").split(), 1):
+            command = command.replace(f"NAME{number}", name)
+        done = run(clone, "bash", "-c", command)
+        assert done.returncode == 0, command + done.stdout + done.stderr
+        if "exp show" in command:
+            assert "test_int8_flip" in done.stdout
+            assert max(map(len, done.stdout.splitlines())) <= 160, done.stdout
+        if "queue start" in command:
+            while re.search("Queued|Running", dvc(clone, "queue", "status")):
+                time.sleep(1)
+    assert dvc(clone, "queue", "status").count("Success") == 2

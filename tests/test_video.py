@@ -43,23 +43,25 @@ def make_video(path, frames=6, rate=5.0, step=10):
 
 
 def encode(path, codec="h264", frames=40, rate=10, sound=None, faststart=False, **options):
-    """Write noise of 64 x 48, which is as long in each frame, with PyAV alone."""
-    random = np.random.default_rng(0)
+    """Write images, or so many of noise, which take as many bytes each, with PyAV alone.
+
+    `sound` is a codec and its samples, float32 [1, N].
+    """
+    if isinstance(frames, int):
+        noise = np.random.default_rng(0).integers(0, 256, (frames, 48, 64, 3), np.uint8)
+        frames = [Image.fromarray(pixels) for pixels in noise]
     movflags = {"movflags": "+faststart"} if faststart else {}
     with av.open(str(path), "w", options=movflags) as container:
         stream = container.add_stream(codec, rate=rate, options=options)
-        stream.width, stream.height = 64, 48
+        stream.width, stream.height = frames[0].size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        audio = sound and container.add_stream(sound, rate=SOUND_RATE, layout="mono")
-        for _ in range(frames):
-            pixels = random.integers(0, 256, (48, 64, 3), np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        audio = sound and container.add_stream(sound[0], rate=SOUND_RATE, layout="mono")
+        for image in frames:
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
         if audio:
-            samples = np.zeros((1, SOUND_RATE * frames // rate), np.float32)
-            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            frame = av.AudioFrame.from_ndarray(sound[1], format="fltp", layout="mono")
             frame.rate = SOUND_RATE
-            container.mux(audio.encode(frame))
-            container.mux(audio.encode(None))
+            container.mux([*audio.encode(frame), *audio.encode(None)])
         container.mux(stream.encode(None))
     return path
 
@@ -126,7 +128,7 @@ def test_text_ends_with_a_summary_and_a_plot(run, tmp_path):
     assert err == ""
     title, face = out.splitlines()[-2:]
     assert title == f"{path}: 1.20 s, faces: 1"
-    assert face.startswith("face 0, 1.20 s: ")
+    assert face.startswith("face 0, 1.20 s, share of time: ")
     assert "%" in face
     assert Image.open(tmp_path / "out.png").width > 500
     status, _, _ = run("--video", path, "--plot", tmp_path / "out.txt")
@@ -243,24 +245,54 @@ def test_each_frame_has_its_own_time_and_a_size_may_change(run, tmp_path):
     np.testing.assert_allclose(frames[4][1].getpixel((3, 15)), (0, 0, 0), atol=5)  # black bars
 
 
-def beep(path):
-    """Write 2 seconds, which start with a white frame and a beep, and 0.4 seconds more of sound."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg2video", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        audio = container.add_stream("mp2", rate=SOUND_RATE, layout="mono")
-        for number in range(50):
-            image = Image.new("RGB", (64, 48), "white" if number == 0 else "black")
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
-        samples = np.zeros((1, round(2.4 * SOUND_RATE)), np.int16)
-        samples[:, : SOUND_RATE // 25] = 20_000 * (-1) ** (np.arange(SOUND_RATE // 25) // 50)
-        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-        frame.rate = SOUND_RATE
-        container.mux([*audio.encode(frame), *audio.encode(None), *stream.encode(None)])
+def pq(light):
+    """Return the code, 0 to 1, of light in nits (SMPTE ST 2084)."""
+    power = (light / 10_000) ** 0.1593017578125
+    return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+
+
+def hlg(light):
+    """Return the code, 0 to 1, of light from a scene, where 203 is white (ARIB STD-B67)."""
+    light = 0.265 * light / 203
+    upper = 0.17883277 * np.log(np.maximum(12 * light - 0.28466892, 0.1)) + 0.55991073
+    return np.where(light <= 1 / 12, np.sqrt(3 * light), upper)
+
+
+@pytest.mark.parametrize(("encode_light", "transfer"), [(pq, 16), (hlg, 18)])
+def test_hdr_has_the_contrast_of_sdr(run, tmp_path, encode_light, transfer):
+    grey = np.tile(np.arange(256.0), (64, 1))
+    light = encode_light(203 * (grey / 255) ** 2.4)
+    frame = av.VideoFrame(256, 64, "yuv420p10le")
+    frame.planes[0].update((64 + 876 * light).round().astype(np.uint16).tobytes())
+    for plane in frame.planes[1:]:
+        plane.update(np.full(128 * 32, 512, np.uint16).tobytes())
+    with av.open(str(tmp_path / "hdr.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 256, 64, "yuv420p10le"
+        context = stream.codec_context
+        context.color_trc, context.color_primaries, context.colorspace = transfer, 9, 9  # BT.2020
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    assert run("--video", tmp_path / "hdr.mkv", "--draw", tmp_path / "sdr.mp4")[0] == 0
+    for name in ("hdr.mkv", "sdr.mp4"):
+        ((_, image),) = Video(tmp_path / name).frames()
+        assert np.abs(np.asarray(image.convert("L")) - grey).mean() < 15
+
+
+def test_last_frame_has_its_own_length(run, tmp_path):
+    frames = [Image.new("RGB", (64, 48), (grey, grey, grey)) for grey in (20, 200)]
+    path = tmp_path / "uneven.apng"
+    frames[0].save(path, "PNG", save_all=True, append_images=frames[1:], duration=[200, 800])
+    _, out, _ = run("--video", path, "--draw", tmp_path / "out.mp4")
+    assert out.splitlines()[-1] == f"{path}: 1.00 s, faces: 0"
+    assert length(tmp_path / "out.mp4") == pytest.approx(1.0, abs=0.05)
 
 
 def test_joined_videos_go_on_with_their_sound(run, tmp_path):
-    beep(tmp_path / "one.ts")
+    """Each has 2 seconds, with a white frame and a beep first, and 0.4 seconds more of sound."""
+    images = [Image.new("RGB", (64, 48), color) for color in ("white", *["black"] * 49)]
+    samples = np.zeros((1, round(2.4 * SOUND_RATE)), np.float32)
+    samples[:, : SOUND_RATE // 25] = 0.6 * (-1) ** (np.arange(SOUND_RATE // 25) // 50)
+    encode(tmp_path / "one.ts", "mpeg2video", images, 25, sound=("mp2", samples))
     (tmp_path / "four.ts").write_bytes(4 * (tmp_path / "one.ts").read_bytes())
     run("--video", tmp_path / "four.ts", "--draw", tmp_path / "out.mp4")
     frames = list(Video(tmp_path / "out.mp4").frames())
@@ -279,14 +311,9 @@ def test_joined_videos_go_on_with_their_sound(run, tmp_path):
 
 
 def test_avi_whose_frames_are_reordered(tmp_path):
-    with av.open(str(tmp_path / "in.avi"), "w") as container:
-        stream = container.add_stream("h264", rate=25, options={"bf": "3", "b_pyramid": "normal"})
-        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-        for number in range(50):
-            image = photo_at(number, step=5).resize((320, 240))
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
-        container.mux(stream.encode(None))
-    assert times(tmp_path / "in.avi") == pytest.approx(np.arange(50) / 25, abs=0.001)
+    images = [photo_at(number, step=5).resize((320, 240)) for number in range(50)]
+    path = encode(tmp_path / "in.avi", frames=images, rate=25, bf="3", b_pyramid="normal")
+    assert times(path) == pytest.approx(np.arange(50) / 25, abs=0.001)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +321,8 @@ def test_avi_whose_frames_are_reordered(tmp_path):
     [("v.mp4", "h264", "aac"), ("v.ts", "h264", "aac"), ("v.avi", "mpeg4", "pcm_s16le")],
 )
 def test_drawing_plays_in_browsers_and_keeps_the_sound(run, tmp_path, name, codec, sound):
-    path = encode(tmp_path / name, codec, rate=20, sound=sound)
+    silence = np.zeros((1, 2 * SOUND_RATE), np.float32)
+    path = encode(tmp_path / name, codec, rate=20, sound=(sound, silence))
     assert run("--video", path, "--draw", tmp_path / "out.mp4")[::2] == (0, "")
     with av.open(str(tmp_path / "out.mp4")) as container:
         picture, audio = container.streams.video[0], container.streams.audio[0]
@@ -308,14 +336,10 @@ def test_drawing_plays_in_browsers_and_keeps_the_sound(run, tmp_path, name, code
     assert content.index(b"moov") < content.index(b"mdat")  # browsers start at once
 
 
-def with_matrix(path, target, matrix):
-    """Copy an MP4 file with another display matrix of its track."""
-    content = path.read_bytes()
-    identity = np.array([1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30], ">i4").tobytes()
-    at = content.rindex(identity)
-    other = np.array([*matrix, 1 << 30], ">i4").tobytes()
-    target.write_bytes(content[:at] + other + content[at + len(other) :])
-    return target
+def matrix_bytes(a, b, c, d):
+    """Return the display matrix of a track in an MP4 file."""
+    values = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
+    return np.array(values, ">i4").tobytes()
 
 
 @pytest.mark.parametrize(
@@ -332,21 +356,16 @@ def with_matrix(path, target, matrix):
 )
 def test_video_of_a_phone_is_turned_upright(tmp_path, matrix, turn):
     path = make_video(tmp_path / "in.mp4", frames=1)
-    a, b, c, d = (value << 16 for value in matrix)
-    turned = with_matrix(path, tmp_path / "turned.mp4", [a, b, 0, c, d, 0, 0, 0])
     ((_, image),) = Video(path).frames()
-    ((_, result),) = Video(turned).frames()
+    before, after = path.read_bytes().rsplit(matrix_bytes(1, 0, 0, 1), 1)
+    path.write_bytes(before + matrix_bytes(*matrix) + after)
+    ((_, result),) = Video(path).frames()
     assert result == image.transpose(turn)
 
 
 def test_wide_pixels_become_square(tmp_path):
-    with av.open(str(tmp_path / "in.mkv"), "w") as container:
-        stream = container.add_stream("h264", rate=5)
-        stream.width, stream.height, stream.pix_fmt = 96, 72, "yuv420p"
-        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
-        frame = av.VideoFrame.from_image(Image.new("RGB", (96, 72), "white"))
-        container.mux([*stream.encode(frame), *stream.encode(None)])
-    ((_, image),) = Video(tmp_path / "in.mkv").frames()
+    path = encode(tmp_path / "in.mkv", frames=[Image.new("RGB", (96, 72))], aspect="4/3")
+    ((_, image),) = Video(path).frames()
     assert image.size == (128, 72)
 
 

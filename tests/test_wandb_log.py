@@ -2,6 +2,7 @@ import pytest
 import wandb
 from PIL import Image
 
+from fer.core.errors import FerError
 from fer.training import wandb_log
 
 
@@ -36,6 +37,13 @@ def test_disabled_writes_nothing(tmp_path, monkeypatch, mode, environment):
     with wandb_log.run(mode, "test", {}) as run:
         run.log({"loss": 1.0})
     assert [path.name for path in tmp_path.rglob("*")] == ["home"]
+
+
+def test_unknown_mode_is_one_line(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "nonsense")
+    message = "^WANDB_MODE is 'nonsense'; set it to offline, online"
+    with pytest.raises(FerError, match=message), wandb_log.run("offline", "test", {}):
+        pass
 
 
 def test_no_failure_of_wandb_ends_a_run(monkeypatch, capsys):

@@ -36,6 +36,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "all equally",
     )
     parser.add_argument(
+        "--min-confidence",
+        type=float,
+        default=0.0,
+        metavar="PROBABILITY",
+        help='the emotion of a face is "unsure" below this probability, 0 to 1 (default: 0)',
+    )
+    parser.add_argument(
         "--min-face",
         type=int,
         default=48,
@@ -63,6 +70,7 @@ def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
         arguments.model,
         precision=arguments.precision,
         prior=arguments.prior,
+        min_confidence=arguments.min_confidence,
         providers=[_provider(arguments.provider)],
         min_face=arguments.min_face,
         min_score=arguments.min_score,

@@ -21,8 +21,7 @@ def print_text(predictions: Predictions) -> None:
     for face in faces:
         left, top, right, bottom = face.box
         who = "" if face.id is None else f"face {face.id}: "
-        emotion = f"{face.emotion} {face.probabilities[face.emotion]:.0%}"
-        print(f"{name}: {who}{emotion}, at {left},{top} to {right},{bottom}", flush=True)
+        print(f"{name}: {who}{face.label}, at {left},{top} to {right},{bottom}", flush=True)
 
 
 def print_json(predictions: Predictions) -> None:

@@ -56,6 +56,11 @@ def _val(arguments: argparse.Namespace) -> None:
         protect_inputs([out / output for output in _OUTPUTS], inputs)
         _write(out, title, faces, sources, probabilities)
     _print_scores(title, faces, probabilities)
+    sure = probabilities.max(1) >= recognizer.min_confidence
+    if recognizer.min_confidence and sure.any():
+        _print_scores(
+            f"{title}: the sure ones, {sure.mean():.0%}", faces[sure], probabilities[sure]
+        )
 
 
 def _read(
@@ -114,9 +119,9 @@ def _print_scores(title: str, faces: Faces, probabilities: np.ndarray) -> None:
 
     labels = faces.labels
     results = scores.scores(probabilities, labels, np.ones(len(labels), bool), bins=15)
-    error = np.sqrt(results["accuracy"] * (1 - results["accuracy"]) / len(labels))
+    low, high = scores.interval(results["accuracy"], len(labels))
     print(f"{title}: {len(labels)} faces")
-    print(f"accuracy {results['accuracy']:.2%}, standard error {error:.2%}")
+    print(f"accuracy {results['accuracy']:.2%}, 95 % interval {low:.1%} to {high:.1%}")
     print(
         f"balanced accuracy {results['balanced_accuracy']:.2%}, macro F1 "
         f"{results['macro_f1']:.3f}, calibration error {results['calibration_error']:.3f}"
@@ -147,7 +152,7 @@ def _write(
             f"{classes[predicted[i]]} {confidence[i]:.0%}\nnot {classes[labels[i]]}" for i in worst
         ]
         heading = f"{title}: the surest of {len(wrong)} mistakes"
-        figures.mistakes(folder / "mistakes.png", faces.images[worst], captions, heading)
+        figures.sheet(folder / "mistakes.png", [*faces.images[worst]], captions, heading)
     rows = (
         (source, pair["actual"], pair["predicted"], *(round(float(v), 4) for v in values))
         for source, pair, values in zip(sources, pairs, probabilities, strict=True)

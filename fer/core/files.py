@@ -1,6 +1,6 @@
-"""Write files atomically, so that nobody reads half a file.
+"""Write files atomically, so that nobody reads half a file; read tables.
 
-All functions raise a FerError if the file cannot be written.
+All functions raise a FerError if the file cannot be written or read, or is missing.
 """
 
 import csv
@@ -59,6 +59,15 @@ def _remove_stale(folder: Path) -> None:
                 file.unlink()
 
 
+def check_package_file(path: Path) -> None:
+    """Check that a file of this package is there; a program or archive may hold its code only."""
+    if not path.is_file():
+        raise FerError(
+            f"{path}: this file of the package fer-pipeline is missing; install the whole package "
+            "unpacked (PyInstaller: --collect-data fer)"
+        )
+
+
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write indented JSON with a newline at the end."""
     with atomic_path(path) as temporary:
@@ -77,3 +86,12 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV that a stage wrote, by the names of its columns."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError) as error:
+        raise FerError(f"{path}: cannot be read ({error}); run `dvc repro` to make it") from error

@@ -4,6 +4,7 @@ params.yaml has a comment for each parameter. The docstrings here give papers, a
 comments leave out.
 """
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -18,9 +19,6 @@ from pydantic import (
     Field,
     PlainValidator,
     ValidationError,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     field_validator,
     model_validator,
 )
@@ -33,6 +31,8 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Value = int | float | str
+Width = Annotated[float, Field(gt=0, le=32)]
+ModelFile = Annotated[str, Field(min_length=1)]
 
 
 def _count_or_auto(value: object) -> int | str:
@@ -44,26 +44,10 @@ def _count_or_auto(value: object) -> int | str:
 CountOrAuto = Annotated[Any, PlainValidator(_count_or_auto)]
 
 
-def _for_data_set(
-    value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo
-) -> object:
-    """Take the value for this data set from a mapping by data set, and other values as they are."""
-    if not isinstance(value, dict):
-        return validate(value)
-    if "default" not in value:
-        raise ValueError("has no default; add one, for the data sets that it does not name")
-    values = {str(name): validate(one) for name, one in value.items()}
-    dataset = (info.context or {}).get("dataset", "default")
-    return values.get(dataset, values["default"])
+SCRATCH = "scratch"
+"""`train.init` for random weights, and `teach.file` for a teacher that is trained."""
 
-
-ByDataSet = WrapValidator(_for_data_set)
-"""Marks a parameter that may be a mapping by data set, such as {default: auto, sample: 18}."""
-
-SCRATCH = "models/scratch"
-"""`train.init` for random weights: a file that is always there, as DVC needs one."""
-
-RESERVED = ("raw", "headlines", "speeds", "default", "scratch")
+RESERVED = ("raw", "headlines", "speeds", "default")
 """Names that no data set can have, because folders or params.yaml use them."""
 
 
@@ -84,10 +68,24 @@ class Sample(Section):
 
 
 class SplitShares(Section):
-    """Shares of the faces that go to splits that a data set lacks, below a half each."""
+    """Shares of the faces that go to splits that a data set lacks, below a half each.
+
+    Faces of one `group` go to one split: those with the same match of a regular expression in the
+    name of their file, or in its path if the expression has a slash; or "folder"; or "none".
+    """
 
     val: Annotated[float, Field(gt=0, lt=0.5)]
     test: Annotated[float, Field(gt=0, lt=0.5)]
+    group: str = "none"
+
+    @field_validator("group")
+    @classmethod
+    def _group_is_a_pattern(cls, group: str) -> str:
+        try:
+            re.compile(group)
+        except re.error as error:
+            raise ValueError(f"is {group!r}, which is no regular expression: {error}") from error
+        return group
 
 
 class Prepare(Section):
@@ -96,6 +94,7 @@ class Prepare(Section):
     on_error: Literal["fail", "skip"]
     face: Literal["crop", "detect"]
     votes: Literal["majority", "soft"]
+    corrections: Literal["train", "all"]
     split: SplitShares
     drop_blank: bool
     drop_leaks: bool
@@ -109,7 +108,7 @@ class Benchmark(Section):
 
     workers: Annotated[list[Annotated[int, Field(ge=0, le=256)]], Field(min_length=1)]
     batch_size: Count
-    epochs: Annotated[Count, ByDataSet]
+    epochs: Count
 
 
 class Settings(Section):
@@ -121,10 +120,13 @@ class Settings(Section):
 
 
 class Model(Section):
-    """The network: its name in `fer.training.networks`, and a factor on its channels."""
+    """The network: its name in `fer.training.networks`, and a factor on its channels.
 
-    name: Literal["compact", "deep", "mini-xception", "vgg"]
-    width: Annotated[float, Field(gt=0, le=32)]
+    A list of widths is the mean of so many networks.
+    """
+
+    name: Literal["compact", "deep", "mini-xception"]
+    width: Width | Annotated[list[Width], Field(min_length=2)]
 
 
 DAMAGES = ("gamma", "resolution", "noise", "jpeg")
@@ -149,11 +151,6 @@ class Augment(Section):
     resolution: Fraction = 0.0
     noise: Fraction = 0.0
     jpeg: Fraction = 0.0
-
-    @property
-    def damages(self) -> bool:
-        """Whether faces are damaged, by one kind or more."""
-        return any((self.gamma, self.resolution, self.noise, self.jpeg))
 
     def without_damage(self) -> "Augment":
         """Return a copy that only moves, turns and brightens faces."""
@@ -192,7 +189,7 @@ class Distill(Section):
 class Train(Section):
     """How a network is trained. `batch_size` counts the faces of all processes."""
 
-    epochs: Annotated[CountOrAuto, ByDataSet] = "auto"
+    epochs: CountOrAuto = "auto"
     batch_size: Annotated[Count, Field(ge=2)]
     optimizer: Literal["sgd", "adamw"]
     lr: Annotated[float, Field(gt=0, le=1e30)]  # larger values overflow float32
@@ -215,7 +212,7 @@ class Train(Section):
     num_workers: Annotated[int, Field(ge=0, le=256)] = 0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     deterministic: bool = False
-    init: Annotated[str, Field(min_length=1)] = SCRATCH
+    init: ModelFile | list[ModelFile] = SCRATCH
 
     @field_validator("input_sizes")
     @classmethod
@@ -276,8 +273,8 @@ class TrainingConfig(Section):
 class Teach(TrainingConfig):
     """The teacher: a model file, or the configuration of one to train. With 0 epochs, none."""
 
-    file: Annotated[str, Field(min_length=1), ByDataSet]
-    epochs: Annotated[int, Field(ge=0, le=1_000_000), ByDataSet]
+    file: ModelFile
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class Dimension(Section):
@@ -312,21 +309,37 @@ class Dimension(Section):
 class Tune(Section):
     """The hyperparameter search: short trials, then the best one against the baseline."""
 
-    trials: Annotated[Count, ByDataSet]
-    epochs: Annotated[CountOrAuto, ByDataSet]
-    final_epochs: Annotated[CountOrAuto, ByDataSet]
-    folds: Annotated[int, Field(ge=2, le=100), ByDataSet]
+    trials: CountOrAuto
+    epochs: CountOrAuto
+    final_epochs: CountOrAuto
+    folds: Annotated[int, Field(ge=2, le=100)]
     seed: Seed
     space: Annotated[dict[str, Dimension], Field(min_length=1)]
 
-    def epochs_for(self, full_epochs: int) -> tuple[int, int]:
-        """Return the epochs of a trial and of each fold of a final.
+    def epochs_for(self, full_epochs: int, faces: int) -> tuple[int, int]:
+        """Return the epochs of a trial and of each fold of a final, for a number of training faces.
 
-        "auto" is a sixth and a fifth of the epochs of the full training.
+        "auto" is a sixth and a fifth of the epochs of the full training. A final has more of them,
+        up to all, where these pass fewer than 60,000 faces: its predictions show wrong labels.
         """
         trial = max(1, full_epochs // 6) if self.epochs == "auto" else self.epochs
-        final = max(1, full_epochs // 5) if self.final_epochs == "auto" else self.final_epochs
-        return trial, final
+        enough = min(full_epochs, max(full_epochs // 5, round(60_000 / faces), 1))
+        return trial, enough if self.final_epochs == "auto" else self.final_epochs
+
+    def trials_for(self, faces: int) -> int:
+        """Return the number of trials for a number of different training faces.
+
+        "auto" is 4, or the baseline alone if the margin of error of a gain is above 5 points.
+        """
+        return (4 if margin_of_gain(faces) <= 0.05 else 1) if self.trials == "auto" else self.trials
+
+
+def margin_of_gain(faces: int) -> float:
+    """Return the margin of error (95 %) of the difference of two accuracies on some faces, 0 to 1.
+
+    As if the two models were correct on other halves of the faces, independently.
+    """
+    return 1.96 * math.sqrt(0.5 / faces)
 
 
 class Quantize(Section):
@@ -335,7 +348,7 @@ class Quantize(Section):
     calibration_method: Literal["minmax", "percentile"]
     calibration_faces: Annotated[int, Field(ge=1, le=4096)]  # 1.3 MB of activations each
     max_accuracy_drop: Fraction
-    rounds: Annotated[Count, ByDataSet]
+    rounds: Count
     seed: Seed
 
 
@@ -347,10 +360,11 @@ class Evaluate(Section):
 
 
 class Params(Section):
-    """All of params.yaml, for the data set that it names."""
+    """All of params.yaml, for the data set and the size that it names."""
 
     # YAML reads a name such as 2024 as a number.
     dataset: Annotated[str, Field(strict=False, coerce_numbers_to_str=True)]
+    size: Literal["nano", "small", "base", "large"]
     settings: Settings
     sample: Sample
     prepare: Prepare
@@ -401,6 +415,16 @@ class Params(Section):
         return self
 
     @property
+    def folder(self) -> Path:
+        """The folder of this data set and size, relative to those of models, metrics and plots."""
+        return Path(self.dataset, self.size)
+
+    @property
+    def name(self) -> str:
+        """The data set and the size, as in names of runs and captions."""
+        return f"{self.dataset}-{self.size}"
+
+    @property
     def config(self) -> TrainingConfig:
         """The baseline configuration: what stage train trains and the search starts from."""
         return TrainingConfig(model=self.model, train=self.train)
@@ -418,12 +442,34 @@ def load(path: Path = Path("params.yaml")) -> Params:
         data = YAML(typ="safe", pure=True).load(Path(path))
     except (OSError, ValueError, RecursionError, YAMLError) as error:
         raise FerError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    dataset = str(data.get("dataset")) if isinstance(data, dict) else ""
     try:
-        return Params.model_validate(data, context={"dataset": dataset})
+        return Params.model_validate(_choose(data))
     except ValidationError as error:
-        lines = dict.fromkeys(map(_format_error, error.errors()))
-        raise FerError(f"{path}: " + "; ".join(lines)) from error
+        lines: dict[str, str] = {}
+        for one in error.errors():  # of a number or list: two errors, of which the first counts
+            lines.setdefault(_key(one), _format_error(one))
+        raise FerError(f"{path}: " + "; ".join(lines.values())) from error
+
+
+def _choose(data: Any) -> Any:
+    """Take the values for this data set and size from mappings such as {default: 1, base: 2}.
+
+    The first of these names that a mapping has counts: mine-base, mine, base, default.
+    """
+    if not isinstance(data, dict):
+        return data
+    dataset, size = (data.get(key) for key in ("dataset", "size"))
+    names = (f"{dataset}-{size}", str(dataset), str(size), "default")
+
+    def choose(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if "default" not in value:
+            return {key: choose(inner) for key, inner in value.items()}
+        by_name = {str(key): inner for key, inner in value.items()}  # 2024 is a number in YAML
+        return next(by_name[name] for name in names if name in by_name)
+
+    return choose(data)
 
 
 def repository_root() -> Path:
@@ -441,8 +487,13 @@ def _subsection(section: type[Section], name: str) -> type[Section]:
     return annotation if is_section else section  # otherwise a name in a mapping
 
 
+def _key(error: Any) -> str:
+    kinds = re.compile(r"\[key\]|(constrained-)?(float|str)|list\[.*\]")  # that pydantic adds
+    return ".".join(str(part) for part in error["loc"] if not kinds.fullmatch(str(part)))
+
+
 def _format_error(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    key = _key(error)
     if error["type"] == "missing":
         return f"{key} is missing"
     allowed = error["msg"].removeprefix("Value error, ")
@@ -452,4 +503,6 @@ def _format_error(error: Any) -> str:
         top: type[Section] = Params
         section = reduce(_subsection, error["loc"][:-1], top)
         allowed = f"no such parameter; the names here are {', '.join(section.model_fields)}"
+    elif isinstance(error["input"], dict):
+        allowed += "; a mapping by data set or size needs a default"
     return f"{key or 'the file'} is {error['input']!r:.60}: {allowed[0].lower()}{allowed[1:]}"

@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
@@ -15,20 +16,24 @@ def map_in_order(
     """Map a function over items in several threads, and yield the results in order.
 
     At most twice as many items as workers, and one more, are in progress. Each call starts its own
-    workers, because threads of an existing pool do not survive a fork.
+    workers, because threads of an existing pool do not survive a fork. The items take turns where
+    no thread can start, as after the end of the main thread.
 
     Examples:
         >>> list(map_in_order(abs, [-1, 2, -3], workers=2))
         [1, 2, 3]
     """
-    pending: deque[Future[_Result]] = deque()
+    pending: deque[Callable[[], _Result]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
         for item in items:
-            pending.append(pool.submit(function, item))
+            try:
+                pending.append(pool.submit(function, item).result)
+            except RuntimeError:
+                pending.append(partial(function, item))
             if len(pending) > 2 * workers:
-                yield pending.popleft().result()
+                yield pending.popleft()()
         while pending:
-            yield pending.popleft().result()
+            yield pending.popleft()()
     finally:
         pool.shutdown(cancel_futures=True)

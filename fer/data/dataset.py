@@ -4,7 +4,7 @@ import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,13 +23,20 @@ SPLIT_NAMES = {
 }
 """The split that each name stands for, in lower case: of a folder, or a value in a table."""
 
+
+def split_in(name: str) -> str | None:
+    """Return the split that a name contains, such as "test" for "test_set"; None without one."""
+    words = [word for word in SPLIT_NAMES if word in name.lower()]
+    return SPLIT_NAMES[max(words, key=len)] if words else None
+
+
 _FEW = 100
 """Number of val or test faces below which a warning says how coarse the accuracy is."""
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A face that was left out: its source, and why in a few words and in full."""
+    """A face that was left out or corrected: its source, and why in a few words and in full."""
 
     source: str
     reason: str
@@ -46,12 +53,16 @@ class DataSet:
         sources: By split, the file ("happy/1.png") or line ("faces.csv:2") of each face.
         dropped: The faces that were left out.
         format: Name of the format.
+        corrections: The changes by `fer.data.corrections`.
+        groups: By split, the group of each face by `prepare.split.group`; empty without it.
     """
 
     splits: dict[str, Faces]
     sources: dict[str, list[str]]
     dropped: list[Dropped]
     format: str = ""
+    corrections: list[Dropped] = field(default_factory=list)
+    groups: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:

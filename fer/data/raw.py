@@ -25,6 +25,9 @@ _MAX_UNPACKED_BYTES = 4 << 30
 
 _MAX_UNPACKED_FILES = 1_000_000
 
+_NOT_DATA = ("README.md", "corrections.csv")
+"""Files at the top of a data set that hold no faces."""
+
 _CLUTTER = {"__macosx", "thumbs.db", "desktop.ini"}
 """Files of operating systems in lower case; names that start with a dot are ignored too."""
 
@@ -32,6 +35,9 @@ _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 """First bytes of compressed files, and the functions that open them."""
 
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
+
+_ARRAY_SUFFIX = ".npy"
+"""Suffix of arrays of NumPy, of which AffectNet has a million; they are no archives."""
 
 _Member = TypeVar("_Member", zipfile.ZipInfo, tarfile.TarInfo)
 
@@ -46,24 +52,27 @@ class RawFolder:
 
     Attributes:
         path: The folder; that of a single file.
+        empty_folders: The names of the folders that hold nothing.
     """
 
     def __init__(self, path: Path, unpacked: Path) -> None:
         self._is_file = path.is_file()
         self.path = path.parent if self._is_file else path
         self._paths: dict[str, Path] = {}
-        names = [path.name] if self._is_file else list_files(path)
+        names, self.empty_folders = ([path.name], []) if self._is_file else list_files(path)
         if self._is_file and (self.path / "classes.txt").is_file():  # names its numbers
             names.append("classes.txt")
         for number, name in enumerate(names):
             file, target = self.path / name, unpacked / str(number)
-            if name == "README.md":
+            if name in _NOT_DATA and not self._is_file:
                 continue
-            if not is_picture(name):
+            if not is_picture(name) and not name.endswith(_ARRAY_SUFFIX):
                 with _as_fer_error(file):
                     _unpack(file, target)
             if target.is_dir():
-                self._paths |= {f"{name}/{own}": target / own for own in list_files(target)}
+                files, empty = list_files(target)
+                self._paths |= {f"{name}/{own}": target / own for own in files}
+                self.empty_folders += [f"{name}/{own}" for own in empty]
             else:
                 self._paths[name] = target if target.exists() else file
 
@@ -80,15 +89,15 @@ class RawFolder:
     def add_pictures(self) -> None:
         """Add all pictures of the folder of a single file."""
         if self._is_file:
-            names = filter(is_picture, list_files(self.path))
+            names = filter(is_picture, list_files(self.path)[0])
             self._paths |= {name: self.path / name for name in names}
 
     @cached_property
     def heads(self) -> dict[str, bytes]:
-        """The first 4096 bytes of each file that is no picture, by name."""
+        """The first 4096 bytes of each file that is no picture or array of NumPy, by name."""
         heads = {}
         for name, path in self._paths.items():
-            if not is_picture(name):
+            if not is_picture(name) and not name.endswith(_ARRAY_SUFFIX):
                 with _as_fer_error(self.path / name), path.open("rb") as file:
                     heads[name] = file.read(_HEAD_BYTES)
         return heads
@@ -123,37 +132,45 @@ def is_picture(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in reading.SUFFIXES
 
 
-def list_files(folder: Path) -> list[str]:
-    """Return the sorted names of all files in a folder and below, relative to it.
+def list_files(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the sorted names of all files, and of the empty folders, in a folder and below.
 
-    Links are followed, except links to a folder that contains them.
+    Names are relative to the folder. Links are followed, except links to a folder that contains
+    them. A link to nothing is listed as a file, which cannot be read.
     """
-    files = []
+    files, empty = [], []
     for parent, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
         above = Path(parent).resolve()
         folders[:] = [
             name for name in folders if not above.is_relative_to((above / name).resolve())
         ]
         paths = [Path(parent, name) for name in names]
-        files += [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
+        found = [path for path in paths if path.is_file() or not path.exists()]
+        files += [path.relative_to(folder).as_posix() for path in found]
+        if not folders and not any(_is_visible(path.name) for path in found):
+            empty.append(Path(parent).relative_to(folder).as_posix())
     for name in files:
         if name != name.encode(errors="replace").decode():
             raise FerError(f"{folder}: the file name {name!a} is not in UTF-8; rename the file")
-    return sorted(filter(_is_visible, files))
+    return sorted(filter(_is_visible, files)), sorted(filter(_is_visible, empty))
 
 
-def link_folder(source: Path, target: Path) -> bool:
-    """Make `target` a link to a folder, maybe in place of a link to a folder that was moved.
+def link(source: Path, folder: Path) -> Path | None:
+    """Return a link to a user's files: the data set's folder itself, or in it, to a single file.
 
-    If something else is there, nothing is changed, and False is returned.
+    The link may replace one to what was moved. If something else is there, nothing is changed, and
+    None is returned.
     """
+    target = folder if source.is_dir() else folder / source.name
     if target.resolve() == source.resolve():
-        return True
-    if target.exists():
-        return False
+        return target
+    if target.exists() or (target != folder and folder.is_symlink()):
+        return None
+    if folder.is_dir() and set(os.listdir(folder)) - {"README.md", target.name}:
+        return None
     target.unlink(missing_ok=True)
     _link(source, target)
-    return True
+    return target
 
 
 def link_entries(source: Path, folder: Path) -> None:
@@ -203,7 +220,9 @@ def _unpack(path: Path, target: Path) -> None:
                 _extract(archive, member, target)
     elif tarfile.is_tarfile(path):
         with tarfile.open(path) as archive:
-            files = (member for member in archive if member.isfile() or member.islnk())
+            files = (
+                member for member in archive if member.isfile() or member.islnk() or member.isdir()
+            )
             members = _select(path, ((member, member.size, member.name) for member in files))
             target.mkdir()
             archive.extractall(target, members, filter="data")

@@ -2,6 +2,7 @@
 
 from collections.abc import Set
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -9,13 +10,14 @@ from fer.core.errors import FerError
 from fer.core.faces import Faces, digests
 from fer.core.params import Prepare
 from fer.data.dataset import SPLITS, UNSPLIT, DataSet
+from fer.data.groups import assign_groups, find_groups, warn_of_shared_groups
 
 
 def add_missing_splits(data: DataSet, prepare: Prepare, location: str) -> DataSet:
     """Return the data set with train, val and test; existing val and test stay as they are.
 
     Raises:
-        FerError: If there is no train.
+        FerError: If there is no train, or `prepare.split.group` gives no groups to split.
     """
     splits, sources = dict(data.splits), dict(data.sources)
     whole = UNSPLIT if UNSPLIT in splits else "train"
@@ -23,21 +25,32 @@ def add_missing_splits(data: DataSet, prepare: Prepare, location: str) -> DataSe
         raise FerError(
             f"{location}: has no face for train, only for {', '.join(splits)}; add some to train"
         )
+    pattern = prepare.split.group
+    groups = find_groups(data, pattern, location) if pattern != "none" else {}
     all_shares = {split: getattr(prepare.split, split) for split in ("val", "test")}
     shares = {split: share for split, share in all_shares.items() if split not in splits}
     if shares:
         faces, names = splits.pop(whole), sources.pop(whole)
-        existing = {digest for split in splits.values() for digest in digests(split)}
-        assigned = assign_splits(faces, shares, prepare.seed, existing)
+        own = groups.pop(whole, None)
+        if own is None:
+            existing = {digest for split in splits.values() for digest in digests(split)}
+            assigned = assign_splits(faces, shares, prepare.seed, existing)
+        else:
+            taken = set(chain(*groups.values()))
+            assigned = assign_groups(faces, own, shares, prepare.seed, taken)
         for split in ("train", *shares):
             rows = np.flatnonzero(assigned == split)
             splits[split], sources[split] = faces[rows], [names[row] for row in rows]
+            if own is not None:
+                groups[split] = own[rows]
         counts = ", ".join(f"{len(splits[split]):,} {split}" for split in SPLITS)
         print(f"split off {' and '.join(shares)}: {counts}", flush=True)
+    warn_of_shared_groups(groups)
     return replace(
         data,
         splits={split: splits[split] for split in SPLITS},
         sources={split: sources[split] for split in SPLITS},
+        groups={split: own.tolist() for split, own in groups.items()},
     )
 
 

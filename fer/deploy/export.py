@@ -19,6 +19,21 @@ from fer.core.files import atomic_path
 from fer.training.augmentation import center_crop
 from fer.training.networks import Network
 
+_BOTH_VIEWS = onnx.parser.parse_graph("""
+    both_views (uint8[N,48,48] faces) => (float[N,C] probabilities, float[N,C,h,w] maps)
+    <int64[1] last = {-1}, int64[1] backwards = {-1}, int64[1] start = {-9223372036854775807}> {
+        mirrored = Slice(faces, last, start, last, backwards)
+        views = Concat<axis = 0>(faces, mirrored)
+        first, second = Split<axis = 0, num_outputs = 2>(both_probabilities)
+        probabilities = Mean(first, second)
+        first_maps, mirrored_maps = Split<axis = 0, num_outputs = 2>(both_maps)
+        second_maps = Slice(mirrored_maps, last, start, last, backwards)
+        maps = Mean(first_maps, second_maps)
+    }
+""")
+"""Two operators before a network and five behind it, which average over each face and its mirror
+image as `Recognizer` does."""
+
 
 class Deployed(nn.Module):
     """A network with the preprocessing before it and the softmax behind it."""
@@ -59,6 +74,24 @@ def write_metadata(path: Path, metadata: Mapping[str, object], classes: Sequence
     version = {"producer": f"fer-pipeline {__version__}"}
     entries = {**version, **metadata, "classes": list(classes)}
     helper.set_model_props(model, {key: json.dumps(value) for key, value in entries.items()})
+    _save(model, path)
+
+
+def average_views(path: Path) -> None:
+    """Change an ONNX file of fer so that it averages over each face and its mirror image."""
+    model = onnx.load(path)
+    graph = model.graph
+    names = {"faces": "views"} | {output.name: f"both_{output.name}" for output in graph.output}
+    if any("views" in node.output for node in graph.node):  # it does so already
+        return
+    for node in graph.node:
+        for tensors in (node.input, node.output):
+            tensors[:] = [names.get(name, name) for name in tensors]
+    added = list(_BOTH_VIEWS.node)
+    nodes = [*added[:2], *graph.node, *added[2:]]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(_BOTH_VIEWS.initializer)
     _save(model, path)
 
 

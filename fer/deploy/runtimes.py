@@ -100,6 +100,11 @@ def openvino_predictor(path: Path, threads: int, precision: str) -> Predictor:
     return predict
 
 
+def default_precision() -> str:
+    """Return the precision of OpenVINO without options on this processor: "f32", "bf16", "f16"."""
+    return _CORE.get_property("CPU", "INFERENCE_PRECISION_HINT").get_type_name()
+
+
 def predict(predictor: Predictor, images: np.ndarray) -> np.ndarray:
     """Predict probabilities, float32 [N, C], in batches of 128 faces."""
     starts = range(0, len(images), BATCH_SIZE)
@@ -134,28 +139,37 @@ def compare(
     """Measure the latency and throughput of several runtimes, with 1 thread and all threads.
 
     The predictors take turns, so that a slow phase of the machine slows all of them. Throughput is
-    that of the fastest round, because other programs can only slow a predictor down.
+    that of the fastest round, because other programs can only slow a predictor down. Where a round
+    takes over a third longer than another, as many rounds are added once.
 
     Returns:
         A row per runtime: "runtime", "latency_ms_1_thread" (median for one face),
         "faces_per_second_1_thread" (128 faces per call, repeated if there are fewer),
-        "latency_ms_all_threads" and "faces_per_second_all_threads".
+        "latency_ms_all_threads" and "faces_per_second_all_threads"; then "is_steady": whether the
+        last rounds are within a third of each other.
     """
     face, batch = np.array(faces[:1]), np.resize(faces[:BATCH_SIZE], (BATCH_SIZE, *faces.shape[1:]))
     rows: list[dict[str, str | float]] = [{"runtime": name} for name in factories]
+    is_steady = dict.fromkeys(factories, True)
     for threads, suffix in ((1, "1_thread"), (cores(), "all_threads")):
         predictors = {name: make(threads) for name, make in factories.items()}
         latencies: dict[str, list[float]] = {name: [] for name in factories}
         batch_times: dict[str, list[float]] = {name: [] for name in factories}
-        for _ in range(rounds):
-            for name, predictor in predictors.items():
-                time.sleep(_PAUSE)
-                latencies[name] += _seconds_per_call(predictor, face)
-                batch_times[name].append(median(_seconds_per_call(predictor, batch)))
+        for _ in range(2):
+            for _ in range(rounds):
+                for name, predictor in predictors.items():
+                    time.sleep(_PAUSE)
+                    latencies[name] += _seconds_per_call(predictor, face)
+                    batch_times[name].append(median(_seconds_per_call(predictor, batch)))
+            last = {name: seconds[-rounds:] for name, seconds in batch_times.items()}
+            steady = {name: max(last[name]) <= 4 / 3 * min(last[name]) for name in factories}
+            if all(steady.values()):
+                break
         for name, row in zip(factories, rows, strict=True):
             row[f"latency_ms_{suffix}"] = round(1000 * median(latencies[name]), 4)
             row[f"faces_per_second_{suffix}"] = round(len(batch) / min(batch_times[name]))
-    return rows
+            is_steady[name] &= steady[name]
+    return [row | {"is_steady": is_steady[str(row["runtime"])]} for row in rows]
 
 
 def _seconds_per_call(predict: Predictor, faces: np.ndarray) -> list[float]:

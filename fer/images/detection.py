@@ -1,7 +1,8 @@
 """Detect the faces in a photo and crop them like those of FER2013."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -9,9 +10,13 @@ from PIL import Image
 
 from fer.core.errors import FerError
 from fer.core.faces import FACE_SIZE
+from fer.core.files import check_package_file
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are exclusive."""
+
+Providers = Sequence[str | tuple[str, Mapping[str, Any]]]
+"""Execution providers of ONNX Runtime, by name or as pairs of name and options."""
 
 _LONG_SIDE = 448
 """Long side in pixels to which an image is resized for its large faces, but at most doubled."""
@@ -44,6 +49,9 @@ _MAX_AREA_RATIO = 4
 """Ratio of areas up to which the box with the lower score may contain the other one. A larger one
 is a face of its own, and the other one is a small face before it."""
 
+_MAX_DETECTIONS = 20_000
+"""Detections that are compared with each other, those of the highest scores: of 5,000 faces."""
+
 _STRIDES = (8, 16, 32)
 """Strides of the network's outputs in pixels: for small, medium and large faces."""
 
@@ -59,12 +67,20 @@ class Session(ort.InferenceSession):
     """A session of ONNX Runtime for the content of a file: in one thread, and it can be pickled.
 
     Raises:
-        FerError: If ONNX Runtime lacks a provider.
+        FerError: If ONNX Runtime lacks a provider, or none is named.
     """
 
-    def __init__(self, content: bytes, providers: Sequence[str]) -> None:
+    def __init__(self, content: bytes, providers: Providers) -> None:
+        if not isinstance(providers, list | tuple) or not providers:
+            raise FerError(
+                f"providers is {providers!r}; pass a list such as ['CPUExecutionProvider']"
+            )
         available = ort.get_available_providers()
-        if missing := [provider for provider in providers if provider not in available]:
+        names = [
+            entry[0] if isinstance(entry, tuple) and isinstance(entry[-1], Mapping) else entry
+            for entry in providers
+        ]
+        if missing := [name for name in names if name not in available]:
             raise FerError(
                 f"providers: this ONNX Runtime has no {missing[0]}; use {', '.join(available)}"
             )
@@ -72,14 +88,14 @@ class Session(ort.InferenceSession):
         options.intra_op_num_threads = 1  # several images in parallel make better use of the cores
         options.log_severity_level = 4  # exceptions say the same
         super().__init__(content, options, list(providers))
-        if list(providers[:1]) != self.get_providers()[:1]:  # ONNX Runtime falls back
+        if names[:1] != self.get_providers()[:1]:  # ONNX Runtime falls back
             raise FerError(
-                f"providers: {providers[0]} cannot be loaded here; install what it needs, or use "
+                f"providers: {names[0]} cannot be loaded here; install what it needs, or use "
                 "CPUExecutionProvider"
             )
         self._arguments = content, providers
 
-    def __reduce__(self) -> tuple[type["Session"], tuple[bytes, Sequence[str]]]:
+    def __reduce__(self) -> tuple[type["Session"], tuple[bytes, Providers]]:
         return type(self), self._arguments
 
 
@@ -90,7 +106,8 @@ class Detector:
     may share it.
 
     Args:
-        providers: Execution providers of ONNX Runtime in order of preference.
+        providers: Execution providers of ONNX Runtime in order of preference; options as in ONNX
+            Runtime, by ("CUDAExecutionProvider", {"device_id": 1}).
         min_face: Side in pixels from which faces are searched for in a large image; a larger value
             takes less time. Some smaller faces are found too.
         min_score: Score, 0 to 1, from which a detection counts as a face; small faces in large
@@ -107,18 +124,19 @@ class Detector:
 
     def __init__(
         self,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Providers = ("CPUExecutionProvider",),
         *,
         min_face: int = 48,
         min_score: float = 0.6,
     ) -> None:
-        if not min_face >= _FACE_SIDE / 2:
-            raise FerError(f"min_face is {min_face}; use {_FACE_SIDE // 2} pixels or more")
-        if not 0 <= min_score <= 1:
-            raise FerError(f"min_score is {min_score}; use a number from 0 to 1")
+        if not isinstance(min_face, int | float | np.number) or not min_face >= _FACE_SIDE / 2:
+            raise FerError(f"min_face is {min_face!r}; use {_FACE_SIDE // 2} pixels or more")
+        if not isinstance(min_score, int | float | np.number) or not 0 <= min_score <= 1:
+            raise FerError(f"min_score is {min_score!r}; use a number from 0 to 1")
         self.min_face, self.min_score = min_face, min_score
-        network = Path(__file__).with_name("yunet.onnx").read_bytes()
-        self.session = Session(network, providers)
+        network = Path(__file__).with_name("yunet.onnx")
+        check_package_file(network)
+        self.session = Session(network.read_bytes(), providers)
 
     def __call__(self, pixels: np.ndarray) -> list[Box]:
         """Return square boxes of the faces in grey pixels, uint8 [H, W], from left to right.
@@ -206,18 +224,20 @@ class Detector:
 def non_maximum_suppression(detections: np.ndarray) -> np.ndarray:
     """Keep the highest-scoring box of each overlapping group, sorted by falling score.
 
-    Detections are float [N, 7]: left, top, right, bottom, two more values, score.
+    Detections are float [N, 7]: left, top, right, bottom, two more values, score. Of more than
+    20,000, those of the highest scores count.
     """
-    ordered = detections[np.argsort(-detections[:, 6], kind="stable")]
+    ordered = detections[np.argsort(-detections[:, 6], kind="stable")[:_MAX_DETECTIONS]]
     left, top, right, bottom = np.ascontiguousarray(ordered[:, :4].T)
     areas = (right - left) * (bottom - top)
     is_kept = np.ones(len(ordered), bool)
     for i in range(len(ordered)):
         if not is_kept[i]:
             continue
-        touches = (left < right[i]) & (right > left[i]) & (top < bottom[i]) & (bottom > top[i])
-        touches[: i + 1] = False  # those of higher scores
-        others = np.flatnonzero(touches)
+        lower = slice(i + 1, None)  # those of lower scores
+        beside = (left[lower] < right[i]) & (right[lower] > left[i])
+        touches = beside & (top[lower] < bottom[i]) & (bottom[lower] > top[i])
+        others = i + 1 + np.flatnonzero(touches)
         widths = np.minimum(right[i], right[others]) - np.maximum(left[i], left[others])
         heights = np.minimum(bottom[i], bottom[others]) - np.maximum(top[i], top[others])
         shared = widths * heights

@@ -1,10 +1,8 @@
 """Read images of any kind and convert them to grey or RGB."""
 
-import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +24,7 @@ HEIF = {".heic", ".heif"}
 SUFFIXES = WRITABLE | HEIF
 """Suffixes of the images in a folder."""
 
-with contextlib.suppress(ImportError):  # an option: most users have no such photos
+with suppress(ImportError):  # an option: most users have no such photos
     import pillow_heif
 
     pillow_heif.register_heif_opener()
@@ -45,6 +43,8 @@ def load(image: Any) -> Image.Image | np.ndarray:
     if isinstance(image, np.ndarray):
         return image
     if isinstance(image, str | os.PathLike):
+        if not os.fspath(image):  # pathlib would take it for the current folder
+            raise FerError("the path of the image is empty; pass the name of a file")
         return read(Path(image))
     if isinstance(image, Image.Image):
         with _as_fer_error("image"):
@@ -52,6 +52,8 @@ def load(image: Any) -> Image.Image | np.ndarray:
             return _upright(image)
     if isinstance(image, bytes):
         return read(BytesIO(image), "bytes")
+    if hasattr(image, "encoding"):
+        raise FerError(f"{getattr(image, 'name', 'file')}: is open as text; open it in mode 'rb'")
     if hasattr(image, "read"):
         return read(image, getattr(image, "name", "file"))
     raise FerError(
@@ -88,20 +90,19 @@ def read(
     Raises:
         FerError: If the file cannot be read or is not an image.
     """
-    with _as_fer_error(name or str(path)):
+    name = name or str(path)
+    is_text = len(name) > 1000 or name.startswith("data:")
+    if is_text and isinstance(path, Path) and not os.path.exists(path):
+        raise FerError(f"{name[:24]}...: is no file but a text; decode base64 to bytes")
+    with _as_fer_error(name):
         if isinstance(path, Path) and path.exists() and not (path.is_file() or path.is_dir()):
             raise FerError("is no regular file; pass - to read from a pipe")
-        kinds = [kind for kind in _formats() if formats is None or kind in formats]
+        Image.init()  # of EPS, Pillow would run Ghostscript without a limit of time
+        allowed = set(formats or Image.OPEN) - {"EPS"}
+        kinds = [kind for kind in Image.OPEN if kind in allowed]
         with Image.open(path, formats=kinds) as image:
             image.load()
             return _upright(image)
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    """Return Pillow's formats except EPS, which runs Ghostscript without a limit of time."""
-    Image.init()
-    return tuple(name for name in Image.OPEN if name != "EPS")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -122,7 +123,6 @@ def _upright(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def _as_fer_error(name: str) -> Iterator[None]:
-    """Turn Pillow's errors into a FerError of one line."""
     try:
         yield
     except FerError as error:

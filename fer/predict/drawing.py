@@ -58,7 +58,7 @@ def _overlap(first: _Area, second: _Area) -> bool:
 
 
 def draw_explanations(faces: Sequence[tuple[str, Face]], classes: Sequence[str]) -> Image.Image:
-    """Return a sheet with each face and the class activation map of its emotion.
+    """Return a sheet with each face and the class activation map of its likeliest emotion.
 
     The map is that of Grad-CAM for the last convolution (Selvaraju et al. 2017, arXiv:1610.02391):
     the map of the class without its negative part, because the logits are the means of the maps.
@@ -78,7 +78,8 @@ def draw_explanations(faces: Sequence[tuple[str, Face]], classes: Sequence[str])
         draw.text((left + 4, top + 3), title, fill=_TEXT_COLOR, font=font)
         draw.text((left + 4, top + 22), _label(face), fill=_TEXT_COLOR, font=font)
         grey = Image.fromarray(face.pixels).resize((side, side), Image.Resampling.BICUBIC)
-        class_map = np.maximum(face.maps[list(classes).index(face.emotion)], 0)
+        likeliest = max(classes, key=lambda name: face.probabilities[name])
+        class_map = np.maximum(face.maps[list(classes).index(likeliest)], 0)
         class_map = (255 * class_map / max(class_map.max(), 1e-12)).astype(np.uint8)
         heatmap = Image.fromarray(class_map).resize((side, side), Image.Resampling.BILINEAR)
         colors = ImageOps.colorize(heatmap, "black", "yellow", mid="red")
@@ -88,5 +89,4 @@ def draw_explanations(faces: Sequence[tuple[str, Face]], classes: Sequence[str])
 
 
 def _label(face: Face) -> str:
-    label = f"{face.emotion} {face.probabilities[face.emotion]:.0%}"
-    return label if face.id is None else f"{face.id}: {label}"
+    return face.label if face.id is None else f"{face.id}: {face.label}"

@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,11 +14,12 @@ from PIL import Image
 
 from fer.core.errors import FerError
 from fer.core.faces import FACE_SIZE
+from fer.core.files import check_package_file
 from fer.core.machine import cores
 from fer.core.prior import with_uniform_prior
 from fer.core.threads import map_in_order
 from fer.images import reading
-from fer.images.detection import Box, Detector, Session, center_square, crop_face
+from fer.images.detection import Box, Detector, Providers, Session, center_square, crop_face
 
 RELEASED = ("nano", "small", "base", "large")
 """Names of the released models, from the fastest to the most accurate."""
@@ -34,6 +35,9 @@ _MAX_BOX_SIDE = 30_000
 SMALL_FACE = 24
 """Side of a face in pixels below which the prediction is a guess; docs/detection.md measures it."""
 
+UNSURE = "unsure"
+"""What is printed for a face without an emotion."""
+
 _OneImage = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 
 _Crop = tuple[Box, float | None, np.ndarray]
@@ -46,22 +50,30 @@ class Face:
 
     Attributes:
         box: Left, top, right, bottom in pixels of the upright image; may reach beyond its edge.
-        emotion: The class with the highest probability.
+        emotion: The class with the highest probability; None if that is below `min_confidence` of
+            the recognizer.
         probabilities: Probability by class, 0 to 1; they sum to 1.
         pixels: Input of the model, uint8 [48, 48].
         maps: Class activation maps, float32 [C, h, w], averaged like the probabilities. Without
-            averaging, their means are the logits.
+            averaging, their means are the logits, before the temperature of the model.
         id: In a video, the number of the face, which stays from frame to frame; otherwise None.
         score: Score of the detection, 0 to 1; None without one, as of a detector of one's own.
     """
 
     box: Box
-    emotion: str
+    emotion: str | None
     probabilities: dict[str, float] = field(hash=False)
     pixels: np.ndarray = field(compare=False, repr=False)
     maps: np.ndarray = field(compare=False, repr=False)
     id: int | None = None
     score: float | None = field(default=None, compare=False)
+
+    @property
+    def label(self) -> str:
+        """The emotion and its probability as text, such as "Happy 93%"; or "unsure"."""
+        if self.emotion is None:
+            return UNSURE
+        return f"{self.emotion} {self.probabilities[self.emotion]:.0%}"
 
 
 class Recognizer:
@@ -79,7 +91,8 @@ class Recognizer:
         detector: Function from uint8 [H, W] to boxes (left, top, right, bottom), squares with the
             margin of FER2013's faces. The default is `fer.images.detection.Detector`.
         providers: Execution providers of ONNX Runtime in order of preference, for the model and the
-            default detector, such as "CUDAExecutionProvider" of the package onnxruntime-gpu.
+            default detector, such as "CUDAExecutionProvider" of the package onnxruntime-gpu, or
+            ("CUDAExecutionProvider", {"device_id": 1}) with options.
         min_face: Side in pixels from which the default detector searches faces in large images; a
             larger value takes less time.
         min_score: Score, 0 to 1, from which a detection of the default detector counts as a face.
@@ -87,6 +100,8 @@ class Recognizer:
         prior: "training": the probabilities assume that each emotion is as frequent as in the
             training faces. "uniform": they assume that all emotions are equally frequent, so rare
             ones such as disgust are predicted more often.
+        min_confidence: Probability, 0 to 1, below which the emotion of a face is None. The model
+            then answers fewer faces, and more of its answers are correct (MODEL_CARD.md).
 
     Attributes:
         path: The model file.
@@ -95,7 +110,8 @@ class Recognizer:
 
     Raises:
         FerError: If the file is no such model, `threads` is below 1, ONNX Runtime lacks a provider,
-            or a uniform prior is asked of a model that does not know its training faces.
+            `min_confidence` is no probability, or a uniform prior is asked of a model that does not
+            know its training faces.
 
     Examples:
         >>> recognizer = Recognizer("nano", threads=1)
@@ -110,16 +126,18 @@ class Recognizer:
         *,
         flip: bool = True,
         detector: Callable[[np.ndarray], Sequence[Box]] | None = None,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Providers = ("CPUExecutionProvider",),
         min_face: int = 48,
         min_score: float = 0.6,
         precision: Literal["int8", "float32"] = "int8",
         prior: Literal["training", "uniform"] = "training",
+        min_confidence: float = 0.0,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise FerError(f"threads is {threads}: use at least 1, or None for one per core")
-        released = _WEIGHTS / f"{model}.{precision}.onnx"
-        self.path = released if model in RELEASED else Path(model)
+        if threads is not None and not (isinstance(threads, int | np.integer) and threads >= 1):
+            raise FerError(f"threads is {threads!r}: use at least 1, or None for one per core")
+        if not 0 <= min_confidence <= 1:
+            raise FerError(f"min_confidence is {min_confidence}: use a probability from 0 to 1")
+        self.path = model_path(model, precision)
         self.flip, self.threads = flip, threads or cores()
         self.session, self.metadata = _open_model(self.path, providers)
         self.classes: list[str] = self.metadata["classes"]
@@ -129,7 +147,7 @@ class Recognizer:
             raise FerError(
                 f"{self.path}: has no class shares; quantize it anew for prior='uniform'"
             )
-        self.prior = prior
+        self.prior, self.min_confidence = prior, min_confidence
         self.detector = detector or Detector(providers, min_face=min_face, min_score=min_score)
 
     @overload
@@ -215,7 +233,7 @@ class Recognizer:
         """
         if type(self.detector) is Detector:  # a subclass may override `__call__`
             return self.detector.detect(pixels)
-        return [(_check_box(box, pixels.shape), None) for box in self.detector(pixels)]
+        return _check_boxes(self.detector(pixels), pixels.shape)
 
     def classify(self, faces: np.ndarray) -> np.ndarray:
         """Return the probabilities of faces, float32 [N, C].
@@ -237,6 +255,11 @@ class Recognizer:
                 f"faces are {faces.dtype} {list(faces.shape)}; convert them to uint8 [N, 48, 48]"
             )
         return self._run(["probabilities"], faces)[0]
+
+    def emotion(self, probabilities: Mapping[str, float]) -> str | None:
+        """Return the class with the highest probability, or None below `min_confidence`."""
+        name = max(probabilities, key=lambda name: probabilities[name])
+        return name if probabilities[name] >= self.min_confidence else None
 
     def _run(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
         """Return outputs for faces uint8 [N, 48, 48]; the first one is the probabilities."""
@@ -272,9 +295,8 @@ class Recognizer:
 
         def face(box: Box, score: float | None, pixels: np.ndarray) -> Face:
             probabilities, maps = next(results)
-            emotion = self.classes[int(probabilities.argmax())]
             by_class = dict(zip(self.classes, probabilities.tolist(), strict=True))
-            return Face(box, emotion, by_class, pixels, maps, score=score)
+            return Face(box, self.emotion(by_class), by_class, pixels, maps, score=score)
 
         return [[face(*crop) for crop in image] for image in crops]
 
@@ -283,13 +305,25 @@ class Recognizer:
         pixels = reading.grey(reading.load(image))
         detections: Sequence[tuple[Box, float | None]]
         if boxes is not None:
-            detections = [(_check_box(box, pixels.shape), None) for box in boxes]
+            detections = _check_boxes(boxes, pixels.shape)
         else:
             detections = [(center_square(pixels), None)] if face else self.detect(pixels)
         return [(box, score, crop_face(pixels, box)) for box, score in detections]
 
 
-def _open_model(path: Path, providers: Sequence[str]) -> tuple[Session, dict[str, Any]]:
+def model_path(model: str | Path, precision: str = "int8") -> Path:
+    """Return the file of a released model by its name, or the path of another file as it is.
+
+    Raises:
+        FerError: If the package has no released models in it.
+    """
+    if model not in RELEASED:
+        return Path(model)
+    check_package_file(_WEIGHTS / f"{RELEASED[0]}.int8.onnx")
+    return _WEIGHTS / f"{model}.{precision}.onnx"
+
+
+def _open_model(path: Path, providers: Providers) -> tuple[Session, dict[str, Any]]:
     """Return a session of ONNX Runtime and the metadata of a model."""
     advice = f"use {', '.join(RELEASED)} (only nano in float32) or an ONNX file of fer"
     try:
@@ -312,10 +346,17 @@ def _open_model(path: Path, providers: Sequence[str]) -> tuple[Session, dict[str
 
 def _is_batch(image: Any) -> bool:
     if isinstance(image, np.ndarray):
-        if image.dtype.kind in "OU" and image.ndim:  # paths, for example
+        if image.dtype.kind in "OSU" and image.ndim:  # paths, for example
             return True
         return image.ndim == 4 or (image.ndim == 3 and image.shape[2] not in (1, 3, 4))
     return isinstance(image, list | tuple | Iterator) and not hasattr(image, "read")
+
+
+def _check_boxes(boxes: Any, shape: tuple[int, ...]) -> list[tuple[Box, None]]:
+    """Return boxes, of the user or of a detector, without scores."""
+    if not isinstance(boxes, Iterable):
+        raise FerError(f"the boxes are {boxes!r}; return or pass a list of them, if need be empty")
+    return [(_check_box(box, shape), None) for box in boxes]
 
 
 def _check_box(box: Sequence[int], shape: tuple[int, ...]) -> Box:

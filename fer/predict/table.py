@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fer.predict.recognizer import Face
+from fer.predict.recognizer import UNSURE, Face
 
 Predictions = tuple[str, float | None, Sequence[Face]]
 """Name of an image or video, time of the frame in seconds (None for an image), and the faces."""
@@ -24,7 +24,7 @@ def rows(predictions: Predictions, classes: Sequence[str]) -> Iterator[list[str 
     for face in faces:
         probabilities = [round(face.probabilities[class_name], 4) for class_name in classes]
         score = None if face.score is None else round(face.score, 4)
-        yield [name, rounded, face.id, *face.box, score, face.emotion, *probabilities]
+        yield [name, rounded, face.id, *face.box, score, face.emotion or UNSURE, *probabilities]
 
 
 def to_json(predictions: Predictions) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def to_json(predictions: Predictions) -> dict[str, Any]:
         | {
             "box": face.box,
             **({} if face.score is None else {"score": round(face.score, 4)}),
-            "emotion": face.emotion,
+            "emotion": face.emotion or UNSURE,
             "probabilities": {name: round(p, 4) for name, p in face.probabilities.items()},
         }
         for face in faces

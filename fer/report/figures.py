@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fer.core.faces import FACE_SIZE, INPUT_SIZE, MARGIN, Faces
 from fer.core.files import atomic_path
+from fer.report import scores
 
 rcParams["text.parse_math"] = False  # a class may have a $ in its name
 rcParams.update({"axes.titlesize": 10, "legend.frameon": False, "legend.fontsize": 8})
@@ -30,12 +31,13 @@ MODELS = ("baseline", "tuned", "float32", "int8")
 
 
 def accuracy(path: Path, steps: Sequence[Mapping[str, Any]], dataset: str) -> None:
-    """Draw the test accuracy after each step, with its standard error; `headlines.steps`."""
+    """Draw the test accuracy after each step, with its 95 % interval; `headlines.steps`."""
     figure = _figure(8, 0.5 * len(steps) + 1.3)
     axes = figure.subplots()
     positions = np.arange(len(steps))
     values = np.array([100 * step["test_accuracy"] for step in steps])
-    errors = np.array([100 * step["standard_error"] for step in steps])
+    ends = np.array([step["interval"] for step in steps]).T
+    errors = np.abs(100 * ends - values)
     colors = [GREY if step["gain"] is None else BLUE for step in steps]
     axes.errorbar(values, positions, xerr=errors, fmt="none", ecolor=GREY, capsize=3, zorder=1)
     axes.scatter(values, positions, color=colors, zorder=2)
@@ -45,7 +47,7 @@ def accuracy(path: Path, steps: Sequence[Mapping[str, Any]], dataset: str) -> No
         axes.annotate(f"{value:.2f} %{gain}", (value, position), (0, 6), **style)
     axes.set_yticks(positions, [step["step"] for step in steps])
     axes.set_ylim(len(steps) - 0.6, -0.7)
-    axes.set_xlabel("test accuracy, %; bars: ± 1 standard error; in brackets: gain of the step")
+    axes.set_xlabel("test accuracy, %; bars: 95 % interval; in brackets: gain of the step")
     axes.margins(x=0.15)
     _style(axes, grid="x")
     _save(path, figure, f"{dataset}: what each step gains")
@@ -60,11 +62,13 @@ def classes(path: Path, table: pd.DataFrame, dataset: str) -> None:
     y = np.arange(count)
     for axes, (split, rows) in zip(grid, splits, strict=True):
         if (rows["before"] == rows["after"]).all():
-            axes.barh(y, rows["after"], 0.6, color=BLUE)
+            bars = axes.barh(y, rows["after"], 0.6, color=BLUE)
         else:
             axes.barh(y - 0.2, rows["before"], 0.4, color=GREY)
-            axes.barh(y + 0.2, rows["after"], 0.4, color=BLUE)
+            bars = axes.barh(y + 0.2, rows["after"], 0.4, color=BLUE)
             title = "faces per class (grey: before cleaning)"
+        axes.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=7)
+        axes.margins(x=0.15)
         axes.set_title(f"{split}, {rows['after'].sum():,} faces")
         axes.set_yticks(y, rows["class"])
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -196,10 +200,15 @@ def confusion(path: Path, table: pd.DataFrame, classes: Sequence[str], title: st
     _save(path, figure, f"{title} ({accuracy:.1%} correct)")
 
 
-def mistakes(path: Path, images: np.ndarray, captions: Sequence[str], title: str) -> None:
-    """Draw faces, uint8 [N, 48, 48], with a caption of two lines for each, seven per row."""
-    columns = 7
-    rows = -(-len(images) // columns)
+def sheet(
+    path: Path,
+    images: Sequence[np.ndarray],
+    captions: Sequence[str],
+    title: str,
+    columns: int = 7,
+) -> None:
+    """Draw N images, uint8 [H, W], with a caption of two lines for each; N may be 0."""
+    rows = max(1, -(-len(images) // columns))
     figure = _figure(1.3 * columns, 1.75 * rows + 0.4)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
@@ -208,6 +217,43 @@ def mistakes(path: Path, images: np.ndarray, captions: Sequence[str], title: str
         axis.imshow(image, cmap="gray", vmin=0, vmax=255)
         axis.set_title(caption, fontsize=7)
     _save(path, figure, title)
+
+
+def suspects(
+    path: Path,
+    table: pd.DataFrame,
+    pictures: Sequence[Mapping[str, str]],
+    train: Faces,
+    dataset: str,
+    count: int = 60,
+) -> None:
+    """Draw the training faces whose label looks most wrong, with their label and the suggested one.
+
+    `table` is suspects.csv; `pictures` are the rows of pictures.csv, in the order of the faces.
+    """
+    rows = {row["picture"]: number for number, row in enumerate(pictures)}
+    shown = table[:count]
+    captions = [f"{row['class']}\n{row['suggested']}?" for _, row in shown.iterrows()]
+    images = train.images[[rows[picture] for picture in shown["picture"]]]
+    sheet(path, images, captions, f"{dataset}: labels that look wrong", columns=10)
+
+
+def pairs(
+    path: Path, table: pd.DataFrame, splits: Mapping[str, Faces], dataset: str, count: int = 28
+) -> None:
+    """Draw faces of val and test beside training faces that look nearly the same.
+
+    `table` is pairs.csv. Pairs that are not of equal pixels come first.
+    """
+    shown = table.sort_values("similarity", key=lambda values: values == 1, kind="stable")[:count]
+    images = [
+        np.hstack([splits[row.split].images[row.row], splits["train"].images[row.train_row]])
+        for row in shown.itertuples()
+    ]
+    captions = [
+        f"{row.split}: {row.picture[-22:]}\n{row.train_picture[-22:]}" for row in shown.itertuples()
+    ]
+    sheet(path, images, captions, f"{dataset}: val or test (left) and train (right)")
 
 
 def int8_difference(
@@ -221,14 +267,17 @@ def int8_difference(
         (table["predicted"] == table["actual"]).groupby(table["actual"]).mean().reindex(classes)
         for table in (float32, int8)
     ]
-    change = (100 * (recalls[1] - recalls[0])).fillna(0)  # a class may have no test face
+    change = 100 * (recalls[1] - recalls[0])
+    labels = ["no test face" if np.isnan(value) else f"{value:+.1f}" for value in change]
+    change = change.fillna(0)
     figure = _figure(7, 0.34 * len(classes) + 1.6)
     axes = figure.subplots()
     bars = axes.barh(classes, change, color=np.where(change < 0, ORANGE, GREEN))
-    axes.bar_label(bars, fmt="%+.1f", padding=3, fontsize=8)
+    axes.bar_label(bars, labels, padding=3, fontsize=8)
+    limit = 1.25 * max(1, change.abs().max())
+    axes.set_xlim(-limit, limit)
     axes.axvline(0, color="black", linewidth=0.6)
     axes.invert_yaxis()
-    axes.margins(x=0.2)
     axes.set_xlabel("recall of int8 minus recall of float32, points")
     _style(axes, grid="x")
     _save(path, figure, f"{dataset}: int8 against float32, test")
@@ -253,6 +302,26 @@ def damaged(path: Path, results: Mapping[str, Mapping[str, float]], dataset: str
     axes.legend(ncols=len(results), loc="lower center", bbox_to_anchor=(0.5, 1))
     _style(axes, grid="both")
     _save(path, figure, f"{dataset}: damaged faces")
+
+
+def coverage(path: Path, table: pd.DataFrame, count: int, dataset: str) -> None:
+    """Draw the test accuracy of int8 against the share of the faces that are answered.
+
+    `table` is coverage.csv, of a number of faces. The band is the 95 % interval.
+    """
+    figure = _figure(6, 3.6)
+    axes = figure.subplots()
+    share, accuracy = 100 * table["share"], 100 * table["accuracy"]
+    answers = (table["share"] * count).round().astype(int)
+    pairs = zip(table["accuracy"], answers, strict=True)
+    low, high = 100 * np.array([scores.interval(*pair) for pair in pairs]).T
+    axes.fill_between(share, low, high, color=BLUE, alpha=0.2, linewidth=0)
+    axes.plot(share, accuracy, color=BLUE)
+    axes.set_xlabel("share of the test faces that are answered, %, the surest first")
+    axes.set_ylabel("accuracy of the answers, %")
+    axes.set_xlim(0, 100)
+    _style(axes, grid="both")
+    _save(path, figure, f"{dataset}: accuracy if int8 answers only when it is sure")
 
 
 def explained(
@@ -308,4 +377,4 @@ def _style(axes: Axes, grid: str = "y") -> None:
 def _save(path: Path, figure: Figure, title: str) -> None:
     figure.suptitle(title)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary)
+        figure.savefig(temporary, bbox_inches="tight")  # a title may be wider than the figure

@@ -4,11 +4,12 @@
 quantize.csv or, for speeds, runtimes.csv.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+
+from fer.report.scores import interval
 
 
 def headlines(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> dict[str, float]:
@@ -25,10 +26,10 @@ def headlines(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) 
 
 
 def speeds(timings: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> dict[str, float]:
-    """Return the latency in ms per face of float32 and the seconds per epoch of the training."""
-    latency = runtimes.set_index("runtime")["latency_ms_1_thread"]["ONNX Runtime, float32"]
+    """Return the latency in ms per face of int8 and the seconds per epoch of the training."""
+    latency = runtimes.set_index("runtime")["latency_ms_1_thread"]["ONNX Runtime, int8"]
     return {
-        "ms_per_face": round(float(latency), 3),
+        "ms_per_face_int8": round(float(latency), 3),
         "s_per_epoch": round(timings["train"]["seconds_per_epoch"]["total"], 2),
     }
 
@@ -38,12 +39,15 @@ def steps(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> l
 
     Returns:
         A row per step: "step", "parameters", "kB" (None before the export), "test_accuracy" (0 to
-        1), its "standard_error", and "gain": its difference from the model that the step starts
-        from, None for the teacher and the baseline. A search that keeps the baseline is no step.
+        1), its "interval" (`scores.interval`), and "gain": its difference from the model that the
+        step starts from, None for the teacher and the baseline. A search that keeps the baseline is
+        no step.
     """
     test, tune, exported = results["evaluate"], results["tune"], results["quantize"]["model"]
     sizes = runtimes.set_index("runtime")["bytes"]
-    baseline = "baseline" if tune["winner"]["trial"] else "baseline, kept by the search"
+    baseline = (
+        "baseline" if tune["winner"]["trial"] or "off" in tune else "baseline, kept by the search"
+    )
     table: list[dict[str, Any]] = []
     for step, model, view, start in (
         ("teacher", "teacher", "single_view", None),
@@ -63,7 +67,7 @@ def steps(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> l
                 "parameters": test["parameters"][exported if in_file else model],
                 "kB": sizes[f"ONNX Runtime, {model}"] / 1000 if in_file else None,
                 "test_accuracy": accuracy,
-                "standard_error": math.sqrt(accuracy * (1 - accuracy) / test["faces"]["test"]),
+                "interval": interval(accuracy, test["faces"]["test"]),
                 "gain": accuracy - test[start]["single_view"]["accuracy"] if start else None,
             }
         )

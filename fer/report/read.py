@@ -14,6 +14,9 @@ from fer.core.errors import FerError
 
 T = TypeVar("T")
 
+_TEXTS = ("class", "actual", "predicted", "suggested", "picture", "train_picture")
+"""Columns of words, even if they look like numbers."""
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read the object in a JSON file."""
@@ -22,7 +25,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV file. A class may be called 7, None or NA."""
-    names = dict.fromkeys(("class", "actual", "predicted"), str)
+    names = dict.fromkeys(_TEXTS, str)
     options = {"dtype": names, "keep_default_na": False, "na_values": [""]}
     return _read(path, lambda: pd.read_csv(path, **options))
 

@@ -1,6 +1,6 @@
 """Compute the metrics of the test split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.stats import binomtest
@@ -40,6 +40,41 @@ def scores(
         "macro_f1": float(f1_score(labels, predicted, **mean)),
         "calibration_error": calibration_error(probabilities, labels, bins),
     }
+
+
+def interval(accuracy: float, count: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of an accuracy on a number of faces, each 0 to 1.
+
+    It is that of Wilson 1927 (doi:10.1080/01621459.1927.10502953), which holds for few faces too.
+    """
+    low, high = binomtest(round(accuracy * count), count).proportion_ci(method="wilson")
+    return float(low), float(high)
+
+
+def coverage(probabilities: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
+    """Return the accuracy on the faces that are answered, by their share, if the surest come first.
+
+    A row per hundredth of the N faces: "share" and "accuracy", and "confidence", the highest
+    probability from which so many are answered, each 0 to 1 (Geifman and El-Yaniv 2017,
+    arXiv:1705.08500). `probabilities` are float [N, C], `labels` int [N].
+    """
+    confidence = probabilities.max(1)
+    order = np.argsort(-confidence, kind="stable")
+    correct = np.cumsum((probabilities.argmax(1) == labels)[order])
+    counts = np.unique(np.ceil(np.arange(1, 101) / 100 * len(labels)).astype(int))
+    return [
+        {
+            "share": float(count / len(labels)),
+            "accuracy": float(correct[count - 1] / count),
+            "confidence": float(confidence[order[count - 1]]),
+        }
+        for count in counts
+    ]
+
+
+def answered(rows: Sequence[Mapping[str, float]], accuracy: float) -> Mapping[str, float] | None:
+    """Return the row of `coverage` with the most answers of at least an accuracy; None without."""
+    return next((row for row in reversed(rows) if row["accuracy"] >= accuracy), None)
 
 
 def per_class(

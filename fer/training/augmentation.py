@@ -101,7 +101,6 @@ def _erase(faces: torch.Tensor, draws: torch.Tensor, probability: float) -> torc
 
 
 def _to_range(draw: torch.Tensor, limit: float) -> torch.Tensor:
-    """Map draws from 0..1 to -limit..limit."""
     return (2 * draw - 1) * limit
 
 

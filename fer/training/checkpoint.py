@@ -48,14 +48,10 @@ class TrainingState:
 
     def save(self, path: Path) -> None:
         """Write the state; the caller removes the file after the training."""
-        content = {
-            "key": self.key,
-            "random": {self.device: self.random.get_rng_state()},
-            "history": self.history,
-            "best": self.best,
-        }
-        parts = {name: part.state_dict() for name, part in self.parts.items()}
-        model_file.write(path, content | parts)
+        content = {name: part.state_dict() for name, part in self.parts.items()}
+        content["random"] = {self.device: self.random.get_rng_state()}
+        content |= {"key": self.key, "history": self.history, "best": self.best}
+        model_file.write(path, content)
 
     def resume(self, path: Path) -> None:
         """Take the state in a file, if there is one of this run."""

@@ -60,12 +60,10 @@ def _add_noise(
 
 
 def _gamma(faces: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
-    """Raise faces to a power from 1/1.8 to 1.8; `strength`, float32 [N, 1, 1, 1], is 0 to 1."""
     return faces ** (_GAMMA ** (2 * strength - 1))
 
 
 def _shrink(faces: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
-    """Shrink faces to a resolution drawn for each, and enlarge them again."""
     matrices = _resizing(faces.shape[-1]).to(faces.device)
     chosen = matrices[(strength[:, :, 0, 0] * len(matrices)).long()]
     return chosen @ faces @ chosen.mT

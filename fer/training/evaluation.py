@@ -30,13 +30,14 @@ def predict_probabilities(network: torch.nn.Module, images: np.ndarray) -> np.nd
     return predict_logits(network, torch.tensor(images)).softmax(1).numpy()
 
 
-def loss_and_accuracy(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-    """Return the mean cross-entropy in nats, and the accuracy, 0 to 1.
-
-    `logits` are float32 [N, C], `labels` int64 [N].
-    """
-    loss = F.cross_entropy(logits, labels).item()
-    return loss, (logits.argmax(1) == labels).double().mean().item()
+def loss_and_accuracy(
+    network: torch.nn.Module, faces: Faces, size: int = INPUT_SIZE
+) -> dict[str, float]:
+    """Return the mean cross-entropy in nats as "loss", and the "accuracy", 0 to 1."""
+    logits = predict_logits(network, torch.tensor(faces.images), size)
+    labels = torch.tensor(faces.labels, dtype=torch.int64)
+    accuracy = (logits.argmax(1) == labels).double().mean().item()
+    return {"loss": F.cross_entropy(logits, labels).item(), "accuracy": accuracy}
 
 
 def score_splits(
@@ -49,11 +50,11 @@ def score_splits(
     faces that are not in train, "val_damaged_accuracy" that on a damaged copy of these. Models are
     selected by the mean of both.
     """
-    scores = {}
     unseen = val[~is_in(val, train)]
     splits = {"train": train, "val": val, "val_unseen": unseen}
-    for split, faces in (splits | {"val_damaged": damaged_in_turn(unseen, damage)}).items():
-        logits = predict_logits(network, torch.tensor(faces.images))
-        loss, accuracy = loss_and_accuracy(logits, torch.tensor(faces.labels, dtype=torch.int64))
-        scores |= {f"{split}_loss": round(loss, 6), f"{split}_accuracy": round(accuracy, 6)}
-    return scores
+    splits["val_damaged"] = damaged_in_turn(unseen, damage)
+    return {
+        f"{split}_{name}": round(value, 6)
+        for split, faces in splits.items()
+        for name, value in loss_and_accuracy(network, faces).items()
+    }

@@ -15,7 +15,7 @@ from fer.training.checkpoint import TrainingState
 from fer.training.clock import PhaseTimer
 from fer.training.device import keep_freed_memory, pick_precision, set_deterministic
 from fer.training.distillation import predict_teacher_logits
-from fer.training.evaluation import loss_and_accuracy, predict_logits
+from fer.training.evaluation import loss_and_accuracy
 from fer.training.history import PARTS, Row
 from fer.training.loading import make_loader, progress_bar
 from fer.training.networks import Network, build
@@ -137,12 +137,10 @@ def _train_epoch(
     average: MovingAverage | None,
     timer: PhaseTimer,
 ) -> dict[str, float]:
-    """Train for one epoch; return the mean loss and accuracy on the augmented faces."""
     device = timer.device
     # Summed on the device, because reading a number at each step would make the GPU wait.
-    total = torch.zeros(
-        2, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device
-    )
+    precision = torch.float32 if device.type == "mps" else torch.float64
+    total = torch.zeros(2, dtype=precision, device=device)
     count = 0
     for images, targets in batches:
         images = images.to(device, non_blocking=True)
@@ -163,15 +161,12 @@ def _train_epoch(
 
 
 def _validate(network: Network, run: TrainingRun, size: int) -> dict[str, float]:
-    """Return loss and accuracy on val and on its damaged copy."""
-    metrics = {}
-    for split, faces in (("val", run.val), ("val_damaged", run.val_damaged)):
-        if faces:
-            logits = predict_logits(network, torch.tensor(faces.images), size)
-            labels = torch.tensor(faces.labels, dtype=torch.int64)
-            names = (f"{split}_loss", f"{split}_accuracy")
-            metrics |= zip(names, loss_and_accuracy(logits, labels), strict=True)
-    return metrics
+    return {
+        f"{split}_{name}": value
+        for split, faces in (("val", run.val), ("val_damaged", run.val_damaged))
+        if faces
+        for name, value in loss_and_accuracy(network, faces, size).items()
+    }
 
 
 def _row(epoch: int, size: int, metrics: dict[str, float], timer: PhaseTimer) -> Row:

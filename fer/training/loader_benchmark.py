@@ -1,42 +1,29 @@
 """Benchmark data loading: one face at a time as in most projects, and whole batches at once."""
 
+import sys
 import time
 import warnings
 from statistics import median
 
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, default_collate
 from torchvision.transforms import Compose, RandomCrop, RandomHorizontalFlip, ToTensor
 
+from fer.core.errors import FerError
 from fer.core.faces import INPUT_SIZE, Faces
 from fer.core.params import Augment, Benchmark
 from fer.training.clock import synchronize
-from fer.training.loading import make_loader
+from fer.training.loading import check_shared_memory, make_loader
 
 METHODS = "per_face", "per_batch"
 
-_CROP_AND_FLIP = Augment(shift=2, flip=0.5)
-"""The augmentation of `RandomCrop(44)` and `RandomHorizontalFlip()` on 48x48 pixels."""
+_PER_FACE = Compose([RandomCrop(INPUT_SIZE), RandomHorizontalFlip(), ToTensor()])
+_PER_BATCH = Augment(shift=2, flip=0.5)
+"""The same augmentation."""
 
 # More workers than cores are measured on purpose.
 warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
-
-
-class PerFaceDataset(Dataset):
-    """Map-style data set in which torchvision transforms each face as a PIL image."""
-
-    def __init__(self, faces: Faces) -> None:
-        self.images = [Image.fromarray(image) for image in faces.images]
-        self.labels = faces.labels.tolist()
-        self.transform = Compose([RandomCrop(INPUT_SIZE), RandomHorizontalFlip(), ToTensor()])
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """Return the augmented face, float32 [1, 44, 44], 0 to 1, and its label."""
-        return self.transform(self.images[index]), self.labels[index]
 
 
 def time_loaders(
@@ -45,7 +32,10 @@ def time_loaders(
     """Measure the seconds per epoch of each data loader, until its batches are on the device.
 
     Both methods compute the same augmentation: a random crop of 44x44 pixels and a flip. An epoch
-    to warm up is not timed.
+    to warm up is not timed. A number of workers for which shared memory is short has no row.
+
+    Raises:
+        FerError: If it is short for all of them.
 
     Returns:
         A row per number of "workers" (0 loads in the main process): the median seconds of
@@ -54,6 +44,11 @@ def time_loaders(
     """
     table = []
     for workers in sorted(set(benchmark.workers)):
+        try:
+            check_shared_memory(workers, benchmark.batch_size)
+        except FerError as error:
+            print(f"warning: left out: {error}", file=sys.stderr)
+            continue
         row: dict[str, float] = {"workers": workers}
         for method in METHODS:
             for persistent in (False, True) if workers else (False,):
@@ -64,6 +59,8 @@ def time_loaders(
                 print(f"{column}, {workers} workers: {row[column]:.3f} s per epoch", flush=True)
             row.setdefault(f"{method}_persistent", row[method])
         table.append(row)
+    if not table:
+        raise FerError("benchmark.workers: shared memory is short for all of them; add 0")
     return table
 
 
@@ -77,9 +74,17 @@ def _make_loader(
 ) -> DataLoader:
     if method == "per_batch":
         options = {"batch_size": batch_size, "seed": 0, "device": device}
-        return make_loader(faces, _CROP_AND_FLIP, **options, **workers)
+        return make_loader(faces, _PER_BATCH, **options, **workers)
+    images = map(Image.fromarray, faces.images)
+    pairs = list(zip(images, faces.labels.tolist(), strict=True))
     pin = workers["num_workers"] > 0 and device.type == "cuda"
-    return DataLoader(PerFaceDataset(faces), batch_size, shuffle=True, pin_memory=pin, **workers)
+    options = {"shuffle": True, "collate_fn": _augment_each, "pin_memory": pin}
+    return DataLoader(pairs, batch_size, **options, **workers)
+
+
+def _augment_each(pairs: list[tuple[Image.Image, int]]) -> list[torch.Tensor]:
+    """Return images float32 [B, 1, 44, 44], 0 to 1, and labels int64 [B]."""
+    return default_collate([(_PER_FACE(image), label) for image, label in pairs])
 
 
 def _seconds_per_epoch(loader: DataLoader, epochs: int, device: torch.device) -> float:

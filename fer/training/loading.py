@@ -1,6 +1,8 @@
 """Load augmented batches, in the main process or in DataLoader workers."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,11 +10,15 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
+from fer.core.errors import FerError
 from fer.core.faces import INPUT_SIZE, Faces
 from fer.core.params import Augment
 from fer.training import distributed
 from fer.training.augmentation import augment, mix
 from fer.training.damage import damage
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where workers leave their batches on Linux."""
 
 Key = tuple[torch.Tensor, int, int, int]
 """A batch: indices int64 [B], seeds of the augmentation and of the damage, size in pixels."""
@@ -36,8 +42,7 @@ class AugmentedBatches(Dataset):
         indices = indices.to(self.images.device)
         generator = torch.Generator().manual_seed(seed)
         images = augment(self.images[indices], self.strengths, generator, size)
-        if self.strengths.damages:
-            images = damage(images, self.strengths, generator.manual_seed(damage_seed))
+        images = damage(images, self.strengths, generator.manual_seed(damage_seed))
         targets = self.targets[indices]
         if not self.strengths.mixup:
             return images, targets
@@ -83,6 +88,22 @@ class BatchSampler(Sampler[Key]):
         return entropy.generate_state(1 + len(self)).tolist()
 
 
+def check_shared_memory(workers: int, batch_size: int) -> None:
+    """Check that shared memory holds the batches that workers make in advance: two each.
+
+    Raises:
+        FerError: If there is too little, with which PyTorch would wait for a batch for ever.
+    """
+    needed = 4 * INPUT_SIZE**2 * batch_size * (2 * workers + 1)  # float32
+    if not workers or not SHARED_MEMORY.is_dir():
+        return
+    if (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
+        raise FerError(
+            f"train.num_workers: {workers} workers need {needed / 1e6:.1f} MB of shared memory, "
+            f"but {SHARED_MEMORY} has {free / 1e6:.1f} MB; use train.num_workers=0, or free some"
+        )
+
+
 def make_loader(
     faces: Faces,
     strengths: Augment,
@@ -98,7 +119,11 @@ def make_loader(
     `batch_size` counts the faces of all processes. With 0 workers, all faces and the batches are on
     the device. Otherwise worker processes make the batches, in pinned memory for CUDA; persistent
     ones stay alive between epochs.
+
+    Raises:
+        FerError: If there is too little shared memory for the workers.
     """
+    check_shared_memory(num_workers, batch_size)
     return DataLoader(
         AugmentedBatches(faces, strengths, torch.device("cpu") if num_workers else device),
         sampler=BatchSampler(len(faces), batch_size, seed),

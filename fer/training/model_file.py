@@ -103,30 +103,52 @@ def load_named(
     except FerError as error:  # its advice is for files of the pipeline
         raise FerError(
             f"{parameter}: {error.args[0].partition(';')[0]}; name a model file such as "
-            f"models/fer2013/baseline.pt, or {SCRATCH}"
+            f"models/fer2013/nano/baseline.pt, or {SCRATCH}"
         ) from error
 
 
 def load_initial(config: TrainingConfig, classes: Sequence[str]) -> Weights | None:
     """Load the weights that `train.init` names, and print which of them are used.
 
-    It names a model file, or the folder of a `baseline.pt`; the result is None if it says random
-    weights. Where the file has other classes, the head is left out.
+    It names a model file, or the folder of a `baseline.pt`, or one for each network of an ensemble;
+    the result is None if it says random weights. Where a file has other classes, its head is left
+    out.
 
     Raises:
         FerError: If there is no such file, or it holds another network.
     """
-    if config.train.init == SCRATCH:
+    init, width = config.train.init, config.model.width
+    if init == SCRATCH:
         return None
-    path = Path(config.train.init)
+    paths = init if isinstance(init, list) else [init]
+    widths = width if isinstance(width, list) else [width]
+    if len(paths) != len(widths):
+        raise FerError(
+            f"train.init: names {len(paths)} model files for {len(widths)} values of model.width; "
+            f"name one for each, or {SCRATCH}"
+        )
+    models = [config.model.model_copy(update={"width": one}) for one in widths]
+    loaded = [
+        _load_initial(Path(path), model, classes) for path, model in zip(paths, models, strict=True)
+    ]
+    if len(loaded) == 1:
+        return loaded[0]
+    return {
+        f"networks.{number}.{name}": tensor
+        for number, weights in enumerate(loaded)
+        for name, tensor in weights.items()
+    }
+
+
+def _load_initial(path: Path, model: Model, classes: Sequence[str]) -> Weights:
     if path.is_dir():
         path = path / "baseline.pt"
     network, metadata = load_named("train.init", path)
-    saved, model = metadata["model"], config.model
+    saved = metadata["model"]
     if saved != model.model_dump():
         raise FerError(
-            f"train.init: {path} holds {saved['name']} of width {saved['width']:g}, but model is "
-            f"{model.name} of width {model.width:g}; set model to the same"
+            f"train.init: {path} holds {saved['name']} of width {saved['width']}, but model is "
+            f"{model.name} of width {model.width}; set model to the same"
         )
     weights, head = network.state_dict(), ""
     if metadata["classes"] != list(classes):

@@ -57,9 +57,12 @@ def finetune(network: Network, faces: Faces, options: Train) -> Network:
             rounded = {name: _round(weight) for name, weight in weights.items()}
             prediction = functional_call(finetuned, rounded, images).log_softmax(1)
             distance = F.kl_div(prediction, target, reduction="batchmean", log_target=True)
-            loss = distance + _label_loss(prediction, targets)
+            if targets.ndim == 1:
+                label_loss = F.nll_loss(prediction, targets)
+            else:  # soft labels
+                label_loss = -(targets * prediction).sum(1).mean()
             optimizer.zero_grad()
-            loss.backward()
+            (distance + label_loss).backward()
             optimizer.step()
             schedule.step()
     with torch.no_grad():
@@ -77,10 +80,3 @@ def _round(weight: torch.Tensor) -> torch.Tensor:
     inputs = tuple(range(1, weight.ndim))
     scale = weight.detach().abs().amax(inputs, keepdim=True).clamp(min=1e-8) / MAX_WEIGHT
     return weight + ((weight / scale).round() * scale - weight).detach()
-
-
-def _label_loss(log_probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the mean cross-entropy in nats; targets are int64 [B], or soft labels [B, C]."""
-    if targets.ndim == 1:
-        return F.nll_loss(log_probabilities, targets)
-    return -(targets * log_probabilities).sum(1).mean()

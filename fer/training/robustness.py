@@ -26,27 +26,23 @@ def damaged(images: np.ndarray, options: Damage) -> dict[str, np.ndarray]:
     The faces keep their size. Noise is the same in each call. Pixels from outside a face repeat its
     edge.
     """
-    return {f"{kind} {value:g}": _damage(images, kind, value) for kind, value in _ways(options)}
+    faces = torch.tensor(images)[:, None]
+    return {
+        f"{kind} {value:g}": _KINDS[kind](faces, value)[:, 0].numpy()
+        for kind, values in options
+        for value in values
+    }
 
 
 def damaged_in_turn(faces: Faces, options: Damage) -> Faces:
     """Return a copy of N faces, each damaged in one of the ways, which take turns."""
-    ways, images = _ways(options), faces.images.copy()
-    for turn, (kind, value) in enumerate(ways):
-        images[turn :: len(ways)] = _damage(faces.images, kind, value)[turn :: len(ways)]
+    copies, images = damaged(faces.images, options), faces.images.copy()
+    for turn, copy in enumerate(copies.values()):
+        images[turn :: len(copies)] = copy[turn :: len(copies)]
     return replace(faces, images=images)
 
 
-def _ways(options: Damage) -> list[tuple[str, float]]:
-    return [(kind, value) for kind, values in options for value in values]
-
-
-def _damage(images: np.ndarray, kind: str, value: float) -> np.ndarray:
-    return _KINDS[kind](torch.tensor(images)[:, None], value)[:, 0].numpy()
-
-
 def _resolution(faces: torch.Tensor, size: int) -> torch.Tensor:
-    """Shrink faces to a size in pixels and enlarge them again."""
     return T.resize(T.resize(faces, [size, size]), _SIZE)
 
 
@@ -67,7 +63,6 @@ def _noise(faces: torch.Tensor, deviation: float) -> torch.Tensor:
 
 
 def _box(faces: torch.Tensor, factor: float) -> torch.Tensor:
-    """Make the box around each face wider or tighter."""
     margin = round((factor - 1) / 2 * FACE_SIZE)
     if margin > 0:
         return T.resize(T.pad(faces, [margin], padding_mode="edge"), _SIZE)

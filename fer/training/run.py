@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from fer.core.faces import Faces
@@ -44,22 +45,18 @@ class TrainingRun:
         # The number of workers changes only the time; fine-tuning starts from the trained network.
         ignored = {"num_workers": 0, "qat_epochs": 0}
         options = self.config.train.model_copy(update=ignored)
-        digest = hashlib.sha256(
-            f"{self.config.model!r} {options!r} {self.epochs} {self.damage!r}".encode()
-        )
-        if distributed.processes() > 1:  # they change the batches
-            digest.update(f"{distributed.processes()} processes".encode())
+        # The number of processes changes the batches.
+        values = self.config.model, options, self.epochs, self.damage, distributed.processes()
+        digest = hashlib.sha256(repr(values).encode())
         folder = Path(__file__).parent
         for path in (folder.parent / "core" / "faces.py", *sorted(folder.rglob("*.py"))):
             digest.update(path.read_bytes())
         for faces in (self.train, self.val):
-            digest.update(faces.images.tobytes())
-            digest.update(faces.targets().tobytes())
-            digest.update(repr(faces.classes).encode())
+            for part in (faces.images, faces.targets(), np.array(faces.classes)):
+                digest.update(part.tobytes())
         for weights in (self.teacher.state_dict() if self.teacher else {}, self.init or {}):
-            digest.update(f"{len(weights)} tensors".encode())
-            for name, tensor in weights.items():
-                digest.update(name.encode())
+            digest.update(repr(list(weights)).encode())
+            for tensor in weights.values():
                 digest.update(tensor.cpu().numpy().tobytes())
         return digest.hexdigest()
 

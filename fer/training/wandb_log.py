@@ -10,7 +10,11 @@ from typing import Any
 
 import wandb
 
+from fer.core.errors import FerError
 from fer.core.params import repository_root
+
+MODES = ("offline", "online", "disabled", "shared", "dryrun", "run")
+"""The values of WANDB_MODE; the last two are W&B's old names of offline and online."""
 
 logging.raiseExceptions = False  # on a full disk, W&B's own log would print a traceback per line
 
@@ -23,12 +27,11 @@ class Run:
 
     def log(self, values: Mapping[str, float | Path]) -> None:
         """Log the values of one step: metrics, and the files of images."""
-
-        def add() -> None:
-            files = {k: wandb.Image(str(v)) for k, v in values.items() if isinstance(v, Path)}
-            wandb.log(dict(values) | files)
-
-        self._attempt(add)
+        self._attempt(
+            lambda: wandb.log(
+                {k: wandb.Image(str(v)) if isinstance(v, Path) else v for k, v in values.items()}
+            )
+        )
 
     def _attempt(self, action: Callable[[], object]) -> None:
         if not self._works:
@@ -47,8 +50,13 @@ def run(mode: str, name: str, config: Mapping[str, Any], group: str | None = Non
 
     The mode is "offline" (kept in `wandb/` of the repository, uploaded by `wandb sync`), "online"
     or "disabled". The environment variable WANDB_MODE takes its place.
+
+    Raises:
+        FerError: If WANDB_MODE is none of W&B's modes.
     """
     mode = os.environ.get("WANDB_MODE") or mode
+    if mode not in MODES:
+        raise FerError(f"WANDB_MODE is {mode!r:.60}; set it to {', '.join(MODES)}, or unset it")
 
     def start() -> None:
         settings = {"silent": True, "console": "off", "init_timeout": 30, "login_timeout": 30}

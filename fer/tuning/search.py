@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import sqlite3
 import warnings
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,6 +184,7 @@ def _open(name: str, url: URL) -> optuna.Study:
         if url.get_backend_name() == "sqlite":
             Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
             options["engine_kwargs"] = {"connect_args": {"timeout": _LOCK_SECONDS}}
+            _say_if_locked(url.database or "")
         try:
             storage = RDBStorage(**options)
         except SQLAlchemyError:  # two processes may create the tables at the same time
@@ -191,6 +194,16 @@ def _open(name: str, url: URL) -> optuna.Study:
     return optuna.create_study(
         study_name=name, storage=storage, direction="maximize", load_if_exists=True
     )
+
+
+def _say_if_locked(path: str) -> None:
+    """Print for whom the search waits, because Optuna tries for minutes without a word."""
+    try:
+        with closing(sqlite3.connect(path, timeout=_LOCK_SECONDS / 2)) as database:
+            database.execute("BEGIN IMMEDIATE")
+    except sqlite3.DatabaseError as error:  # also of a damaged file, which Optuna reports
+        if "locked" in str(error):
+            print(f"waiting for the process that locks {path}", flush=True)
 
 
 def _finished(study: optuna.Study) -> list[FrozenTrial]:

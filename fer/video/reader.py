@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
+from av.video.reformatter import ColorPrimaries, ColorTrc
 from PIL import Image
 
 from fer.core.errors import FerError
@@ -158,7 +159,8 @@ class Video:
                     self._origin = time_in_file if self._origin is None else self._origin
                     seconds = time_in_file - self._origin
                 last = seconds if seconds > last else last + 0.0005
-                self.end = last + 1 / self.rate
+                length = float(frame.duration * frame.time_base) if frame.time_base else 0
+                self.end = last + (length or 1 / self.rate)
                 yield last, frame
                 if self._stopped.is_set():
                     return
@@ -298,7 +300,10 @@ def _to_image(frame: av.VideoFrame, aspect: Fraction | None) -> Image.Image:
 
     `aspect` is the width of a pixel divided by its height.
     """
-    image = frame.to_image()
+    # FFmpeg maps the tones of HDR, which would look washed out in 8 bits.
+    is_hdr = frame.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
+    colors = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+    image = frame.to_image(**colors if is_hdr else {})
     if aspect and aspect != 1:
         width, height = image.size
         image = image.resize(

@@ -8,7 +8,7 @@ import numpy as np
 
 from fer.core.errors import FerError
 from fer.core.files import atomic_path
-from fer.predict.recognizer import Face
+from fer.predict.recognizer import UNSURE, Face
 
 _MAX_FACES = 12
 """Faces in the summary and in the plot: those that are seen longest."""
@@ -26,30 +26,33 @@ class Timeline:
         times: Time of each frame in seconds.
         end: Time in seconds until which the last frame is shown.
         faces: By id, the probabilities of a face by the number of the frame.
+        emotions: By id, the emotion of a face, or "unsure", in the same frames.
     """
 
     def __init__(self, name: str, classes: Sequence[str]) -> None:
         self.name, self.classes, self.end = name, classes, 0.0
         self.times: list[float] = []
         self.faces: dict[int, dict[int, list[float]]] = defaultdict(dict)
+        self.emotions: dict[int, list[str]] = defaultdict(list)
 
     def add(self, seconds: float, faces: Sequence[Face]) -> None:
         """Add a frame at a time, with its faces; without an id, there is at most one."""
         for face in faces:
             self.faces[face.id or 0][len(self.times)] = list(face.probabilities.values())
+            self.emotions[face.id or 0].append(face.emotion or UNSURE)
         self.times.append(seconds)
 
     def summary(self) -> list[str]:
         """Return lines of text: how long each face is seen, and the share of time per emotion."""
-        durations = self._durations()
+        durations, names = self._durations(), [*self.classes, UNSURE]
         lines = [f"{self.name}: {durations.sum():.2f} s, faces: {len(self.faces)}"]
         for face in self._longest():
             seen = durations[list(self.faces[face])]
-            emotions = np.argmax(list(self.faces[face].values()), axis=1)
-            shares = np.bincount(emotions, seen, len(self.classes)) / seen.sum()
+            emotions = [names.index(emotion) for emotion in self.emotions[face]]
+            shares = np.bincount(emotions, seen, len(names)) / seen.sum()
             order = np.argsort(-shares, kind="stable")
-            parts = [f"{self.classes[c]} {shares[c]:.0%}" for c in order if shares[c] >= 0.005]
-            lines.append(f"face {face}, {seen.sum():.2f} s: {', '.join(parts)}")
+            parts = [f"{names[c]} {shares[c]:.0%}" for c in order if shares[c] >= 0.005]
+            lines.append(f"face {face}, {seen.sum():.2f} s, share of time: {', '.join(parts)}")
         if len(self.faces) > _MAX_FACES:
             lines.append(f"more faces: {len(self.faces) - _MAX_FACES}")
         return lines

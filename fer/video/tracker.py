@@ -91,8 +91,8 @@ def predict_video(
         for frame in predict_video(Recognizer(), "in.mp4"):
             print(frame.seconds, [face.emotion for face in frame.faces])
     """
-    if every < 1:
-        raise FerError(f"every is {every}; use 1 for each frame, 2 for each second one, ...")
+    if not (isinstance(every, int | np.integer) and every >= 1):
+        raise FerError(f"every is {every!r}; use 1 for each frame, 2 for each second one, ...")
     video = source if isinstance(source, Video) else Video(source)
     return _predict_frames(recognizer, video, every, face)
 
@@ -178,15 +178,14 @@ class _Track:
         return left, top, left + side, top + side
 
     def smooth(self, face: Face) -> Face:
-        """Return a face with the id of the track and smoothed probabilities."""
+        """Return a face with the id of the track and smoothed probabilities, without emotion."""
         values = np.array(list(face.probabilities.values()))
         if self.probabilities is not None:
             weight = np.exp(-self.gap / _EMOTION_TIME_CONSTANT)
             values = weight * self.probabilities + (1 - weight) * values
         self.probabilities = values
         by_class = dict(zip(face.probabilities, values.tolist(), strict=True))
-        emotion = max(by_class, key=lambda name: by_class[name])
-        return replace(face, id=self.id, probabilities=by_class, emotion=emotion)
+        return replace(face, id=self.id, probabilities=by_class, emotion=None)
 
 
 class Tracker:
@@ -229,10 +228,12 @@ class Tracker:
         pairs.sort(key=lambda pair: pair[0].center[0] - pair[0].side / 2)
         boxes = [track.box(pixels.shape) for track, _ in pairs]
         faces = self.recognizer.predict(pixels, boxes=boxes)
-        return [
-            replace(track.smooth(face), score=detection.score)
-            for (track, detection), face in zip(pairs, faces, strict=True)
-        ]
+        results = []
+        for (track, detection), face in zip(pairs, faces, strict=True):
+            smooth = track.smooth(face)
+            emotion = self.recognizer.emotion(smooth.probabilities)
+            results.append(replace(smooth, emotion=emotion, score=detection.score))
+        return results
 
     def _match(self, detections: list[_Detection]) -> list[tuple[_Track, _Detection]]:
         """Return the track of each detection: that which it fits best, or a new one."""
@@ -259,7 +260,6 @@ class Tracker:
 
 
 def _detect(recognizer: Recognizer, pixels: np.ndarray) -> list[_Detection]:
-    """Return the faces in grey pixels, uint8 [H, W]."""
     detections = []
     for box, score in recognizer.detect(pixels):
         left, top, right, bottom = box

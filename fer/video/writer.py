@@ -73,8 +73,13 @@ class VideoWriter:
         If its size is not that of the first one, it is scaled and gets black bars.
         """
         if self._size is None:
-            self._size = image.size
-            self._set_format(*image.size)
+            self._size = width, height = image.size
+            self._stream.width, self._stream.height = width + width % 2, height + height % 2
+            self._stream.pix_fmt = "yuv420p"
+            context = self._stream.codec_context
+            context.time_base = _TIME_BASE
+            context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+            context.color_range = 1  # brightness from 16 to 235
         if image.size != self._size:
             image = ImageOps.pad(image, self._size)
         pixels = np.asarray(image)
@@ -97,14 +102,6 @@ class VideoWriter:
             self._sound.copy_until(float("inf"))
         self._container.mux(self._stream.encode(None))
 
-    def _set_format(self, width: int, height: int) -> None:
-        self._stream.width, self._stream.height = width + width % 2, height + height % 2
-        self._stream.pix_fmt = "yuv420p"
-        context = self._stream.codec_context
-        context.time_base = _TIME_BASE
-        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
-        context.color_range = 1  # brightness from 16 to 235
-
     def _encode(self, frame: av.VideoFrame, seconds: float) -> None:
         self._last = frame, seconds
         frame.pts, frame.time_base = round(seconds / _TIME_BASE), _TIME_BASE
@@ -126,7 +123,6 @@ class _Sound:
         self._next = next(self._packets, None)
 
     def copy_until(self, seconds: float) -> None:
-        """Write the sound up to a time."""
         while self._next is not None and (self._next.dts or 0) * self._next.time_base <= seconds:
             self._target.mux(self._next)
             self._next = next(self._packets, None)

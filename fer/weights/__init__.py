@@ -1,1 +1,1 @@
-"""The released models; `python -m scripts.family release` fills this folder."""
+"""The released models; `make weights` fills this folder."""

@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from fer.core import errors
+from fer.core import errors, faces
+from fer.core.errors import FerError
 from fer.core.faces import Faces
 from fer.core.params import Model
 from fer.data.fer2013 import CLASSES
@@ -36,15 +39,15 @@ def made(tmp_path_factory):
     generator = np.random.default_rng(0)
     for split, count in (("train", 30), ("val", 10), ("test", 10)):
         images = generator.integers(0, 256, (count, 48, 48), dtype=np.uint8)
-        faces = Faces(images, np.arange(count, dtype=np.uint8) % 7, CLASSES)
-        faces.save(folder / "data/sample" / split)
-    models, network = folder / "models/sample", build(TINY, 7).eval()
+        labels = np.arange(count, dtype=np.uint8) % 7
+        Faces(images, labels, CLASSES).save(folder / "data/sample" / split)
+    models, network = folder / "models/sample/nano", build(TINY, 7).eval()
     metadata = {"classes": CLASSES, "dataset": "sample", "scores": {}, "history": []}
     for name in ("baseline", "tuned/tuned"):
         model_file.save(models / f"{name}.pt", network, TINY, **metadata)
     export.export(models / "fer.onnx", network)
     export.write_metadata(models / "fer.onnx", {"warning": None}, CLASSES)
-    (folder / "metrics/sample").mkdir(parents=True)
+    (folder / "metrics/sample/nano").mkdir(parents=True)
     (folder / "metrics/sample/prepare.json").write_text("{}")
     return folder
 
@@ -89,15 +92,26 @@ CUTS = {
 CHANGED = CUTS | {"has another bit in the middle": flipped}
 
 
+def read_model(path):
+    network, metadata = model_file.load(path)
+    return metadata, [tensor.numpy() for tensor in network.state_dict().values()]
+
+
+READERS = {
+    "data/sample/train/faces.npz": lambda path: faces.load(path.parent),
+    "models/sample/nano/baseline.pt": read_model,
+}
+
+
 @pytest.mark.parametrize(
     ("path", "reader", "damage"),
     [
         pytest.param(path, reader, damage, id=f"{path} {name}")
         for path, reader, damages in (
             ("data/sample/train/faces.npz", "train", CHANGED),
-            ("models/sample/baseline.pt", "evaluate", CHANGED),
-            ("models/sample/tuned/tuned.pt", "quantize", {"is changed": flipped}),
-            ("models/sample/fer.onnx", "evaluate", CUTS),  # without a checksum
+            ("models/sample/nano/baseline.pt", "evaluate", CHANGED),
+            ("models/sample/nano/tuned/tuned.pt", "quantize", {"is changed": flipped}),
+            ("models/sample/nano/fer.onnx", "evaluate", CUTS),  # without a checksum
             ("metrics/sample/prepare.json", "report", CUTS),
         )
         for name, damage in damages.items()
@@ -111,6 +125,28 @@ def test_damaged_file(project, path, reader, damage):
     assert path in refusal(reader)
 
 
+@pytest.mark.parametrize("name", READERS)
+@settings(max_examples=150, deadline=None, suppress_health_check=HealthCheck)
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.none() | st.integers(0, 7))
+def test_damage_anywhere_is_noticed_or_changes_nothing(made, tmp_path, name, place, bit):
+    """bit: what flips in the byte at `place`; None cuts the file there."""
+    content, path = (made / name).read_bytes(), tmp_path / Path(name).name
+    position = int(place * len(content))
+    damaged = bytearray(content if bit is not None else content[:position])
+    if bit is not None:
+        damaged[position] ^= 1 << bit
+    path.write_bytes(damaged)
+    read, message = READERS[name], f"{path}: "
+    result = expected = pickle.dumps(read(made / name))
+    try:
+        result = pickle.dumps(read(path))
+    except FerError as error:
+        message = str(error)
+    assert result == expected
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+
+
 class Touch:
     """What a pickle may carry: a call."""
 
@@ -121,8 +157,8 @@ class Touch:
 def test_pickle_in_a_model_file_is_not_run(project):
     stream = io.BytesIO()
     torch.save({"weights": Touch()}, stream)
-    (project / "models/sample/baseline.pt").write_bytes(stream.getvalue())
-    assert "models/sample/baseline.pt: is not a file of PyTorch" in refusal("evaluate")
+    (project / "models/sample/nano/baseline.pt").write_bytes(stream.getvalue())
+    assert "models/sample/nano/baseline.pt: is not a file of PyTorch" in refusal("evaluate")
     assert not Path("touched").exists()
 
 

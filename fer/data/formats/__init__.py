@@ -10,12 +10,14 @@ from pathlib import Path
 
 from fer.core.errors import FerError
 from fer.core.params import Prepare
+from fer.data import corrections
 from fer.data.dataset import DataSet, check, warn
-from fer.data.formats import ferplus, folders, pixels, rafdb, table
+from fer.data.formats import affectnet, ferplus, folders, pixels, rafdb, table
+from fer.data.groups import warn_of_shared_stems
 from fer.data.raw import RawFolder, open_raw
 from fer.data.splitting import add_missing_splits
 
-FORMATS = (ferplus, rafdb, table, pixels, folders)
+FORMATS = (ferplus, rafdb, affectnet, table, pixels, folders)
 """The formats in the order in which they are tried."""
 
 _COMPETITION = (
@@ -33,7 +35,10 @@ def read(folder: Path, prepare: Prepare) -> DataSet:
     data = add_missing_splits(read_labelled(folder, prepare), prepare, str(folder))
     if data.dropped:
         print(f"left out: {data.reasons()}; listed in dropped.csv", flush=True)
+    data = corrections.correct(data, folder, prepare)
     check(data, str(folder))
+    if not data.groups:
+        warn_of_shared_stems(data)
     return data
 
 

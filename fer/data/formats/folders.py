@@ -1,11 +1,12 @@
 """Folders of pictures: `<split>/<class>/*` or `<class>/*`, at any depth."""
 
+import os
 from collections import defaultdict
 from pathlib import PurePosixPath
 
 from fer.core.errors import FerError
 from fer.core.params import Prepare
-from fer.data.dataset import SPLIT_NAMES, UNSPLIT, DataSet, warn
+from fer.data.dataset import SPLIT_NAMES, SPLITS, UNSPLIT, DataSet, split_in, warn
 from fer.data.labels import FILE
 from fer.data.pictures import read_pictures
 from fer.data.raw import RawFolder
@@ -23,15 +24,28 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     others = [name for name in raw.heads if not name.lower().endswith(FILE)]
     if others:
         warn(f"files that are no pictures and are not read: {len(others)}, such as {others[0]}")
-    return read_pictures(raw, _split_folders(raw) or _class_folders(raw), prepare)
+    if raw.empty_folders:
+        count = len(raw.empty_folders)
+        warn(f"empty folders, which are no classes: {count}, such as {raw.empty_folders[0]}")
+    placed = _split_folders(raw) or _class_folders(raw)
+    _check_classes(raw, placed)
+    labelled = {n: (split, PurePosixPath(folder).name) for n, (split, folder) in placed.items()}
+    return read_pictures(raw, labelled, prepare)
 
 
 def _split_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
-    """Return split and class of each picture, if folders of splits contain folders of classes."""
+    """Return each picture's split and class folder, if splits contain folders of classes.
+
+    A split is a folder with its very name, or below the folder of all pictures, one with a name
+    that contains it, such as "test_set".
+    """
+    common = PurePosixPath(os.path.commonpath([f"./{name}" for name in raw.pictures]))
     labelled, roots, outside = {}, defaultdict(set), []
     for name in raw.pictures:
         folders = PurePosixPath(name).parts[:-1]
-        splits = [SPLIT_NAMES.get(folder.lower(), "") for folder in folders]
+        splits = [SPLIT_NAMES.get(folder.lower()) for folder in folders]
+        for depth in range(len(common.parts), len(folders) - 1):
+            splits[depth] = splits[depth] or (None if any(splits) else split_in(folders[depth]))
         if not any(splits):
             outside.append(name)
             continue
@@ -41,7 +55,7 @@ def _split_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
             depth += 1  # train/train/happy, as some archives unpack
         if depth + 1 == len(folders):
             raise _no_class(raw, name)
-        labelled[name] = (split, folders[depth + 1])
+        labelled[name] = (split, "/".join(folders[: depth + 2]))
         roots[split].add("/".join(folders[: depth + 1]))
     if labelled and outside:
         raise FerError(
@@ -55,7 +69,7 @@ def _split_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
 
 
 def _class_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
-    """Return the class of each picture without splits: the first folder in which they differ."""
+    """Return each picture's class folder, without splits: the first in which the paths differ."""
     paths = {name: PurePosixPath(name).parts for name in raw.pictures}
     shortest = min(map(len, paths.values()))
     root = 0
@@ -69,7 +83,23 @@ def _class_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
     folders = {"/".join(parts[: root + 1]) for parts in paths.values()}
     if any((raw.path / folder).is_file() for folder in folders):  # an archive
         raise _copies(raw, folders)
-    return {name: (UNSPLIT, parts[root]) for name, parts in paths.items()}
+    return {name: (UNSPLIT, "/".join(parts[: root + 1])) for name, parts in paths.items()}
+
+
+def _check_classes(raw: RawFolder, placed: dict[str, tuple[str, str]]) -> None:
+    """Refuse folders of classes that may be splits, persons or the like."""
+    inner = defaultdict(set)
+    for name, (_, folder) in placed.items():
+        inner[folder].add(PurePosixPath(name).relative_to(folder).parent.parts[:1])
+    named = [path for path in inner if any(s in path.rpartition("/")[2].lower() for s in SPLITS)]
+    first, *others = inner.values()
+    same = list(inner) if others and len(first) > 1 and others == [first] * len(others) else []
+    if folders := named or same:
+        raise FerError(
+            f"{raw.path}: {' and '.join(folders[:2])} would be classes, but "
+            f"{'have the name of a split in theirs' if named else 'hold the same folders'}; call "
+            "splits train, val and test, give each the same folders of classes, and rename others"
+        )
 
 
 def _no_class(raw: RawFolder, name: str) -> FerError:

@@ -14,14 +14,19 @@ from fer.core.faces import FACE_SIZE, Faces
 from fer.core.params import Prepare
 from fer.data.dataset import SPLIT_NAMES, UNSPLIT, DataSet, Dropped, group_by_split
 from fer.data.fer2013 import CLASSES, USAGES
-from fer.data.formats.columns import SPLIT_COLUMNS, first_column, read_header
+from fer.data.formats.columns import (
+    LABEL_COLUMNS,
+    SPLIT_COLUMNS,
+    first_column,
+    read_header,
+    read_label,
+)
 from fer.data.labels import FILE, names_file, number_labels
 from fer.data.raw import RawFolder
 
 NAME = "a CSV of pixels"
 
 _PIXELS = FACE_SIZE * FACE_SIZE
-_LABEL_COLUMNS = ("emotion", "label", "class")
 _BATCH = 8
 """Number of rows that are parsed at once; the arrays of more do not fit a core's cache."""
 
@@ -55,9 +60,9 @@ def recognizes(raw: RawFolder) -> bool:
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     """Read the CSV in the folder.
 
-    The columns are, in any order: emotion (or label, or class), pixels (2,304 integers from 0 to
-    255, row by row, separated by blanks) and, if there are splits, Usage (Training, PublicTest or
-    PrivateTest; or train, val or test). Labels are words, or numbers.
+    The columns are, in any order: emotion (or label, class or expression), pixels (2,304 integers
+    from 0 to 255, row by row, separated by blanks) and, if there are splits, Usage (Training,
+    PublicTest or PrivateTest; or train, val or test). Labels are words, or numbers.
     """
     (name, *others) = find(raw)
     if others:
@@ -151,11 +156,11 @@ class _Columns:
 
     def __init__(self, path: Path, head: bytes) -> None:
         names, self.separator = read_header(head)
-        label = first_column(names, _LABEL_COLUMNS)
+        label = first_column(names, LABEL_COLUMNS)
         if label is None:
             raise FerError(
-                f"{path}: line 1: has no column emotion, label or class, only {names}; add it, or "
-                "use Kaggle's icml_face_data.csv, which has the labels of all faces"
+                f"{path}: line 1: has no column {' or '.join(LABEL_COLUMNS)}, only {names}; add "
+                "it, or use Kaggle's icml_face_data.csv, which has the labels of all faces"
             )
         self.names, self.label, self.pixels = names, label, names.index("pixels")
         self.usage = first_column(names, SPLIT_COLUMNS)
@@ -186,7 +191,7 @@ class _Columns:
             if usage.lower() not in SPLIT_NAMES:
                 raise BadRowError(f"Usage is {usage[:20]!r}, not one of {', '.join(USAGES)}")
             split = SPLIT_NAMES[usage.lower()]
-        label = fields[self.label].strip()
+        label = read_label(fields[self.label])
         if not label:
             raise BadRowError("has no label")
         return split, label, fields[self.pixels].strip()

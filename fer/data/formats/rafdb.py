@@ -5,12 +5,14 @@ Recognition in the Wild, CVPR:2584-2593.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from fer.core.errors import FerError
 from fer.core.params import Prepare
-from fer.data.dataset import DataSet
-from fer.data.pictures import read_pictures
+from fer.data.dataset import DataSet, split_in
+from fer.data.formats import table
+from fer.data.formats.columns import first_line
 from fer.data.raw import RawFolder
 
 NAME = "RAF-DB"
@@ -18,7 +20,7 @@ NAME = "RAF-DB"
 CLASSES = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral")
 """The classes, in the order of the labels 1 to 7."""
 
-_LINE = re.compile(r"((train|test)_\d+)\.jpg +([1-7])\s*")
+_LINE = re.compile(r"(train|test)_\d+\.jpg +[1-7]\s*")
 
 
 def recognizes(raw: RawFolder) -> bool:
@@ -31,30 +33,16 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     (file, *others) = _lists(raw)
     if others:
         raise FerError(f"{raw.path}: has {file} and {others[0]}; keep one of them")
-    by_stem = {}
-    for name in raw.pictures:  # an aligned picture replaces an original one
-        stem = PurePosixPath(name).stem
-        if stem.endswith("_aligned") or stem not in by_stem:
-            by_stem[stem.removesuffix("_aligned")] = name
-    labelled: dict[str, tuple[str, str]] = {}
-    for number, line in enumerate(raw.lines(file), start=1):
-        if line.isspace():
-            continue
-        match = _LINE.fullmatch(line)
-        if not match or match[1] not in by_stem:
-            raise FerError(
-                f"{raw.path}/{file}: line {number}: is not a line such as `train_00001.jpg 5` with "
-                "a label from 1 to 7, or there is no such picture; correct it"
-            )
-        stem, split, label = match.groups()
-        labelled[by_stem[stem]] = split, label
     names = {str(number): name for number, name in enumerate(CLASSES, start=1)}
-    return read_pictures(raw, labelled, prepare, names)
+    return table.read_listed(raw, _rows(raw, file), prepare, names)
+
+
+def _rows(raw: RawFolder, file: str) -> Iterator[table.Row]:
+    pictures = {PurePosixPath(name).name for name in raw.pictures}
+    for location, (*_, path), label, _ in table.read_rows(raw, file):
+        aligned = path.replace(".jpg", "_aligned.jpg")
+        yield location, (aligned if aligned in pictures else path,), label, split_in(path)
 
 
 def _lists(raw: RawFolder) -> list[str]:
-    first_lines = {
-        name: head.decode("utf-8-sig", errors="replace").partition("\n")[0]
-        for name, head in raw.heads.items()
-    }
-    return [name for name, line in first_lines.items() if _LINE.fullmatch(line)]
+    return [name for name, head in raw.heads.items() if _LINE.fullmatch(first_line(head))]
