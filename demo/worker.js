@@ -37,7 +37,7 @@ async function load(name, sizes) {
     ort.env.wasm.wasmBinary = files[0].buffer;
   }
   isReady = true;
-  // `fer export --whole` has optimized the graph already.
+  // Optimizing the graph takes seconds here, and runs are no faster.
   const options = { graphOptimizationLevel: "disabled", logSeverityLevel: 3 };
   const session = await ort.InferenceSession.create(files.at(-1), options);
   self.postMessage({ loaded: total, total });
