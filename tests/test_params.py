@@ -128,14 +128,26 @@ def test_search_cannot_vary_the_network_that_initial_weights_are_of(tmp_path):
         params.load(change(tmp_path, changes))
 
 
-@pytest.mark.parametrize("text", [None, "", "3", "a: [", "\t", "train: 3"])
-def test_file_that_is_no_params(tmp_path, text):
-    path = tmp_path / "params.yaml"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(FerError, match=r"params\.yaml: ") as error:
-        params.load(path)
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(None, b"", b"3", b"a: [", b"\t", b"train: 3", b"[" * 10_000),
+        PATH.read_bytes() + b"\ndataset: sample\n",  # a key twice
+        PATH.read_bytes() + b"\nk: !!python/object/apply:os.system [touch bad]\n",
+        PATH.read_bytes() + b"\0",
+        PATH.read_bytes() + "# café".encode("latin-1"),
+        PATH.read_bytes().replace(b"batch_size: 128", b"batch_size: " + b"1" * 5000),
+        PATH.read_bytes().replace(b"  optimizer:", b"  #"),
+    ],
+)
+def test_file_that_is_no_params(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        Path("params.yaml").write_bytes(content)
+    with pytest.raises(FerError, match=r"^params\.yaml: .") as error:
+        params.load()
     assert "\n" not in str(error.value)
+    assert not Path("bad").exists()
 
 
 def test_update_changes_the_values_and_nothing_else(tmp_path):

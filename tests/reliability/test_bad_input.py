@@ -178,22 +178,3 @@ def test_arrays_that_are_no_faces(project, images, labels):
     arrays = {"images": images, "labels": labels, "classes": np.array(CLASSES)}
     np.savez(project / "data/sample/train/faces.npz", **arrays)
     assert "data/sample/train/faces.npz: cannot be read" in refusal("train")
-
-
-TEXTS = {
-    "10,000 brackets": lambda text: "[" * 10_000,
-    "a key twice": lambda text: text + "\ndataset: sample\n",
-    "5,000 digits": lambda text: text.replace("batch_size: 128", f"batch_size: {'1' * 5000}"),
-    "a Python object": lambda text: text + "\nk: !!python/object/apply:os.system [touch bad]\n",
-    "a NUL": lambda text: text + "\0",
-    "another encoding": lambda text: text + "# caf\udce9",
-    "a key that is missing": lambda text: text.replace("  lr: 0.15", "  #"),
-}
-
-
-@pytest.mark.parametrize("spoil", TEXTS.values(), ids=TEXTS)
-def test_params_file(project, spoil):
-    path = project / "params.yaml"
-    path.write_bytes(spoil(path.read_text()).encode(errors="surrogateescape"))
-    assert "params.yaml: " in refusal("prepare")
-    assert not (project / "bad").exists()
