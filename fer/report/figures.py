@@ -200,7 +200,7 @@ def confusion(path: Path, table: pd.DataFrame, classes: Sequence[str], title: st
 
 def sheet(
     path: Path,
-    images: Sequence[np.ndarray],
+    images: Sequence[np.ndarray] | np.ndarray,
     captions: Sequence[str],
     title: str,
     columns: int = 7,
