@@ -202,14 +202,15 @@ def confusion(path: Path, table: pd.DataFrame, classes: Sequence[str], title: st
 
 def sheet(
     path: Path,
-    images: Sequence[np.ndarray],
+    images: Sequence[np.ndarray] | np.ndarray,
     captions: Sequence[str],
     title: str,
     columns: int = 7,
 ) -> None:
     """Draw N images, uint8 [H, W], with a caption of two lines for each; N may be 0."""
     rows = max(1, -(-len(images) // columns))
-    figure = _figure(1.3 * columns, 1.75 * rows + 0.4)
+    height, width = images[0].shape if len(images) else (1, 1)
+    figure = _figure(1.3 * columns, (1.3 * height / width + 0.45) * rows + 0.4)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
