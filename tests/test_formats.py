@@ -618,7 +618,7 @@ def test_ferplus_whose_rows_are_not_those_of_the_csv(tmp_path):
     header, first, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *rows]))
     assert "fer2013.csv has 84 rows, and fer2013new.csv 83" in refusal(tmp_path)
-    path.write_text("\n".join([header, first + ",1", *rows]))
+    path.write_text("\n".join([header, first + "x", *rows]))
     assert "fer2013new.csv: line 2: has no Usage and 10 numbers of votes" in refusal(tmp_path)
     (tmp_path / "fer2013.csv").unlink()
     assert "FER+ needs one CSV of FER2013 and one file of votes" in refusal(tmp_path)

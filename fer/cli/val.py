@@ -67,7 +67,7 @@ def _read(
     path: Path, split: str | None, detect: bool, classes: list[str]
 ) -> tuple[str, Faces, list[str]]:
     """Return what was read, for titles; the faces, with a model's classes; and their sources."""
-    from fer.core.params import Prepare
+    from fer.core.params import Prepare, SplitShares
     from fer.data import formats
     from fer.data.dataset import UNSPLIT
 
@@ -75,7 +75,10 @@ def _read(
         raise FerError(f"{path}: no such file or folder; check the name")
     # All that reading uses.
     prepare = Prepare.model_construct(
-        on_error="skip", face="detect" if detect else "crop", votes="majority"
+        on_error="skip",
+        face="detect" if detect else "crop",
+        votes="majority",
+        split=SplitShares.model_construct(),
     )
     data = formats.read_labelled(path, prepare)
     if data.dropped:

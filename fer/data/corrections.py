@@ -62,9 +62,8 @@ def _read(data: DataSet, folder: Path) -> dict[str, int | None]:
     with open_raw(folder / FILE) as raw:
         if not {"picture", "class"} <= set(read_header(raw.heads[FILE])[0]):
             raise FerError(f"{folder / FILE}: has no columns picture and class; add this header")
-        for line, row in read_rows(raw, FILE):
+        for location, row in read_rows(raw, FILE):
             picture, key = row["picture"], class_key(row["class"])
-            location = f"{folder / FILE}: line {line}"
             if picture not in pictures:
                 raise FerError(f"{location}: there is no picture {picture!r}; correct the line")
             if picture in labels:

@@ -8,8 +8,7 @@ from itertools import chain
 from pathlib import PurePosixPath
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.cluster.hierarchy import DisjointSet
 from sklearn.model_selection import StratifiedGroupKFold
 
 from fer.core.errors import FerError
@@ -46,15 +45,14 @@ def find_groups(data: DataSet, pattern: str, location: str) -> dict[str, np.ndar
             "a class must be in several splits; make a folder per person or video in each class, "
             "or use a pattern of the file names"
         )
-    faces = np.array(list(chain(*(digests(split) for split in data.splits.values()))))
-    _, by_name = np.unique(names, return_inverse=True)
-    _, by_face = np.unique(faces, return_inverse=True)
-    nodes = by_name, by_face + by_name.max() + 1
-    graph = coo_array((np.ones(len(names)), nodes), shape=(nodes[1].max() + 1,) * 2)
-    component = connected_components(graph, directed=False)[1][by_name]
-    _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
+    faces = [digest for split in data.splits.values() for digest in digests(split)]
+    joined = DisjointSet([*names.tolist(), *faces])
+    for name, face in zip(names.tolist(), faces, strict=True):
+        joined.merge(name, face)
+    first: dict[str | bytes, str] = {}
+    joined_names = [first.setdefault(joined[name], name) for name in names.tolist()]
     ends = np.cumsum([len(split) for split in data.splits.values()])[:-1]
-    return dict(zip(data.splits, np.split(names[first][inverse], ends), strict=True))
+    return dict(zip(data.splits, np.split(np.array(joined_names), ends), strict=True))
 
 
 def assign_groups(

@@ -17,7 +17,7 @@ from fer.data.dataset import DataSet, Dropped, group_by_split
 from fer.data.labels import number_labels
 from fer.data.raw import RawFolder
 from fer.images import reading
-from fer.images.detection import Box, Detector, center_square, crop_face
+from fer.images.detection import Detector, center_square, crop_face
 
 _FEW = 500
 """Number of pictures below which starting processes takes longer than reading."""
@@ -86,17 +86,12 @@ def _read_picture(face: str, folder: Path, name: str, path: Path) -> np.ndarray 
         pixels = reading.grey(reading.read(path, shown))
     except FerError as error:
         return Dropped(name, "unreadable", f"{shown}: {str(error).removeprefix(f'{shown}: ')}")
-    box = center_square(pixels) if face == "crop" else _largest_face(pixels)
+    if face == "crop":
+        return crop_face(pixels, center_square(pixels))
+    boxes = _detector(min_face=1_000_000)(pixels) or _detector()(pixels)  # large ones, or all
+    box = max(boxes, key=lambda box: box[2] - box[0], default=None)
     return Dropped(name, "no face found") if box is None else crop_face(pixels, box)
 
 
-def _largest_face(pixels: np.ndarray) -> Box | None:
-    """Return the largest detected face in uint8 [H, W]."""
-    large, every = _detectors()
-    return max(large(pixels) or every(pixels), key=lambda box: box[2] - box[0], default=None)
-
-
-@cache
-def _detectors() -> tuple[Detector, Detector]:
-    """Return the detectors of this process: for large faces only, and for all."""
-    return Detector(min_face=1_000_000), Detector()
+_detector = cache(Detector)
+"""The detectors of this process."""

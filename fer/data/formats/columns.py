@@ -1,17 +1,19 @@
-"""The columns of a CSV, in tables of files and in CSVs of pixels."""
+"""The columns of tables of files, CSVs of pixels, votes and corrections."""
 
 import csv
+import re
 from collections.abc import Iterator
 
 from fer.core.errors import FerError
-from fer.data.raw import RawFolder
+from fer.data.raw import RawFolder, is_picture
 
 SPLIT_COLUMNS = ("usage", "split", "set", "subset", "partition")
 """Names of a column with splits, in lower case."""
 
-
 LABEL_COLUMNS = ("emotion", "label", "class", "expression")
 """Names of a column with labels, in lower case."""
+
+_LIST_LINE = re.compile(r"(\S+?)([ \t,;])\s*\S+\s*")
 
 
 def first_line(head: bytes) -> str:
@@ -20,16 +22,22 @@ def first_line(head: bytes) -> str:
     return head.decode(encoding, errors="replace").partition("\n")[0].rstrip("\r")
 
 
-def read_header(head: bytes) -> tuple[list[str], str]:
-    """Return the names of a CSV's columns in lower case, and their separator: , ; or tab."""
+def read_header(head: bytes) -> tuple[list[str], str, bool]:
+    """Return the names of a table's columns in lower case, their separator, and if it is a list.
+
+    A list has no header, but a picture and its label in each line: the columns path and label.
+    """
     line = first_line(head)
+    match = _LIST_LINE.fullmatch(line)
+    if match and is_picture(match[1]):
+        return ["path", "label"], match[2], True
     separator = max(",;\t", key=line.count)
-    return [name.strip(' "').lower() for name in line.split(separator)], separator
+    return [name.strip(' "').lower() for name in line.split(separator)], separator, False
 
 
-def first_column(names: list[str], choices: tuple[str, ...]) -> int | None:
-    """Return the index of the first of some names that a CSV has; None if it has none of them."""
-    return next((names.index(name) for name in choices if name in names), None)
+def first_column(names: list[str], choices: tuple[str, ...]) -> str | None:
+    """Return the first of some names that a table has; None if it has none of them."""
+    return next((name for name in choices if name in names), None)
 
 
 def read_label(text: str) -> str:
@@ -39,20 +47,22 @@ def read_label(text: str) -> str:
     return whole if whole.isdigit() and not decimals.strip("0") else text
 
 
-def read_rows(raw: RawFolder, table: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the number of each line, and its values by the names of the columns in lower case."""
-    names, separator = read_header(raw.heads[table])
-    rows = csv.DictReader(
-        raw.lines(table), names, delimiter=separator, skipinitialspace=True, strict=True
-    )
+def read_rows(raw: RawFolder, table: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the location of each line for errors, and its values by the names of the columns.
+
+    Raises:
+        FerError: If a line has another number of columns than the header, or is no CSV.
+    """
+    names, separator, is_list = read_header(raw.heads[table])
+    lines = map(str.strip, raw.lines(table)) if is_list else raw.lines(table)
+    rows = csv.DictReader(lines, names, delimiter=separator, skipinitialspace=True, strict=True)
     try:
-        next(rows)  # the header
+        if not is_list:
+            next(rows)  # the header
         for row in rows:
+            location = f"{raw.path}/{table}: line {rows.line_num}"
             if None in row or None in row.values():
-                raise FerError(
-                    f"{raw.path}/{table}: line {rows.line_num}: does not have {len(names)} "
-                    "columns; correct the line"
-                )
-            yield rows.line_num, {name: value.strip() for name, value in row.items()}
+                raise FerError(f"{location}: does not have {len(names)} columns; correct the line")
+            yield location, {name: value.strip() for name, value in row.items()}
     except csv.Error as error:
         raise FerError(f"{raw.path}/{table}: is not a CSV ({error}); save it as CSV") from error

@@ -4,8 +4,6 @@ Barsoum, Zhang, Canton Ferrer and Zhang 2016, arXiv:1608.01041. Votes become lab
 authors' code (github.com/microsoft/FERPlus, src/ferplus.py).
 """
 
-import csv
-
 import numpy as np
 
 from fer.core.errors import FerError
@@ -13,7 +11,7 @@ from fer.core.faces import Faces
 from fer.core.params import Prepare
 from fer.data.dataset import SPLIT_NAMES, SPLITS, DataSet, Dropped, group_by_split
 from fer.data.formats import pixels
-from fer.data.formats.columns import read_header
+from fer.data.formats.columns import read_header, read_rows
 from fer.data.raw import RawFolder
 
 NAME = "FER+"
@@ -126,17 +124,12 @@ def _vote_files(raw: RawFolder) -> list[str]:
 def read_votes(raw: RawFolder, file: str) -> tuple[list[str], np.ndarray]:
     """Return the split and the votes of each row, the votes as int64 [N, 10]."""
     splits, votes = [], []
-    rows = csv.reader(raw.lines(file), delimiter=read_header(raw.heads[file])[1])
-    next(rows)
-    for row in filter(None, rows):
+    for location, row in read_rows(raw, file):
         try:
-            usage, _, *counts = row
-            splits.append(SPLIT_NAMES[usage.lower()])
-            by_class = dict(zip(_COLUMNS, map(int, counts), strict=True))
-            votes.append(list(by_class.values()))
+            splits.append(SPLIT_NAMES[row["usage"].lower()])
+            votes.append([int(row[name]) for name in _HEADER[2:]])
         except (KeyError, ValueError) as error:
             raise FerError(
-                f"{raw.path}/{file}: line {rows.line_num}: has no Usage and {len(_COLUMNS)} "
-                "numbers of votes; download it again"
+                f"{location}: has no Usage and {len(_COLUMNS)} numbers of votes; download it again"
             ) from error
     return splits, np.array(votes).reshape(-1, len(_COLUMNS))

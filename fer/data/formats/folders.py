@@ -28,7 +28,7 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
         count = len(raw.empty_folders)
         warn(f"empty folders, which are no classes: {count}, such as {raw.empty_folders[0]}")
     placed = _split_folders(raw) or _class_folders(raw)
-    _check_classes(raw, placed)
+    _check_classes(raw, placed, prepare.split.group)
     labelled = {n: (split, PurePosixPath(folder).name) for n, (split, folder) in placed.items()}
     return read_pictures(raw, labelled, prepare)
 
@@ -39,7 +39,7 @@ def _split_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
     A split is a folder with its very name, or below the folder of all pictures, one with a name
     that contains it, such as "test_set".
     """
-    common = PurePosixPath(os.path.commonpath([f"./{name}" for name in raw.pictures]))
+    common = PurePosixPath(os.path.commonpath(raw.pictures))
     labelled, roots, outside = {}, defaultdict(set), []
     for name in raw.pictures:
         folders = PurePosixPath(name).parts[:-1]
@@ -71,10 +71,8 @@ def _split_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
 def _class_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
     """Return each picture's class folder, without splits: the first in which the paths differ."""
     paths = {name: PurePosixPath(name).parts for name in raw.pictures}
-    shortest = min(map(len, paths.values()))
-    root = 0
-    while root < shortest - 1 and len({parts[root] for parts in paths.values()}) == 1:
-        root += 1
+    common = PurePosixPath(os.path.commonpath(raw.pictures))
+    root = min(len(common.parts), min(map(len, paths.values())) - 1)
     if root and all(len(parts) == root + 1 for parts in paths.values()):
         root -= 1  # a single class
     for name, parts in paths.items():
@@ -86,14 +84,15 @@ def _class_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
     return {name: (UNSPLIT, "/".join(parts[: root + 1])) for name, parts in paths.items()}
 
 
-def _check_classes(raw: RawFolder, placed: dict[str, tuple[str, str]]) -> None:
-    """Refuse folders of classes that may be splits, persons or the like."""
+def _check_classes(raw: RawFolder, placed: dict[str, tuple[str, str]], group: str) -> None:
+    """Refuse folders of classes that may be splits, or without `prepare.split.group`, persons."""
     inner = defaultdict(set)
     for name, (_, folder) in placed.items():
         inner[folder].add(PurePosixPath(name).relative_to(folder).parent.parts[:1])
     named = [path for path in inner if any(s in path.rpartition("/")[2].lower() for s in SPLITS)]
     first, *others = inner.values()
-    same = list(inner) if others and len(first) > 1 and others == [first] * len(others) else []
+    is_same = others and len(first) > 1 and others == [first] * len(others)
+    same = list(inner) if is_same and group == "none" else []
     if folders := named or same:
         raise FerError(
             f"{raw.path}: {' and '.join(folders[:2])} would be classes, but "

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -50,6 +50,14 @@ class Rows:
     def images(self) -> np.ndarray:
         """Return the faces, uint8 [N, 48, 48], in the memory of `pixels`."""
         return np.frombuffer(self.pixels, np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE)
+
+    def add(self, name: str, lines: Sequence[tuple[int, str]], columns: "_Columns") -> None:
+        """Add the numbered lines of a file; if one of them is no face, raise BadRowError."""
+        splits, labels, texts = zip(*(columns.fields(line) for _, line in lines), strict=True)
+        self.pixels += _parse_pixels([text.encode() for text in texts]).tobytes()
+        self.splits += splits
+        self.labels += labels
+        self.sources += [f"{name}:{number}" for number, _ in lines]
 
 
 def recognizes(raw: RawFolder) -> bool:
@@ -109,92 +117,62 @@ def read_rows(raw: RawFolder, name: str, on_error: str) -> tuple[Rows, list[Drop
     path = raw.path / name
     columns = _Columns(path, raw.heads[name])
     rows, dropped = Rows(), []
-    lines = enumerate(raw.lines(name), start=1)
-    next(lines)  # the header
+    numbered = enumerate(raw.lines(name), start=1)
+    next(numbered)  # the header
+    lines = ((number, line) for number, line in numbered if not line.isspace())
     while batch := list(islice(lines, _BATCH)):
-        for number, row in _parse_each(columns, batch):
-            source = f"{name}:{number}"
-            if not isinstance(row, BadRowError):
-                split, label, pixels = row
-                rows.splits.append(split)
-                rows.labels.append(label)
-                rows.sources.append(source)
-                rows.pixels += pixels
-            elif on_error == "skip":
-                dropped.append(Dropped(source, "bad row", str(row)))
-            else:
-                raise FerError(
-                    f"{path}: line {number}: {row}; mend it, or skip bad rows with prepare.on_error"
-                )
+        try:
+            rows.add(name, batch, columns)
+            continue
+        except BadRowError:
+            pass  # one by one, to find which
+        for number, line in batch:
+            try:
+                rows.add(name, [(number, line)], columns)
+            except BadRowError as reason:
+                if on_error == "fail":
+                    raise FerError(
+                        f"{path}: line {number}: {reason}; mend it, or skip bad rows with "
+                        "prepare.on_error"
+                    ) from reason
+                dropped.append(Dropped(f"{name}:{number}", "bad row", str(reason)))
     if not rows.labels:
         raise FerError(f"{path}: has no rows of faces; add some")
     return rows, dropped
-
-
-Row = tuple[str, str, bytes]
-"""Split, label and 2304 pixels."""
-
-
-def _parse_each(
-    columns: "_Columns", batch: Sequence[tuple[int, str]]
-) -> Iterator[tuple[int, Row | BadRowError]]:
-    """Yield the number of each line that is not blank, and its row or why it is bad."""
-    batch = [(number, line) for number, line in batch if not line.isspace()]
-    try:
-        rows = columns.parse([line for _, line in batch])
-        yield from zip([number for number, _ in batch], rows, strict=True)
-    except BadRowError as reason:
-        if len(batch) == 1:
-            yield batch[0][0], reason
-        else:
-            for numbered_line in batch:
-                yield from _parse_each(columns, [numbered_line])
 
 
 class _Columns:
     """The columns of a CSV, by its first bytes."""
 
     def __init__(self, path: Path, head: bytes) -> None:
-        names, self.separator = read_header(head)
-        label = first_column(names, LABEL_COLUMNS)
-        if label is None:
+        self.names, self.separator, _ = read_header(head)
+        self.label = first_column(self.names, LABEL_COLUMNS)
+        self.usage = first_column(self.names, SPLIT_COLUMNS)
+        if self.label is None:
             raise FerError(
-                f"{path}: line 1: has no column {' or '.join(LABEL_COLUMNS)}, only {names}; add "
-                "it, or use Kaggle's icml_face_data.csv, which has the labels of all faces"
+                f"{path}: line 1: has no column {' or '.join(LABEL_COLUMNS)}, only {self.names}; "
+                "add it, or use Kaggle's icml_face_data.csv, which has the labels of all faces"
             )
-        self.names, self.label, self.pixels = names, label, names.index("pixels")
-        self.usage = first_column(names, SPLIT_COLUMNS)
 
-    def parse(self, lines: Sequence[str]) -> list[Row]:
-        """Return a row per line; raise BadRowError if one of them is no face."""
-        rows = [self._fields(line) for line in lines]
-        pixels = _parse_pixels([text.encode() for _, _, text in rows])
-        return [
-            (split, label, own.tobytes())
-            for (split, label, _), own in zip(rows, pixels, strict=True)
-        ]
-
-    def _fields(self, line: str) -> tuple[str, str, str]:
+    def fields(self, line: str) -> tuple[str, str, str]:
         """Return split, label and the text of the pixels."""
         fields = line.split(self.separator)
         if '"' in line:  # csv.reader takes a hundred times as long
             try:
-                reader = csv.reader([line], delimiter=self.separator, skipinitialspace=True)
-                fields = next(reader)
+                fields = next(csv.reader([line], delimiter=self.separator, skipinitialspace=True))
             except csv.Error as error:
                 raise BadRowError(f"is not CSV ({error})") from error
         if len(fields) != len(self.names):
             raise BadRowError(f"has {len(fields)} columns, not {len(self.names)}")
-        split = UNSPLIT
-        if self.usage is not None:
-            usage = fields[self.usage].strip()
-            if usage.lower() not in SPLIT_NAMES:
-                raise BadRowError(f"Usage is {usage[:20]!r}, not one of {', '.join(USAGES)}")
-            split = SPLIT_NAMES[usage.lower()]
-        label = read_label(fields[self.label])
+        row = dict(zip(self.names, fields, strict=True))
+        usage = row[self.usage].strip() if self.usage else None
+        split = UNSPLIT if usage is None else SPLIT_NAMES.get(usage.lower())
+        if split is None:
+            raise BadRowError(f"Usage is {usage[:20]!r}, not one of {', '.join(USAGES)}")
+        label = read_label(row[self.label])
         if not label:
             raise BadRowError("has no label")
-        return split, label, fields[self.pixels].strip()
+        return split, label, row["pixels"].strip()
 
 
 def _parse_pixels(texts: Sequence[bytes]) -> np.ndarray:

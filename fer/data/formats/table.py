@@ -1,8 +1,6 @@
 """Tables of files: CSVs with columns of paths, labels and splits, or lists of `path label`."""
 
-import csv
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
@@ -12,7 +10,7 @@ from fer.core.params import Prepare
 from fer.data.dataset import SPLIT_NAMES, UNSPLIT, DataSet, split_in
 from fer.data.formats import columns
 from fer.data.pictures import read_pictures
-from fer.data.raw import RawFolder, is_picture
+from fer.data.raw import RawFolder
 
 NAME = "a table of files"
 
@@ -22,14 +20,12 @@ _PATH_COLUMNS = (
 )
 _COLUMNS = (_PATH_COLUMNS, columns.LABEL_COLUMNS, columns.SPLIT_COLUMNS)
 
-_LIST_LINE = re.compile(r"(\S+?)([ \t,;])\s*\S+\s*")
-
 Row = tuple[str, tuple[str, ...], str, str | None]
 """Location of a row in errors, paths that it may mean, label, and split if there are splits."""
 
 
 def recognizes(raw: RawFolder) -> bool:
-    """Tell whether a file has a header with columns of paths and labels, or is a list."""
+    """Tell whether there is a table or a list."""
     return bool(_tables(raw))
 
 
@@ -81,38 +77,23 @@ def read_listed(
 
 def read_rows(raw: RawFolder, table: str, split: str | None = None) -> Iterator[Row]:
     """Yield the rows of a table or list; `split` is that of rows in a table without splits."""
-    names, separator, is_list = _layout(raw.heads[table])
-    lines = map(str.strip, raw.lines(table)) if is_list else raw.lines(table)
-    rows = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
-    path_column, label_column, split_column = (columns.first_column(names, c) for c in _COLUMNS)
     folder = table.rpartition("/")[0]
-    try:
-        for row in filter(None, rows):
-            location = f"{raw.path}/{table}: line {rows.line_num}"
-            if len(row) != len(names):
-                raise FerError(f"{location}: does not have {len(names)} columns; correct the line")
-            if rows.line_num == 1 and not is_list:
-                continue  # the header
-            path = row[path_column].strip().replace("\\", "/").removeprefix("./")
-            own_split = split if split_column is None else row[split_column].strip()
-            label = columns.read_label(row[label_column])
-            yield location, (os.path.join(folder, path), path), label, own_split
-    except csv.Error as error:
-        raise FerError(f"{raw.path}/{table}: is not a CSV ({error}); save it as CSV") from error
+    for location, row in columns.read_rows(raw, table):
+        path, label, own_split = (row.get(columns.first_column(row, c)) for c in _COLUMNS)
+        path = path.replace("\\", "/").removeprefix("./")
+        paths = os.path.join(folder, path), path
+        yield location, paths, columns.read_label(label), split if own_split is None else own_split
 
 
 def _tables(raw: RawFolder) -> list[str]:
-    return sorted(name for name, head in raw.heads.items() if _layout(head)[0])
-
-
-def _layout(head: bytes) -> tuple[list[str], str, bool]:
-    """Return a table's columns (none if the file is no table), separator, and if it is a list."""
-    match = _LIST_LINE.fullmatch(columns.first_line(head))
-    if match and is_picture(match[1]):
-        return ["path", "label"], match[2], True
-    names, separator = columns.read_header(head)
-    required = [columns.first_column(names, choices) is not None for choices in _COLUMNS[:2]]
-    return names if all(required) and "pixels" not in names else [], separator, False
+    """Return the files with a header with columns of paths and labels, and the lists."""
+    headers = {name: columns.read_header(head)[0] for name, head in sorted(raw.heads.items())}
+    return [
+        name
+        for name, own in headers.items()
+        if all(columns.first_column(own, choices) for choices in _COLUMNS[:2])
+        and "pixels" not in own
+    ]
 
 
 def _finder(raw: RawFolder) -> Callable[[tuple[str, ...]], list[str]]:
