@@ -97,7 +97,11 @@ SEARCH = "tune.space"
         ("train.epochs", {"default": "all"}, "train.epochs is 'all': a number from 1 to"),
         ("train.epochs", {"default": 3, "sample": 0}, "train.epochs is 0: a number from 1 to"),
         ("tune.trials", {"default": 3, "sample": 0}, "tune.trials is 0: a number from 1 to"),
-        ("tune.trials", {"sample": 3}, "a mapping by data set or size needs a default"),
+        (
+            "tune.trials",
+            {"sample": 3},
+            "tune.trials is {'sample': 3}: a number from 1 to 1,000,000",
+        ),
         ("train.input_sizes", [44, 24], "train.input_sizes ends with 24; the last size must be 44"),
         (SEARCH, {}, "tune.space is {}: dictionary should have at least 1 item"),
         (SEARCH, {"speed": {"low": 1, "high": 2}}, "tune.space.speed: cannot be searched; choose"),
