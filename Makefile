@@ -18,7 +18,7 @@ PREDICTING := fer/predict fer/images fer/video $(addprefix tests/test_,cli.py de
 repro: .venv/train $(NO_GIT)  ## set up, and run every stage on the data set that params.yaml names
 	$(BIN)/dvc repro --force
 	@echo
-	@echo "The report: plots/<dataset>/nano/report.html, for the sample plots/sample/nano/report.html"
+	@echo "The report: plots/<dataset>/<size>/report.html, for the sample plots/sample/nano/report.html"
 ifeq ($(NO_GIT),)
 	@echo "git status lists $$(git status --porcelain | wc -l) files: the results as measured on this machine."
 	@echo "Keep them:    git commit -m 'Rerun the sample' dvc.lock data metrics models plots"
@@ -54,10 +54,13 @@ demo: demo/dist  ## build the page that runs in a browser, and serve it on this 
 	@echo "The page: http://127.0.0.1:$(PORT) (Ctrl-C ends it). Any static host can serve demo/dist."
 	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory demo/dist >/dev/null 2>&1
 
-demo/dist: FORCE
+demo/dist: FORCE .venv/train
 	@command -v npm >/dev/null || { echo "error: needs npm; install Node.js 20 or newer"; exit 1; }
 	npm --prefix demo install --silent --no-fund --no-audit
-	node demo/build.mjs $(if $(MODEL),"$(MODEL)")
+	rm -rf demo/models && mkdir demo/models
+	set -e; for model in $(or $(MODEL),nano small base large); do \
+	  $(BIN)/fer export "$$model" --whole "demo/models/$$(basename "$$model" .onnx).onnx"; done
+	node demo/build.mjs
 
 reliability: .venv/test  ## kills, faults, bad input and fuzzing, for half an hour
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --maxschedchunk 1 \

@@ -6,6 +6,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, write
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import protobuf from "protobufjs/minimal.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const dist = join(here, "dist");
@@ -31,7 +32,8 @@ const sizes = { "ort/ort.wasm.gz": pack(join(runtime, "ort-wasm-simd-threaded.wa
 for (const model of models) {
   sizes[`models/${model}.onnx.gz`] = pack(join(here, `models/${model}.onnx`), `models/${model}.onnx.gz`);
 }
-writeFileSync(join(dist, "models/index.json"), JSON.stringify({ models, sizes }));
+const { classes, warning } = readMetadata(readFileSync(join(here, `models/${models[0]}.onnx`)));
+writeFileSync(join(dist, "models/index.json"), JSON.stringify({ models, sizes, classes, warning }));
 
 // The service worker keeps all files but the larger models.
 const files = readdirSync(dist, { recursive: true, withFileTypes: true })
@@ -49,4 +51,20 @@ function pack(source, target) {
   const packed = gzipSync(readFileSync(source), { level: 9 });
   writeFileSync(join(dist, target), packed);
   return packed.length;
+}
+
+/** Read the metadata of an ONNX file: field 14 of onnx.proto, messages with a key and a value in JSON. */
+function readMetadata(bytes) {
+  const metadata = {};
+  for (const reader = protobuf.Reader.create(bytes); reader.pos < reader.len; ) {
+    const tag = reader.uint32();
+    if (tag >>> 3 !== 14) {
+      reader.skipType(tag & 7);
+      continue;
+    }
+    const entry = protobuf.Reader.create(reader.bytes());
+    const texts = [1, 2].map(() => entry.uint32() && entry.string());
+    if (texts[0] !== "sha256") metadata[texts[0]] = JSON.parse(texts[1]);
+  }
+  return metadata;
 }

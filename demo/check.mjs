@@ -1,28 +1,31 @@
-// Drive the built page in a headless Chromium and print what it finds, as JSON; for tests/test_demo.py.
+// Drive the built page in a headless browser and print what it finds, as JSON; for tests/test_demo.py.
 //
-// node check.mjs URL CHROMIUM FOLDER VIDEO DAMAGED PICTURE...   FOLDER receives screenshots
+// node check.mjs URL BROWSER FOLDER VIDEO DAMAGED PICTURE...   BROWSER: a path of Chromium or Firefox;
+//                                                              FOLDER receives screenshots
 
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { chromium } from "playwright-core";
+import puppeteer from "puppeteer-core";
 
-const [url, executablePath, folder, video, damaged, ...pictures] = process.argv.slice(2);
-const browser = await chromium.launch({
+const [url, executablePath, folder, ...files] = process.argv.slice(2);
+const [video, damaged, ...pictures] = files;
+const isFirefox = executablePath.includes("firefox");
+const browser = await puppeteer.launch({
   executablePath,
-  args: ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
+  browser: isFirefox ? "firefox" : "chrome",
+  args: isFirefox ? [] : ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
+  extraPrefsFirefox: { "media.navigator.streams.fake": true, "media.navigator.permission.disabled": true },
 });
-const page = await browser.newPage({ viewport: { width: 1000, height: 900 } });
-const [errors, foreign] = [[], []];
+const page = await browser.newPage();
+await page.setViewport({ width: 1000, height: 900 });
+const [errors, foreign, texts] = [[], [], {}];
 page.on("pageerror", (error) => errors.push(error.message));
 page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
-page.on("request", (request) => {
-  if (!/^(blob:|data:)/.test(request.url()) && !request.url().startsWith(url)) {
-    foreign.push(request.url());
-  }
-});
+page.on("request", (request) => /^(blob:|data:)/.test(request.url()) || request.url().startsWith(url) || foreign.push(request.url()));
 // The permission to use the camera takes a moment.
-await page.addInitScript(() => {
+await page.evaluateOnNewDocument(() => {
   window.tracks = [];
+  window.progress = [];
   const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
   navigator.mediaDevices.getUserMedia = async (options) => {
     await new Promise((resolve) => setTimeout(resolve, 500));
@@ -30,111 +33,158 @@ await page.addInitScript(() => {
     window.tracks.push(...stream.getTracks());
     return stream;
   };
+  const observe = () => window.progress.push(document.getElementById("status").textContent);
+  addEventListener("DOMContentLoaded", () =>
+    new MutationObserver(observe).observe(document.getElementById("status"), { childList: true }),
+  );
 });
 await page.goto(url);
-await status(/Ready/);
+await status("Ready");
+if (files.length === 2) { // two photos, for the page of a server
+  const looks = {};
+  for (const [i, name] of ["photo", "tiff"].entries()) {
+    await open(files[i]);
+    const text = await status(i ? "1 face.*server" : "1 face");
+    looks[name] = [text, ...(await page.evaluate(seen))];
+  }
+  await browser.close();
+  console.log(JSON.stringify(looks));
+  process.exit();
+}
+texts.progress = await page.evaluate(() => window.progress.filter((text) => text.includes(" MB")));
 
 const results = {};
 for (const picture of pictures) {
-  const bytes = readFileSync(picture).toString("base64");
+  const base64 = readFileSync(picture).toString("base64");
   results[basename(picture)] = await page.evaluate(async (base64) => {
-    const client = await import("./client.js");
-    await client.load("int8");
-    await client.load("float32");
+    const [{ predict }, { decode }] = [await import("./engine.js"), await import("./decode.js")];
     const blob = await (await fetch(`data:image/*;base64,${base64}`)).blob();
-    const { faces } = await client.predict(await client.decode(blob), ["int8", "float32"]);
-    return faces.map(({ box, int8, float32 }) => ({
-      box,
-      int8: int8.probabilities,
-      float32: float32.probabilities,
-    }));
-  }, bytes);
+    const faces = await predict(await decode(blob), null, "nano");
+    return faces.map(({ box, probabilities }) => ({ box, probabilities }));
+  }, base64);
 }
 
-// With the keyboard alone: an example, then both precisions side by side.
-const texts = {};
-await page.locator(".example").last().focus();
+// With the keyboard alone: each stop shows its focus; then an example.
+texts.tabs = [];
+for (let i = 0; i < 9; i++) {
+  await page.keyboard.press("Tab");
+  texts.tabs.push(await page.evaluate(() => {
+    const { id, tagName, parentNode } = document.activeElement;
+    return [id || parentNode.id || tagName, getComputedStyle(document.activeElement).outlineWidth];
+  }));
+}
+await page.focus("#examples > :last-child");
 await page.keyboard.press("Enter");
-texts.example = await status(/faces?:/);
-await page.screenshot({ path: join(folder, "photo.png"), fullPage: true });
-await page.locator("#compare").focus();
-await page.keyboard.press("Space");
-await page.locator(".percent", { hasText: "/" }).first().waitFor();
-texts.numbers = await page.locator("#numbers").textContent();
+texts.example = await status("faces?:");
+await look("photo");
+await page.select("#model", "small");
+texts.small = await status("faces?:");
 
 // The last click counts, although a large picture takes longer than a small one.
-await page.locator("#file").setInputFiles(pictures.find((path) => path.includes("in_large")));
-await page.locator(".example").first().click();
-await page.waitForTimeout(3000);
-texts.lastClick = await page.locator("#status").textContent();
-
-await page.locator("#file").setInputFiles(pictures.find((path) => path.includes("in_large")));
+const large = pictures.find((path) => path.includes("in_large"));
+await open(large);
+await click("#examples button");
+texts.lastClick = await status("1 face: ");
+await open(large);
 await page.keyboard.press("Escape"); // while it looks for faces
-await page.waitForTimeout(3000);
-texts.stoppedPhoto = await page.locator("#status").textContent();
+await wait(3000);
+texts.stoppedPhoto = await status("");
 
-await page.locator("#file").setInputFiles(pictures[0]);
-texts.file = await status(/face/);
-await page.locator("#file").setInputFiles({
-  name: "broken.jpg",
-  mimeType: "image/jpeg",
-  buffer: Buffer.from("no picture"),
+// A gallery, with a file that is no picture; then that file alone, and a HEIC photo.
+await open(pictures[0], join(import.meta.dirname, "check.mjs"), large);
+texts.gallery = await status("photos,");
+await look("gallery");
+texts.thumbs = await page.$$eval("#gallery button", (all) => all.map((each) => each.textContent));
+await click("#gallery button:nth-child(2)");
+texts.broken = await status("cannot be read");
+texts.afterBroken = await page.evaluate(seen);
+await look("error");
+await page.evaluate(() => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File(["no photo"], "a.heic"));
+  document.dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
 });
-texts.broken = await status(/cannot be read/);
-texts.facesOfBroken = await page.locator("article").count();
+texts.heic = await status("HEIC");
 
-await page.locator("#file").setInputFiles(video);
-await page.locator("h2", { hasText: "Face 0: Happy" }).waitFor({ timeout: 30_000 });
-await page.waitForTimeout(1000);
-texts.hasCurve = await page.evaluate(() => {
-  const chart = document.getElementById("chart");
-  const { data } = chart.getContext("2d").getImageData(0, 0, chart.width - 110, chart.height);
-  return data.some((value) => value > 0);
-});
-await page.screenshot({ path: join(folder, "video.png"), fullPage: true });
-await status(/has ended/);
-await page.locator("#compare").click(); // off
-await page.locator("#numbers").filter({ hasNotText: "float32" }).waitFor();
-await page.locator("#compare").click();
-await page.locator("#numbers").filter({ hasText: "float32" }).waitFor();
-texts.comparedAfterVideo = await page.locator("article").count();
-
-await page.locator("#file").setInputFiles(video);
+await open(video);
+texts.video = await status("1 face: Happy");
+await wait(1000);
+texts.firstFace = await page.$eval(".card h2", (title) => title.textContent);
+await look("video");
+await status("has ended");
+await page.select("#model", "nano");
+await open(video);
 await page.keyboard.press("Escape"); // while it starts
-await page.waitForTimeout(500);
-texts.stopped = await page.locator("#status").textContent();
-await page.locator("#file").setInputFiles(damaged);
-texts.damaged = await status(/cannot be played/);
+await wait(500);
+texts.stopped = await status("");
+if (!isFirefox) { // which waits for the rest
+  await open(damaged);
+  texts.damaged = await status("cannot be played");
+}
 
-await page.locator("#camera").click();
+await click("#camera");
 await page.keyboard.press("Escape"); // while the permission is asked for
-await page.locator("#camera").click();
-await page.locator("#camera").click();
-await page.locator(".example").first().click();
-await page.waitForTimeout(2000);
-texts.afterCameras = await page.locator("#status").textContent();
-texts.liveTracks = await page.evaluate(
-  () => window.tracks.filter((track) => track.readyState === "live").length,
-);
-
-await page.locator("#camera").click(); // Chromium's own test picture has no face
-texts.camera = await status(/No face found/);
-await page.waitForTimeout(1500);
-await page.screenshot({ path: join(folder, "camera.png"), fullPage: true });
+await click("#camera");
+await click("#camera");
+await click("#examples button");
+await wait(2000);
+texts.afterCameras = await status("1 face: ");
+texts.liveTracks = await page.evaluate(() => window.tracks.filter((track) => track.readyState === "live").length);
+await click("#camera"); // the browser's own test picture has no face
+texts.camera = await status("No face found");
+texts.hasChart = await page.$eval("#chart", (chart) => chart.checkVisibility() && chart.width > 0);
+await look("camera");
 await page.keyboard.press("Escape");
-texts.isStopped = await page.locator("#stop").isHidden();
+texts.isStopped = await page.$eval("#stop", (stop) => stop.hidden);
 
-await page.setViewportSize({ width: 320, height: 740 });
-await page.locator(".example").first().click();
-await status(/1 face:/);
-texts.overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-await page.screenshot({ path: join(folder, "phone.png"), fullPage: true });
+await page.setViewport({ width: 390, height: 844 });
+await click("#examples button");
+await status("1 face:");
+texts.phone = await page.evaluate(() => ({
+  overflow: document.documentElement.scrollWidth - innerWidth,
+  pictureEnds: document.getElementById("picture").getBoundingClientRect().bottom,
+}));
+await look("phone");
+
+await page.evaluate(() => navigator.serviceWorker.ready.then(() => true));
+if (!isFirefox) { // whose driver cannot cut the connection
+  await page.setOfflineMode(true);
+  await page.reload();
+  texts.offline = await status("Ready");
+}
 await browser.close();
 console.log(JSON.stringify({ results, texts, errors, foreign }));
 
-/** Wait until the status line matches; return it. */
+/** Wait until the status line contains a text or matches a pattern; return it. */
 async function status(pattern) {
-  const line = page.locator("#status").filter({ hasText: pattern });
-  await line.waitFor({ timeout: 30_000 });
-  return line.textContent();
+  const has = (pattern) => new RegExp(pattern).test(document.getElementById("status").textContent);
+  const waited = page.waitForFunction(has, { timeout: 60_000 }, pattern);
+  await waited.catch((error) => console.error(pattern, errors, error.message));
+  return page.$eval("#status", (line) => line.textContent);
+}
+
+/** Return the number of cards, and whether there is a picture. */
+function seen() {
+  return [document.querySelectorAll(".card").length, document.getElementById("picture").checkVisibility()];
+}
+
+async function open(...paths) {
+  await (await page.$("#file")).uploadFile(...paths);
+}
+
+/** Click as a program: a mouse would miss what moves. */
+async function click(selector) {
+  await page.$eval(selector, (element) => element.click());
+}
+
+/** Take a screenshot, and note what axe finds wrong. */
+async function look(name) {
+  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
+  await page.evaluate(readFileSync(join(import.meta.dirname, "node_modules/axe-core/axe.min.js"), "utf8"));
+  const violations = await page.evaluate(async () => (await window.axe.run()).violations.map(({ id, nodes }) => [id, nodes[0].html]));
+  (texts.axe ??= []).push(...violations);
+}
+
+function wait(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -39,12 +39,11 @@ function call(options, transferred = []) {
 /** Load the first model; return the models to choose from, the classes, and a warning or null. */
 export async function start(showProgress) {
   progress = showProgress;
-  const response = await fetch("models/index.json");
-  let models;
-  ({ models, sizes } = await response.json());
-  const { classes, warning } = await call({ model: models[0] });
+  const index = await (await fetch("models/index.json")).json();
+  sizes = index.sizes;
+  await predict(await createImageBitmap(new ImageData(64, 64)), null, index.models[0]); // the first is slow
   navigator.serviceWorker?.register("sw.js").catch(() => {}); // without it the page works online only
-  return { models, classes, warning };
+  return index;
 }
 
 /** Return the faces in a picture: box, score, probabilities, and a map of the emotion. */

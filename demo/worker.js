@@ -1,20 +1,18 @@
 // Runs the network outside the page's own thread, so that the page stays responsive.
 //
 // The page sends {model, sizes, bitmap}; the worker answers {loaded, total} while it loads, then
-// {result} or {error}. Without a bitmap, the result is {classes, warning}.
+// {result}, the faces, or {error}.
 
 import * as ort from "./ort/ort.js";
 
 const RUNTIME = "ort/ort.wasm.gz";
-const models = {}; // {session, classes, warning} by name
+const sessions = {}; // by the name of the model
 let isReady = false;
 
 self.onmessage = async ({ data: { model, sizes, bitmap } }) => {
   try {
-    models[model] ??= await load(model, sizes);
-    const { session, classes, warning } = models[model];
-    const result = bitmap ? await predict(session, bitmap, classes.length) : { classes, warning };
-    self.postMessage({ result });
+    sessions[model] ??= await load(model, sizes);
+    self.postMessage({ result: await predict(sessions[model], bitmap) });
   } catch (error) {
     console.error(error);
     self.postMessage({ error: error.advice ?? "The network failed here. Load the page again, or try a smaller picture." });
@@ -34,18 +32,16 @@ async function load(name, sizes) {
       }),
     ),
   );
-  const bytes = files.pop();
   if (!isReady) {
     ort.env.wasm.numThreads = 1; // more need headers that many static hosts cannot send
     ort.env.wasm.wasmBinary = files[0].buffer;
   }
   isReady = true;
-  // `fer export --whole` has optimized the graph already.
+  // Optimizing the graph takes seconds here, and runs are no faster.
   const options = { graphOptimizationLevel: "disabled", logSeverityLevel: 3 };
-  const session = await ort.InferenceSession.create(bytes, options);
-  await predict(session, await createImageBitmap(new ImageData(64, 64)), 1); // the first is slow
+  const session = await ort.InferenceSession.create(files.at(-1), options);
   self.postMessage({ loaded: total, total });
-  return { session, ...readMetadata(bytes) };
+  return session;
 }
 
 async function download(path, progress) {
@@ -68,7 +64,7 @@ async function download(path, progress) {
 }
 
 /** Find the faces in an ImageBitmap, which is used up, and predict their emotions. */
-async function predict(session, bitmap, classCount) {
+async function predict(session, bitmap) {
   const { width, height } = bitmap;
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.fillStyle = "white";
@@ -78,45 +74,12 @@ async function predict(session, bitmap, classCount) {
   const pixels = new Uint8Array(context.getImageData(0, 0, width, height).data.buffer);
   const image = new ort.Tensor("uint8", pixels, [height, width, 4]);
   const { boxes, scores, probabilities, maps } = await session.run({ image });
-  const cells = maps.dims[2] * maps.dims[3];
+  const [, count, rows, columns] = maps.dims;
+  const cells = rows * columns;
   return Array.from(scores.data, (score, i) => {
     const of = ({ data }, length, at = i) => data.slice(at * length, (at + 1) * length);
-    const values = Array.from(of(probabilities, classCount));
+    const values = Array.from(of(probabilities, count));
     const best = values.indexOf(Math.max(...values));
-    return { box: Array.from(of(boxes, 4)), score, probabilities: values, map: of(maps, cells, i * classCount + best) };
+    return { box: Array.from(of(boxes, 4)), score, probabilities: values, map: of(maps, cells, i * count + best) };
   });
-}
-
-/**
- * Read the metadata in an ONNX file: its field 14, a list of keys and values in JSON.
- *
- * https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
- */
-function readMetadata(bytes) {
-  const text = new TextDecoder();
-  const entries = protobufFields(bytes).filter(([field]) => field === 14);
-  return Object.fromEntries(
-    entries.map(([, entry]) => protobufFields(entry).map(([, value]) => text.decode(value)))
-      .filter(([key]) => key === "classes" || key === "warning")
-      .map(([key, value]) => [key, JSON.parse(value)]),
-  );
-}
-
-/** Return number and bytes of each field that has a length; skip the others. */
-function protobufFields(bytes) {
-  const fields = [];
-  let at = 0;
-  const varint = () => {
-    let [value, factor] = [0, 1];
-    for (; bytes[at] & 0x80; factor *= 128) value += (bytes[at++] & 0x7f) * factor;
-    return value + bytes[at++] * factor;
-  };
-  while (at < bytes.length) {
-    const key = varint();
-    const length = { 0: 0, 1: 8, 5: 4 }[key & 7] ?? varint();
-    if ((key & 7) === 0) varint();
-    if ((key & 7) === 2) fields.push([key >> 3, bytes.subarray(at, at + length)]);
-    at += length;
-  }
-  return fields;
 }

@@ -7,6 +7,7 @@ import numpy as np
 
 from fer.core import files, params
 from fer.core.errors import exit_on_error
+from fer.core.faces import digests
 from fer.training import distributed, model_file, wandb_log, workflow
 from fer.training.device import machine, pick_device
 from fer.training.history import without_seconds
@@ -31,7 +32,9 @@ def main() -> None:
 
     pictures = files.read_rows(data / "train" / "pictures.csv")
     groups = np.array([row["group"] for row in pictures])
-    task = SearchTask(p.config, p.tune, splits.train, splits.val_unseen, device, init, p.damage)
+    count = len(set(digests(splits.train)))
+    tune = p.tune.model_copy(update={"trials": p.tune.trials_for(count)})
+    task = SearchTask(p.config, tune, splits.train, splits.val_unseen, device, init, p.damage)
     study = task.study_name(p.name, trial_epochs)
     track = partial(wandb_log.run, p.settings.wandb, group=study)
     trials = search(task, study, trial_epochs, p.settings.storage, track)
@@ -48,6 +51,10 @@ def main() -> None:
         "before": baseline["scores"],
         "distributions": distributions(trials),
     }
+    if tune.trials < 4 and p.tune.trials == "auto":
+        margin = params.margin_of_gain(count)
+        report["off"] = f"{count:,} different training faces show no gain below {margin:.0%}"
+        print(f"the search is off: {report['off']} (tune.trials turns it on)", flush=True)
     tuned = models / "tuned"
     if winner["trial"] == 0:
         print("no trial is better by more than the margin of error: keep the baseline", flush=True)

@@ -29,8 +29,8 @@ def project(tmp_path_factory):
     ("dataset", "write", "classes", "options"),
     [
         # From the weights of a model whose head does not fit.
-        ("nine", layouts.nine_classes, 9, ("-S", f"train.init={FER2013}", "train@nine")),
-        ("ferplus", layouts.ferplus, 8, ("-S", "prepare.votes=soft", "train@ferplus")),
+        ("nine", layouts.nine_classes, 9, ("-S", f"train.init={FER2013}", "train@nine-nano")),
+        ("ferplus", layouts.ferplus, 8, ("-S", "prepare.votes=soft", "train@ferplus-nano")),
     ],
 )
 def test_own_faces_give_a_model_of_their_classes(project, dataset, write, classes, options):
@@ -39,7 +39,8 @@ def test_own_faces_give_a_model_of_their_classes(project, dataset, write, classe
     before = layouts.contents(raw)
     message = dvc(project, "exp", "run", "-S", f"dataset={dataset}", *options)
     ran = [line for line in message.splitlines() if line.startswith("Running stage")]
-    assert ran == [f"Running stage '{stage}@{dataset}':" for stage in ("prepare", "teach", "train")]
+    stages = f"prepare@{dataset}", f"teach@{dataset}", f"train@{dataset}-nano"
+    assert ran == [f"Running stage '{stage}':" for stage in stages]
     if dataset == "nine":
         assert "all weights except the head, which is new for 9 classes" in message
     assert layouts.contents(raw) == before

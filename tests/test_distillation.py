@@ -27,9 +27,9 @@ def teacher():
     return build(CONFIG.model, 7).eval()
 
 
-def train(faces, teacher, **options):
+def train(faces, teacher):
     """Return the weights."""
-    network, _ = fit(TrainingRun(CONFIG, faces, faces, 3, CPU, teacher), **options)
+    network, _ = fit(TrainingRun(CONFIG, faces, faces, 3, CPU, teacher))
     return torch.cat([p.flatten() for p in network.parameters()])
 
 
@@ -59,16 +59,3 @@ def test_with_a_weight_of_1_the_labels_do_not_matter(faces, teacher):
     other_labels = Faces(faces.images, faces.labels, faces.classes, votes)
     assert torch.equal(expected, train(other_labels, teacher))
     assert not torch.equal(expected, train(faces, build(CONFIG.model, 7).eval()))
-
-
-def test_resumed_run_gives_the_same_result(faces, teacher, tmp_path):
-    uninterrupted = train(faces, teacher)
-    path = tmp_path / "run.ckpt"
-
-    def stop(row):
-        if row["epoch"] == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(faces, teacher, checkpoint=path, on_epoch=stop)
-    assert torch.equal(train(faces, teacher, checkpoint=path), uninterrupted)

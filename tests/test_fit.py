@@ -32,8 +32,10 @@ class KilledError(Exception):
 
 
 def fit(faces, checkpoint=None, config=CONFIG, epochs=EPOCHS, device="cpu", **options):
-    """Return the weights of the best epoch, and the history."""
-    run = TrainingRun(config, faces, faces[:35], epochs, torch.device(device))
+    """Return the weights of the best epoch, and the history; mixup comes with a teacher here."""
+    torch.manual_seed(1)
+    teacher = build(CONFIG.model, 7).eval() if config.train.augment.mixup else None
+    run = TrainingRun(config, faces, faces[:35], epochs, torch.device(device), teacher)
     network, history = fit_network(run, checkpoint=checkpoint, **options)
     assert not network.training
     return network.state_dict(), history
@@ -62,9 +64,8 @@ def checkpoint(tmp_path):
 def test_fit_returns_the_weights_of_the_best_epoch(faces, checkpoint, average, kept):
     config = CONFIG.with_values({"train.input_sizes": [44], "train.average": average})
     states = []
-    weights, history = fit(
-        faces, checkpoint, config, on_epoch=lambda _: states.append(read(checkpoint))
-    )
+    keep = {"on_epoch": lambda _: states.append(read(checkpoint))}
+    weights, history = fit(faces, checkpoint, config, **keep)
     best = best_epoch(history)
     assert best["val_accuracy"] == max(row["val_accuracy"] for row in history)
     state = states[best["epoch"] - 1]
@@ -91,13 +92,10 @@ def test_resumed_run_and_one_with_workers_give_the_same_result(
     if device == "cpu":  # on a GPU the augmentation is computed elsewhere
         assert_same(fit(faces, None, with_workers), uninterrupted)
     fit_until_killed(faces, checkpoint, config, device)
-    epochs = []
-    resumed = fit(
-        faces, checkpoint, config, device=device, on_epoch=lambda row: epochs.append(row["epoch"])
-    )
+    rows, files = [], []
+    resumed = fit(faces, checkpoint, config, device=device, on_epoch=rows.append)
     assert_same(resumed, uninterrupted)
-    assert epochs == [3]
-    files = []
+    assert [row["epoch"] for row in rows] == [3]
     for _, history in (resumed, uninterrupted):  # equal rows, but not the same objects
         files.append(tmp_path / f"{len(files)}.pt")
         network = build(config.model, 7)
@@ -137,16 +135,10 @@ def test_best_epoch_counts_the_damaged_copy_of_val(faces):
     network, history = fit_network(run, quiet=True)
     copy = damaged_in_turn(faces[:35], damage)
     predicted = predict_logits(network, torch.tensor(copy.images)).argmax(1).numpy()
-    best = best_epoch(history)
-    assert best["val_damaged_accuracy"] == pytest.approx(
-        (predicted == copy.labels).mean(), abs=1e-6
-    )
-    for first, second in ((0.6, 0.5), (0.5, 0.6)):
-        rows = [
-            {"size": 44, "val_accuracy": 0.7, "val_damaged_accuracy": first},
-            {"size": 44, "val_accuracy": 0.7, "val_damaged_accuracy": second},
-        ]
-        assert best_epoch(rows)["val_damaged_accuracy"] == 0.6
+    accuracy = best_epoch(history)["val_damaged_accuracy"]
+    assert accuracy == pytest.approx((predicted == copy.labels).mean(), abs=1e-6)
+    rows = [{"size": 44, "val_accuracy": 0.7, "val_damaged_accuracy": a} for a in (0.5, 0.6, 0.4)]
+    assert best_epoch(rows) == rows[1]
 
 
 def test_best_epoch_has_full_size(faces, capsys):
@@ -176,7 +168,6 @@ def test_other_checkpoints(faces, checkpoint, capsys):
     uninterrupted = fit(faces)
     fit_until_killed(faces, checkpoint)
     saved = read(checkpoint)
-    epochs = []
     for content, expected in (
         (saved | {"random": {"cuda": torch.zeros(16, dtype=torch.uint8)}}, [3]),
         (saved | {"key": "of another run"}, [1, 2, 3]),
@@ -186,10 +177,9 @@ def test_other_checkpoints(faces, checkpoint, capsys):
             write(checkpoint, content)
         else:
             checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-        epochs.clear()
-        result = fit(faces, checkpoint, on_epoch=lambda row: epochs.append(row["epoch"]))
-        assert_same(result, uninterrupted)
-        assert epochs == expected
+        rows = []
+        assert_same(fit(faces, checkpoint, on_epoch=rows.append), uninterrupted)
+        assert [row["epoch"] for row in rows] == expected
     line = "run.ckpt: is not a file of PyTorch, or damaged: training starts anew"
     assert line in capsys.readouterr().out
 

@@ -1,7 +1,12 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
+from fer.report import page
 from fer.report.headlines import steps
+from fer.report.read import read_json, read_table
+from stages.report import STAGES, TIMED
 
 RUNTIMES = pd.DataFrame(
     {
@@ -46,3 +51,35 @@ def test_without_a_teacher_the_baseline_comes_first():
     ]
     low, high = rows[0]["interval"]  # Wilson's is a little narrower than 1.96 standard errors
     assert (low, high) == pytest.approx((0.5 - 0.96 / 20, 0.5 + 0.96 / 20), abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"off": "40 different training faces show no gain below 22%"},
+            "search is off, because 40",
+        ),
+        ({"trials": {"complete": 9, "diverged": 0}}, "9 trials do not show which parameter"),
+        ({"trials": {"complete": 10, "diverged": 0}}, "The search keeps"),
+    ],
+)
+def test_report_says_what_a_search_cannot_show(tmp_path, changes, expected):
+    root = Path(__file__).parents[1]
+    metrics, plots = root / "metrics/sample/nano", root / "plots/sample/nano"
+    results = {stage: read_json(metrics / f"{stage}.json") for stage in STAGES}
+    results["prepare"] = read_json(metrics.parent / "prepare.json")
+    timings = {stage: read_json(metrics / f"timings/{stage}.json") for stage in TIMED}
+    timings["benchmark"] = read_json(metrics.parent / "timings/benchmark.json")
+    quantize, runtimes = (read_table(plots / f"{name}.csv") for name in ("quantize", "runtimes"))
+    results["tune"] |= changes
+    rows = steps(results, quantize)
+    tables = {"runtimes": quantize.merge(runtimes, on="runtime"), "suspects": pd.DataFrame()}
+    tables["classes"] = read_table(plots / "per_class.csv")
+    tables["coverage"] = read_table(plots / "coverage.csv")
+    page.write(tmp_path / "x.html", "mine", rows, results, timings, tables)
+    text = (tmp_path / "x.html").read_text()
+    assert expected in text
+    assert ("trials.png" in text) == ("off" not in changes)
+    assert ("which parameter matters" in text) == ("9 trials" in expected)
+    assert any("kept by the search" in row["step"] for row in rows) == ("off" not in changes)

@@ -63,6 +63,14 @@ def test_automatic_epochs_follow_from_the_number_of_faces(tmp_path):
     assert p.tune.epochs_for(2, 10**6) == (1, 1)
 
 
+@pytest.mark.parametrize(("faces", "trials"), [(40, 1), (700, 1), (800, 4), (28_000, 4)])
+def test_search_is_off_where_no_gain_would_show(tmp_path, faces, trials):
+    p = params.load(change(tmp_path, {"dataset": "mine"}))
+    assert p.tune.trials_for(faces) == trials
+    p = params.load(change(tmp_path, {"dataset": "mine", "tune.trials": 3}))
+    assert p.tune.trials_for(faces) == 3
+
+
 SEARCH = "tune.space"
 
 
@@ -88,7 +96,7 @@ SEARCH = "tune.space"
         ("train.epochs", 0, "train.epochs is 0: a number from 1 to 1,000,000, or auto"),
         ("train.epochs", {"default": "all"}, "train.epochs is 'all': a number from 1 to"),
         ("train.epochs", {"default": 3, "sample": 0}, "train.epochs is 0: a number from 1 to"),
-        ("tune.trials", {"default": 3, "sample": 0}, "tune.trials is 0: input should be greater"),
+        ("tune.trials", {"default": 3, "sample": 0}, "tune.trials is 0: a number from 1 to"),
         ("tune.trials", {"sample": 3}, "a mapping by data set or size needs a default"),
         ("train.input_sizes", [44, 24], "train.input_sizes ends with 24; the last size must be 44"),
         (SEARCH, {}, "tune.space is {}: dictionary should have at least 1 item"),
@@ -120,14 +128,26 @@ def test_search_cannot_vary_the_network_that_initial_weights_are_of(tmp_path):
         params.load(change(tmp_path, changes))
 
 
-@pytest.mark.parametrize("text", [None, "", "3", "a: [", "\t", "train: 3"])
-def test_file_that_is_no_params(tmp_path, text):
-    path = tmp_path / "params.yaml"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(FerError, match=r"params\.yaml: ") as error:
-        params.load(path)
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(None, b"", b"3", b"a: [", b"\t", b"train: 3", b"[" * 10_000),
+        PATH.read_bytes() + b"\ndataset: sample\n",  # a key twice
+        PATH.read_bytes() + b"\nk: !!python/object/apply:os.system [touch bad]\n",
+        PATH.read_bytes() + b"\0",
+        PATH.read_bytes() + "# café".encode("latin-1"),
+        PATH.read_bytes().replace(b"batch_size: 128", b"batch_size: " + b"1" * 5000),
+        PATH.read_bytes().replace(b"  optimizer:", b"  #"),
+    ],
+)
+def test_file_that_is_no_params(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        Path("params.yaml").write_bytes(content)
+    with pytest.raises(FerError, match=r"^params\.yaml: .") as error:
+        params.load()
     assert "\n" not in str(error.value)
+    assert not Path("bad").exists()
 
 
 def test_update_changes_the_values_and_nothing_else(tmp_path):

@@ -1,7 +1,7 @@
 """Labels that look wrong: how they are found, and how the user corrects them."""
 
 import csv
-from pathlib import Path
+import json
 
 import layouts
 import numpy as np
@@ -101,13 +101,15 @@ def test_wrong_labels_of_a_folder_are_found_and_corrected(tmp_path):
     for _ in range(2):
         result = run(project, "fer", "train", tmp_path / "mine")
         assert result.returncode == 0, result.stdout + result.stderr
-        metrics = (project / "metrics/headlines/mine.json").read_text()
-        accuracies.append(metrics)
+        scores = json.loads((project / "metrics/mine/nano/evaluate.json").read_text())
+        accuracies.append(scores["int8"]["flip_averaged"]["accuracy"])
         with (project / "data/mine/nano/suspects.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
+            names = [row["picture"] for row in csv.DictReader(file)]
         assert (
-            f"{len(rows)} pictures look mislabelled: plots/mine/nano/report.html" in result.stdout
+            f"{len(names)} pictures look mislabelled: plots/mine/nano/report.html" in result.stdout
         )
-        found = [row["picture"] for row in rows if row["picture"] in wrong]
-        correct(tmp_path / "mine", *(f"{picture},{wrong[picture]}" for picture in found))
-    assert Path(project / "plots/mine/nano/suspects.png").exists()
+        if len(accuracies) == 1:
+            assert np.mean([name in wrong for name in names[:60]]) >= 0.6
+            found = [name for name in names if name in wrong]
+            correct(tmp_path / "mine", *(f"{name},{wrong[name]}" for name in found))
+    assert accuracies[1] > accuracies[0]

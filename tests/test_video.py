@@ -43,23 +43,25 @@ def make_video(path, frames=6, rate=5.0, step=10):
 
 
 def encode(path, codec="h264", frames=40, rate=10, sound=None, faststart=False, **options):
-    """Write noise of 64 x 48, which is as long in each frame, with PyAV alone."""
-    random = np.random.default_rng(0)
+    """Write images, or so many of noise, which take as many bytes each, with PyAV alone.
+
+    `sound` is a codec and its samples, float32 [1, N].
+    """
+    if isinstance(frames, int):
+        noise = np.random.default_rng(0).integers(0, 256, (frames, 48, 64, 3), np.uint8)
+        frames = [Image.fromarray(pixels) for pixels in noise]
     movflags = {"movflags": "+faststart"} if faststart else {}
     with av.open(str(path), "w", options=movflags) as container:
         stream = container.add_stream(codec, rate=rate, options=options)
-        stream.width, stream.height = 64, 48
+        stream.width, stream.height = frames[0].size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        audio = sound and container.add_stream(sound, rate=SOUND_RATE, layout="mono")
-        for _ in range(frames):
-            pixels = random.integers(0, 256, (48, 64, 3), np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        audio = sound and container.add_stream(sound[0], rate=SOUND_RATE, layout="mono")
+        for image in frames:
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
         if audio:
-            samples = np.zeros((1, SOUND_RATE * frames // rate), np.float32)
-            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+            frame = av.AudioFrame.from_ndarray(sound[1], format="fltp", layout="mono")
             frame.rate = SOUND_RATE
-            container.mux(audio.encode(frame))
-            container.mux(audio.encode(None))
+            container.mux([*audio.encode(frame), *audio.encode(None)])
         container.mux(stream.encode(None))
     return path
 
@@ -285,24 +287,12 @@ def test_last_frame_has_its_own_length(run, tmp_path):
     assert length(tmp_path / "out.mp4") == pytest.approx(1.0, abs=0.05)
 
 
-def beep(path):
-    """Write 2 seconds, which start with a white frame and a beep, and 0.4 seconds more of sound."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg2video", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        audio = container.add_stream("mp2", rate=SOUND_RATE, layout="mono")
-        for number in range(50):
-            image = Image.new("RGB", (64, 48), "white" if number == 0 else "black")
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
-        samples = np.zeros((1, round(2.4 * SOUND_RATE)), np.int16)
-        samples[:, : SOUND_RATE // 25] = 20_000 * (-1) ** (np.arange(SOUND_RATE // 25) // 50)
-        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-        frame.rate = SOUND_RATE
-        container.mux([*audio.encode(frame), *audio.encode(None), *stream.encode(None)])
-
-
 def test_joined_videos_go_on_with_their_sound(run, tmp_path):
-    beep(tmp_path / "one.ts")
+    """Each has 2 seconds, with a white frame and a beep first, and 0.4 seconds more of sound."""
+    images = [Image.new("RGB", (64, 48), color) for color in ("white", *["black"] * 49)]
+    samples = np.zeros((1, round(2.4 * SOUND_RATE)), np.float32)
+    samples[:, : SOUND_RATE // 25] = 0.6 * (-1) ** (np.arange(SOUND_RATE // 25) // 50)
+    encode(tmp_path / "one.ts", "mpeg2video", images, 25, sound=("mp2", samples))
     (tmp_path / "four.ts").write_bytes(4 * (tmp_path / "one.ts").read_bytes())
     run("--video", tmp_path / "four.ts", "--draw", tmp_path / "out.mp4")
     frames = list(Video(tmp_path / "out.mp4").frames())
@@ -321,14 +311,9 @@ def test_joined_videos_go_on_with_their_sound(run, tmp_path):
 
 
 def test_avi_whose_frames_are_reordered(tmp_path):
-    with av.open(str(tmp_path / "in.avi"), "w") as container:
-        stream = container.add_stream("h264", rate=25, options={"bf": "3", "b_pyramid": "normal"})
-        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-        for number in range(50):
-            image = photo_at(number, step=5).resize((320, 240))
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
-        container.mux(stream.encode(None))
-    assert times(tmp_path / "in.avi") == pytest.approx(np.arange(50) / 25, abs=0.001)
+    images = [photo_at(number, step=5).resize((320, 240)) for number in range(50)]
+    path = encode(tmp_path / "in.avi", frames=images, rate=25, bf="3", b_pyramid="normal")
+    assert times(path) == pytest.approx(np.arange(50) / 25, abs=0.001)
 
 
 @pytest.mark.parametrize(
@@ -336,7 +321,8 @@ def test_avi_whose_frames_are_reordered(tmp_path):
     [("v.mp4", "h264", "aac"), ("v.ts", "h264", "aac"), ("v.avi", "mpeg4", "pcm_s16le")],
 )
 def test_drawing_plays_in_browsers_and_keeps_the_sound(run, tmp_path, name, codec, sound):
-    path = encode(tmp_path / name, codec, rate=20, sound=sound)
+    silence = np.zeros((1, 2 * SOUND_RATE), np.float32)
+    path = encode(tmp_path / name, codec, rate=20, sound=(sound, silence))
     assert run("--video", path, "--draw", tmp_path / "out.mp4")[::2] == (0, "")
     with av.open(str(tmp_path / "out.mp4")) as container:
         picture, audio = container.streams.video[0], container.streams.audio[0]
@@ -350,14 +336,10 @@ def test_drawing_plays_in_browsers_and_keeps_the_sound(run, tmp_path, name, code
     assert content.index(b"moov") < content.index(b"mdat")  # browsers start at once
 
 
-def with_matrix(path, target, matrix):
-    """Copy an MP4 file with another display matrix of its track."""
-    content = path.read_bytes()
-    identity = np.array([1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30], ">i4").tobytes()
-    at = content.rindex(identity)
-    other = np.array([*matrix, 1 << 30], ">i4").tobytes()
-    target.write_bytes(content[:at] + other + content[at + len(other) :])
-    return target
+def matrix_bytes(a, b, c, d):
+    """Return the display matrix of a track in an MP4 file."""
+    values = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
+    return np.array(values, ">i4").tobytes()
 
 
 @pytest.mark.parametrize(
@@ -374,21 +356,16 @@ def with_matrix(path, target, matrix):
 )
 def test_video_of_a_phone_is_turned_upright(tmp_path, matrix, turn):
     path = make_video(tmp_path / "in.mp4", frames=1)
-    a, b, c, d = (value << 16 for value in matrix)
-    turned = with_matrix(path, tmp_path / "turned.mp4", [a, b, 0, c, d, 0, 0, 0])
     ((_, image),) = Video(path).frames()
-    ((_, result),) = Video(turned).frames()
+    before, after = path.read_bytes().rsplit(matrix_bytes(1, 0, 0, 1), 1)
+    path.write_bytes(before + matrix_bytes(*matrix) + after)
+    ((_, result),) = Video(path).frames()
     assert result == image.transpose(turn)
 
 
 def test_wide_pixels_become_square(tmp_path):
-    with av.open(str(tmp_path / "in.mkv"), "w") as container:
-        stream = container.add_stream("h264", rate=5)
-        stream.width, stream.height, stream.pix_fmt = 96, 72, "yuv420p"
-        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
-        frame = av.VideoFrame.from_image(Image.new("RGB", (96, 72), "white"))
-        container.mux([*stream.encode(frame), *stream.encode(None)])
-    ((_, image),) = Video(tmp_path / "in.mkv").frames()
+    path = encode(tmp_path / "in.mkv", frames=[Image.new("RGB", (96, 72))], aspect="4/3")
+    ((_, image),) = Video(path).frames()
     assert image.size == (128, 72)
 
 

@@ -12,6 +12,8 @@ from fer.cli import main
 from fer.data.sample import ACTION_UNITS, draw_large
 from fer.deploy import whole
 
+RECOGNIZER = Recognizer()
+
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
@@ -25,15 +27,10 @@ def session(path):
     return ort.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-@pytest.fixture(scope="module")
-def recognizer():
-    return Recognizer()
-
-
-def assert_equal(session, recognizer, image, count=None):
+def assert_equal(session, image, count=None):
     """Check an image [H, W, C] of `count` faces, or of any number."""
     boxes, scores, probabilities, maps = session.run(None, {"image": image})
-    faces = recognizer.predict(image)
+    faces = RECOGNIZER.predict(image)
     assert count in (None, len(faces))
     assert boxes.tolist() == [list(face.box) for face in faces]
     assert (boxes.dtype, maps.shape) == (np.int32, (len(faces), 7, 11, 11))
@@ -44,24 +41,20 @@ def assert_equal(session, recognizer, image, count=None):
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
-def test_photo_in_any_mode(session, recognizer, mode):
+def test_photo_in_any_mode(session, mode):
     image = np.asarray(Image.open(PHOTO).convert(mode))
     boxes, *_ = session.run(None, {"image": image.reshape(*image.shape[:2], -1)})
-    assert boxes.tolist() == [list(recognizer.predict(PHOTO)[0].box)]
+    assert boxes.tolist() == [list(RECOGNIZER.predict(PHOTO)[0].box)]
 
 
 @pytest.mark.parametrize("size", [(300, 352), (1001, 1173), (1152, 864), (2001, 2345), (33, 39)])
-def test_photo_of_any_size(session, recognizer, size):
-    assert_equal(session, recognizer, np.asarray(Image.open(PHOTO).resize(size)), 1)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 900), (900, 3), (300, 300)])
-def test_no_face(session, recognizer, size):
-    assert_equal(session, recognizer, np.full((*size, 1), 100, np.uint8), 0)
+def test_photo_of_any_size(session, size):
+    assert_equal(session, np.asarray(Image.open(PHOTO).resize(size)), 1)
+    assert_equal(session, np.full((*size, 1), 100, np.uint8), 0)
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_drawn_scenes(session, recognizer, seed):
+def test_drawn_scenes(session, seed):
     """Faces from a 16th of the long side on, some cut off and overlapping, in any shape."""
     generator = np.random.default_rng(seed)
     width, height = (int(side) for side in generator.integers(250, 1400, 2))
@@ -72,16 +65,16 @@ def test_drawn_scenes(session, recognizer, seed):
         page.paste(face, (int(generator.integers(width)), int(generator.integers(height))))
     noise = generator.normal(0, 5, (height, width))
     pixels = (np.asarray(page) + noise).round().clip(0, 255).astype(np.uint8)
-    assert_equal(session, recognizer, pixels[..., None])
+    assert_equal(session, pixels[..., None])
 
 
-def test_file_has_standard_operators_and_the_metadata_of_the_model(path, recognizer):
+def test_file_has_standard_operators_and_the_metadata_of_the_model(path):
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 20)]
     assert not model.functions
     properties = {entry.key for entry in model.metadata_props}
-    assert properties == set(recognizer.metadata)
+    assert properties == set(RECOGNIZER.metadata)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +86,10 @@ def test_file_has_standard_operators_and_the_metadata_of_the_model(path, recogni
         (("x.pt", "--format", "onnx"), "name all three"),
     ],
 )
-def test_bad_input_is_one_line(run_main, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.chdir(tmp_path)
+def test_bad_input_is_one_line(run_main, arguments, message):
     status, out, err = run_main(main, "export", *arguments)
     assert message in str(status)
-    assert "\n" not in str(status)
-    assert (out, err, list(tmp_path.iterdir())) == ("", "", [])
+    assert (str(status).count("\n"), out, err) == (0, "", "")
 
 
 def test_graph_that_finds_other_faces_is_not_kept(run_main, tmp_path, monkeypatch):

@@ -27,8 +27,6 @@ async function main() {
   state.classes = classes;
   $("warning").textContent = warning ?? "";
   $("warning").hidden = !warning;
-  const names = await (await fetch("examples/index.json")).json();
-  for (const name of names) $("examples").append(await example(name));
   if (state.turn === 0) report("Ready. Choose a picture.");
 }
 
@@ -46,15 +44,17 @@ function report(text, isError = false) {
 }
 
 function connect() {
-  document.body.classList.toggle("has-touch", matchMedia("(hover: none)").matches);
   for (const id of ["choose", "drop"]) $(id).addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", ({ target }) => {
     open([...target.files]);
     target.value = ""; // so that the same file can be chosen again
   });
+  for (const image of document.querySelectorAll("#examples img")) {
+    image.parentNode.addEventListener("click", () => openExample(image.src));
+  }
   $("camera").addEventListener("click", startCamera);
   $("stop").addEventListener("click", () => stop());
-  $("model").addEventListener("change", predictAgain);
+  $("model").addEventListener("change", () => state.items.length && openPhotos());
   $("overlay").addEventListener("change", () => state.shown && draw());
   $("save-table").addEventListener("click", saveTable);
   $("save-picture").addEventListener("click", () => $("picture").toBlob((blob) => save(blob, "faces.png")));
@@ -69,13 +69,9 @@ function connect() {
   }
 }
 
-async function example(name) {
-  const blob = await (await fetch(`examples/${name}`)).blob();
-  const button = element("button", "thumb", { type: "button" });
-  const label = name.replace(/[.].*/, "");
-  button.append(element("img", "", { src: URL.createObjectURL(blob), alt: `Example: ${label}` }));
-  button.addEventListener("click", () => open([new File([blob], name, { type: blob.type })]));
-  return button;
+async function openExample(source) {
+  const blob = await (await fetch(source)).blob();
+  open([new File([blob], source.replace(/.*[/]/, ""), { type: blob.type })]);
 }
 
 function element(tag, className, properties = {}) {
@@ -113,7 +109,7 @@ async function openPhoto(item, turn) {
     // A server reads more kinds of files than a browser, which then cannot show them.
     bitmap = await decode(item.file).catch(() => null);
     item.error = null;
-    item.faces = inReadingOrder(await engine.predict(bitmap, item.file, $("model").value, state.classes, showProgress));
+    item.faces = inReadingOrder(await engine.predict(bitmap, item.file, $("model").value, state.classes));
   } catch (error) {
     [item.faces, item.error] = [[], explain(item.file, error)];
   }
@@ -149,42 +145,24 @@ async function choose(item) {
 }
 
 function thumbnail(bitmap) {
-  const canvas = element("canvas", "", { width: 160, height: 120 });
+  const canvas = element("canvas", "", { height: 120 });
   if (!bitmap) return canvas;
-  const scale = Math.min(160 / bitmap.width, 120 / bitmap.height);
-  [canvas.width, canvas.height] = [bitmap.width * scale + 1, bitmap.height * scale + 1];
-  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  canvas.width = 1 + (120 * bitmap.width) / bitmap.height;
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, 120);
   return canvas;
 }
 
 function thumb(item) {
-  const button = element("button", item.error ? "thumb error" : "thumb", { type: "button", title: item.file.name });
+  const button = element("button", item.error ? "error" : "", { type: "button", title: item.file.name });
   button.ariaPressed = String(item === state.item);
-  button.append(item.thumb, item.error ? "⚠ cannot be read" : plural(item.faces.length));
+  button.append(item.thumb, item.error ? "⚠ not read" : plural(item.faces.length));
   button.addEventListener("click", () => choose(item));
   return button;
-}
-
-/** Predict what is shown with another model: photos, or the last frame of a video. */
-async function predictAgain() {
-  if (state.live) return; // the next frame does it
-  if (state.items.length) return openPhotos();
-  if (!state.shown) return;
-  const turn = ++state.turn;
-  const faces = await engine.predict(await createImageBitmap(state.shown.bitmap), null, $("model").value, state.classes, showProgress);
-  if (turn !== state.turn) return;
-  state.shown.faces = inReadingOrder(faces);
-  report(summary(faces));
-  draw();
 }
 
 async function startCamera() {
   stop();
   clear();
-  if (!navigator.mediaDevices) {
-    return report("This page has no camera: open it by https or on localhost, or choose a photo.", true);
-  }
-  report("Waiting for the camera …");
   await play("camera", async () => ({ srcObject: await navigator.mediaDevices.getUserMedia({ video: { width: 640 } }) }));
 }
 
@@ -192,12 +170,14 @@ async function startCamera() {
 async function play(name, openSource) {
   const turn = ++state.turn;
   const video = $("video");
+  report(`Opening the ${name === "camera" ? "camera" : "video"} …`);
   try {
     const source = await openSource();
     if (turn !== state.turn) return end(source); // something else was opened, or it was stopped
     state.live = Object.assign(video, { srcObject: null }, source);
     state.curve = [];
-    $("stop").hidden = $("timeline").hidden = false;
+    $("timeline").hidden = false;
+    swap("stop", "camera");
     $("status").ariaLive = "off"; // or a screen reader would read every frame
     await video.play();
     await playFrames(name, video, turn);
@@ -222,7 +202,7 @@ async function playFrames(name, video, turn) {
     last = video.currentTime;
     const bitmap = frameOf(video);
     const copy = await createImageBitmap(bitmap);
-    const found = await engine.predict(copy, null, $("model").value, state.classes, showProgress);
+    const found = await engine.predict(copy, null, $("model").value, state.classes);
     if (turn !== state.turn) return bitmap.close();
     const faces = inReadingOrder(follower.follow(found, last));
     state.shown?.bitmap.close();
@@ -247,6 +227,7 @@ function explainVideo({ name, message }) {
     NotFoundError: "There is no camera. Connect one, or open a photo or a video.",
     NotAllowedError: "The camera is not allowed. Allow it in the browser's address bar.",
     NotReadableError: "Another program uses the camera. Close it, and try again.",
+    TypeError: "This page may not use the camera. Open it by https or on localhost.",
   };
   const isOurs = /^The server|^This server/.test(message);
   return reasons[name] ?? (isOurs ? message : "This video cannot be played here. Convert it to MP4 (H.264), and open that.");
@@ -262,9 +243,15 @@ function stop(text = "Stopped.") {
   end(state.live);
   state.live.removeAttribute("src");
   state.live = state.live.srcObject = null;
-  if (document.activeElement === $("stop")) $("camera").focus();
-  $("stop").hidden = true;
+  swap("camera", "stop");
   $("status").ariaLive = "polite";
+}
+
+/** Show a button in the place of another one, so that nothing moves. */
+function swap(shown, hidden) {
+  const hadFocus = document.activeElement === $(hidden);
+  [$(shown).hidden, $(hidden).hidden] = [false, true];
+  if (hadFocus) $(shown).focus();
 }
 
 function end({ srcObject, src }) {
@@ -359,8 +346,7 @@ function card(bitmap, face) {
   state.classes.forEach((emotion, i) => {
     const row = element("li", i === best(face) ? "best" : "");
     const meter = element("span", "meter");
-    meter.append(element("span", ""));
-    meter.firstChild.style.width = `${100 * face.probabilities[i]}%`;
+    meter.style.setProperty("--value", `${100 * face.probabilities[i]}%`);
     row.append(emotion, meter, element("span", "", { textContent: percent(face.probabilities[i]) }));
     bars.append(row);
   });

@@ -63,11 +63,13 @@ def classes(path: Path, table: pd.DataFrame, dataset: str) -> None:
     y = np.arange(count)
     for axes, (split, rows) in zip(grid, splits, strict=True):
         if (rows["before"] == rows["after"]).all():
-            axes.barh(y, rows["after"], 0.6, color=BLUE)
+            bars = axes.barh(y, rows["after"], 0.6, color=BLUE)
         else:
             axes.barh(y - 0.2, rows["before"], 0.4, color=GREY)
-            axes.barh(y + 0.2, rows["after"], 0.4, color=BLUE)
+            bars = axes.barh(y + 0.2, rows["after"], 0.4, color=BLUE)
             title = "faces per class (grey: before cleaning)"
+        axes.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=7)
+        axes.margins(x=0.15)
         axes.set_title(f"{split}, {rows['after'].sum():,} faces")
         axes.set_yticks(y, rows["class"])
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -143,7 +145,7 @@ def confusion(path: Path, table: pd.DataFrame, classes: Sequence[str], title: st
 
 def sheet(
     path: Path,
-    images: Sequence[np.ndarray],
+    images: Sequence[np.ndarray] | np.ndarray,
     captions: Sequence[str],
     title: str,
     columns: int = 7,
@@ -300,4 +302,4 @@ def _style(axes: Axes, grid: str = "y") -> None:
 def _save(path: Path, figure: Figure, title: str) -> None:
     figure.suptitle(title)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary)
+        figure.savefig(temporary, bbox_inches="tight")  # a title may be wider than the figure

@@ -45,7 +45,9 @@ def steps(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> l
     """
     test, tune, exported = results["evaluate"], results["tune"], results["quantize"]["model"]
     sizes = runtimes.set_index("runtime")["bytes"]
-    baseline = "baseline" if tune["winner"]["trial"] else "baseline, kept by the search"
+    baseline = (
+        "baseline" if tune["winner"]["trial"] or "off" in tune else "baseline, kept by the search"
+    )
     table: list[dict[str, Any]] = []
     for step, model, view, start in (
         ("teacher", "teacher", "single_view", None),

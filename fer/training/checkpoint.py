@@ -17,24 +17,14 @@ from fer.training.networks import Network
 class TrainingState:
     """All that a run needs to resume with the same result.
 
-    `eval_network` is the network that is validated and kept: the trained one, or its moving
-    average. The state of a run with another key is not used.
+    Its parts are the network, the optimizer, the schedule and the network that is validated and
+    kept: the moving average, or the trained one again. The state of a run with another key is not
+    used.
     """
 
-    def __init__(
-        self,
-        key: str,
-        network: Network,
-        eval_network: Network,
-        optimizer: Optimizer,
-        schedule: LRScheduler,
-    ) -> None:
-        self.key = key
-        self.parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
-        if eval_network is not network:
-            self.parts["average"] = eval_network
-        self.eval_network = eval_network
-        self.device = next(network.parameters()).device.type
+    def __init__(self, key: str, **parts: Network | Optimizer | LRScheduler) -> None:
+        self.key, self.parts = key, parts
+        self.device = next(parts["network"].parameters()).device.type
         # Dropout draws from the generator of the device.
         self.random = torch if self.device == "cpu" else torch.get_device_module(self.device)
         self.history: list[Row] = []
@@ -44,7 +34,7 @@ class TrainingState:
         """Add an epoch to the history, and keep its weights if it is the best so far."""
         self.history.append(row)
         if best_epoch(self.history) is row:
-            self.best = copy.deepcopy(self.eval_network.state_dict())
+            self.best = copy.deepcopy(self.parts["average"].state_dict())
 
     def save(self, path: Path) -> None:
         """Write the state; the caller removes the file after the training."""

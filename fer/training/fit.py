@@ -73,7 +73,8 @@ def fit(
     if options.average:
         average = MovingAverage(network, options.average * epochs * len(batches))
     eval_network = average.network if average else network
-    state = TrainingState(run.key if checkpoint else "", network, eval_network, optimizer, schedule)
+    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    state = TrainingState(run.key if checkpoint else "", **parts, average=eval_network)
     if checkpoint:
         state.resume(checkpoint)
     views: list[torch.Tensor] = []  # the teacher's logits of each view

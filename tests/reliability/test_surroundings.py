@@ -76,13 +76,3 @@ def test_failing_wandb_fails_no_training(project, mode, environment):
     assert process.returncode == 0, message
     assert "Traceback" not in message
     assert results(project, "train") == before
-
-
-def test_two_trainings_at_once(project):
-    update(project, {"train": {"seed": 5}})
-    both = [start(project, "dvc", "repro", "train@sample") for _ in range(2)]
-    messages = ["".join(process.communicate()) for process in both]
-    assert 0 in [process.returncode for process in both], messages
-    for process, message in zip(both, messages, strict=True):
-        assert process.returncode == 0 or "lock" in message
-        assert "Traceback" not in message

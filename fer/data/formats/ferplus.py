@@ -47,7 +47,7 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
             "FER2013 and one file of votes"
         )
     print(f"reading {raw.path / faces[0]} and {file}", flush=True)
-    splits, votes = _read_votes(raw, file)
+    splits, votes = read_votes(raw, file)
     rows, _ = pixels.read_rows(raw, faces[0], "fail")
     if rows.splits != splits:
         raise FerError(
@@ -123,7 +123,7 @@ def _vote_files(raw: RawFolder) -> list[str]:
     return [name for name, head in raw.heads.items() if read_header(head)[0] == _HEADER]
 
 
-def _read_votes(raw: RawFolder, file: str) -> tuple[list[str], np.ndarray]:
+def read_votes(raw: RawFolder, file: str) -> tuple[list[str], np.ndarray]:
     """Return the split and the votes of each row, the votes as int64 [N, 10]."""
     splits, votes = [], []
     rows = csv.reader(raw.lines(file), delimiter=read_header(raw.heads[file])[1])
