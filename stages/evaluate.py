@@ -57,8 +57,6 @@ def main() -> None:
         rows = scores.per_class(predictions[name], test.labels, test.classes)
         class_rows += [{"model": name} | row for row in rows]
         answers = scores.coverage(views["flip_averaged"], test.labels)
-        pairs = scores.confusions(predictions[name], test.labels, test.classes)
-        files.write_csv(plots / f"confusion_{name}.csv", pairs)
 
     warning = runtimes.read_metadata(models / "fer.int8.onnx")["warning"]
     correct = {name: predicted == test.labels for name, predicted in predictions.items()}
@@ -75,6 +73,8 @@ def main() -> None:
     }
     files.write_json(metrics / "evaluate.json", report)
     files.write_csv(plots / "per_class.csv", class_rows)
+    pairs = scores.confusions(predictions["int8"], test.labels, test.classes)
+    files.write_csv(plots / "confusion_int8.csv", pairs)
     files.write_csv(plots / "coverage.csv", answers)  # of int8, the last model
     examples = test[scores.examples(test, correct["float32"], p.evaluate.examples_seed)]
     session = runtimes.onnx_session(models / "fer.onnx", cores())

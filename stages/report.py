@@ -4,16 +4,13 @@ from pathlib import Path
 
 from fer.core import faces, files, params
 from fer.core.errors import exit_on_error
-from fer.report import figures, headlines, page, trials
+from fer.report import figures, headlines, page
 from fer.report.read import read_json, read_table
 from fer.training import wandb_log
 
 STAGES = ("train", "tune", "quantize", "evaluate")
 TIMED = ("train", "tune", "quantize")
-TABLES = (
-    *("history", "trials", "quantize", "runtimes"),
-    *("per_class", "coverage", "confusion_float32", "confusion_int8"),
-)
+TABLES = ("history", "trials", "quantize", "runtimes", "per_class", "coverage", "confusion_int8")
 
 
 def main() -> None:
@@ -29,26 +26,18 @@ def main() -> None:
     tables |= {table: read_table(plots / f"{table}.csv") for table in TABLES}
     train = faces.load(data / "train")
     steps = headlines.steps(results, tables["quantize"])
-    distributions, cores = (
-        results["tune"]["distributions"],
-        timings["benchmark"]["machine"]["cores"],
-    )
-    float32, int8 = tables["confusion_float32"], tables["confusion_int8"]
 
     figures.accuracy(plots / "accuracy.png", steps, name)
     figures.classes(plots / "classes.png", tables["classes"], name)
     figures.sample_faces(plots / "faces.png", train, name)
-    figures.benchmark(plots / "benchmark.png", tables["benchmark"], name, cores)
     runs, tuned = {"baseline": tables["history"]}, models / "tuned" / "history.csv"
     if tuned.exists():
         runs["tuned"] = read_table(tuned)
     figures.history(plots / "history.png", runs, name)
-    trials.draw(plots / "trials.png", tables["trials"], distributions, name)
-    runtimes = tables["quantize"].merge(tables["runtimes"], on="runtime")
-    figures.quantization(plots / "quantize.png", runtimes, name)
+    distributions = results["tune"]["distributions"]
+    figures.trials(plots / "trials.png", tables["trials"], distributions, name)
     title = f"{name}: confusion matrix, test, int8, averaged with mirror image"
-    figures.confusion(plots / "confusion.png", int8, train.classes, title)
-    figures.int8_difference(plots / "int8.png", float32, int8, train.classes, name)
+    figures.confusion(plots / "confusion.png", tables["confusion_int8"], train.classes, title)
     test = results["evaluate"]
     on_damaged = {
         model: {"clean": test[model]["flip_averaged"]["accuracy"]} | test[model]["damaged"]
@@ -76,7 +65,8 @@ def main() -> None:
         results,
         timings,
         {
-            "runtimes": runtimes,
+            "runtimes": tables["quantize"].merge(tables["runtimes"], on="runtime"),
+            "loading": tables["benchmark"],
             "classes": tables["per_class"],
             "coverage": tables["coverage"],
             "suspects": suspects,

@@ -6,14 +6,13 @@ a grey value that is rounded otherwise may move a box by a pixel. Detections are
 double [7, N]: left, top, right, bottom, center of eyes, nose and mouth (x, y), score.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference, version_converter
-from onnxscript import FLOAT, INT32, UINT8, script
+from onnxscript import FLOAT, INT32, UINT8, optimizer, script
 from onnxscript import opset20 as op
 from onnxscript.values import Opset
 
@@ -21,6 +20,7 @@ from fer.core.errors import FerError
 from fer.core.faces import FACE_SIZE
 from fer.core.files import atomic_path
 from fer.data.sample import ACTION_UNITS, draw_large
+from fer.deploy.export import quiet
 from fer.images import detection
 from fer.predict.recognizer import Recognizer
 
@@ -439,7 +439,9 @@ def _build(emotions: onnx.ModelProto) -> onnx.ModelProto:
     for name, part in (("YuNet", yunet), ("Emotions", emotions)):
         model.functions.append(_as_function(version_converter.convert_version(part, 20), name))
     model = shape_inference.infer_shapes(inliner.inline_local_functions(model))
-    _fold_casts(list(_graphs(model.graph)))
+    with quiet():  # ONNX Runtime would cast constants in each run of a loop
+        optimizer.fold_constants(model)
+        optimizer.remove_unused_nodes(model)
     del model.opset_import[:]
     model.opset_import.append(helper.make_opsetid("", 20))
     model.metadata_props.extend(emotions.metadata_props)
@@ -452,36 +454,3 @@ def _as_function(model: onnx.ModelProto, name: str) -> onnx.FunctionProto:
     inputs, outputs = ([value.name for value in values] for values in (graph.input, graph.output))
     nodes = [*constants, *graph.node]
     return helper.make_function(fer.domain, name, inputs, outputs, nodes, model.opset_import)
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """Yield a graph, and those of its loops and branches."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
-
-
-def _fold_casts(graphs: list[onnx.GraphProto]) -> None:
-    """Cast constants to the inferred types, and remove what is then unused.
-
-    ONNX Runtime would do the former in each run of a loop, and warn of the latter.
-    """
-    types, constants = {}, {}
-    for graph in graphs:
-        for value in (*graph.value_info, *graph.input, *graph.output):
-            types[value.name] = value.type.tensor_type.elem_type
-        for node in graph.node:
-            if node.op_type == "CastLike":
-                dtype = helper.tensor_dtype_to_np_dtype(types[node.input[1]])
-                value = numpy_helper.from_array(constants[node.input[0]].astype(dtype))
-                node.CopyFrom(helper.make_node("Constant", [], node.output, value=value))
-            if node.op_type == "Constant" and node.attribute[0].name == "value":
-                constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-        graph.ClearField("value_info")
-    used = {name for graph in graphs for node in graph.node for name in node.input}
-    for graph in reversed(graphs):  # the inner ones first, because `extend` copies them
-        nodes = [n for n in graph.node if n.op_type != "Constant" or n.output[0] in used]
-        del graph.node[:]
-        graph.node.extend(nodes)

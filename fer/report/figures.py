@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rcParams
+from matplotlib import colormaps, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
+from PIL import Image
+from sklearn.metrics import ConfusionMatrixDisplay
 
 from fer.core.faces import FACE_SIZE, INPUT_SIZE, MARGIN, Faces
 from fer.core.files import atomic_path
@@ -24,7 +26,6 @@ rcParams.update({"axes.titlesize": 10, "legend.frameon": False, "legend.fontsize
 
 # The palette of Okabe and Ito, which color-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#b8b8b8"
-
 
 MODELS = ("baseline", "tuned", "float32", "int8")
 """Models that evaluate.json scores on damaged faces, in the order of the figure."""
@@ -79,40 +80,20 @@ def classes(path: Path, table: pd.DataFrame, dataset: str) -> None:
 
 def sample_faces(path: Path, faces: Faces, dataset: str, columns: int = 12) -> None:
     """Draw the first training faces of each class, one row per class."""
-    step = FACE_SIZE + 3
-    count = len(faces.classes)
-    sheet = np.full((count * step, columns * step), 255, np.uint8)
+    step, count = FACE_SIZE + 3, len(faces.classes)
+    tiles = np.full((count, columns, step, step), 255, np.uint8)
     for label in range(count):
         images = faces.images[np.flatnonzero(faces.labels == label)[:columns]]
-        for column, image in enumerate(images):
-            top, left = label * step, column * step
-            sheet[top : top + FACE_SIZE, left : left + FACE_SIZE] = image
+        tiles[label, : len(images), :FACE_SIZE, :FACE_SIZE] = images
     figure = _figure(columns * 0.55, count * 0.56 + (count < 4))  # room for the title
     axes = figure.subplots()
+    sheet = tiles.swapaxes(1, 2).reshape(count * step, -1)
     axes.imshow(sheet, cmap="gray", vmin=0, vmax=255)
     axes.set_yticks(step * np.arange(count) + FACE_SIZE / 2, faces.classes)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     _save(path, figure, f"{dataset}: training faces")
-
-
-def benchmark(path: Path, table: pd.DataFrame, dataset: str, cores: int) -> None:
-    """Draw the seconds per epoch of loading against the number of DataLoader workers."""
-    figure = _figure(7, 4)
-    axes = figure.subplots()
-    for method, color, marker in (("face", ORANGE, "o"), ("batch", BLUE, "s")):
-        for column, label, line in (("", "", ":"), ("_persistent", ", persistent workers", "-")):
-            label = f"one {method} at a time{label}"
-            values, style = table[f"per_{method}{column}"], marker + line
-            axes.plot(range(len(table)), values, style, color=color, label=label)
-    axes.set_xticks(range(len(table)), table["workers"])
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel(f"DataLoader workers on {cores} cores (0: main process)")
-    axes.set_ylabel("seconds per epoch")
-    axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
-    _style(axes)
-    _save(path, figure, f"{dataset}: loading and augmenting the training faces")
 
 
 def history(path: Path, runs: Mapping[str, pd.DataFrame], dataset: str) -> None:
@@ -146,37 +127,6 @@ def history(path: Path, runs: Mapping[str, pd.DataFrame], dataset: str) -> None:
     _save(path, figure, f"{dataset}: training")
 
 
-def quantization(path: Path, table: pd.DataFrame, dataset: str) -> None:
-    """Draw size, accuracy and speed of each runtime, from quantize.csv with runtimes.csv."""
-    figure = _figure(13, 0.4 * len(table) + 1.2)
-    positions = np.arange(len(table))
-    throughput = ["faces_per_second_1_thread", "faces_per_second_all_threads"]
-    panels = (
-        ("size, kB", ["bytes"], 1e-3, "%.0f"),
-        ("val accuracy, % (axis cut)", ["val_accuracy"], 100, "%.2f"),
-        ("ms per face, 1 thread", ["latency_ms_1_thread"], 1, "%.3f"),
-        ("1,000 faces per second (128 per call)", throughput, 1e-3, "%.1f"),
-    )
-    grid = figure.subplots(1, len(panels), sharey=True)
-    for axes, (title, keys, scale, form) in zip(grid, panels, strict=True):
-        height = 0.8 / len(keys)
-        for number, key in enumerate(keys):
-            y = positions + (number - (len(keys) - 1) / 2) * height
-            color, label = ((BLUE, "1 thread"), (GREY, "all threads"))[number]
-            bars = axes.barh(y, scale * table[key], height, color=color, label=label)
-            axes.bar_label(bars, fmt=form, padding=2, fontsize=7)
-        axes.margins(x=0.25)
-        axes.set_title(title)
-        _style(axes, grid="x")
-    low, high = 100 * table["val_accuracy"].min(), 100 * table["val_accuracy"].max()
-    margin = max(0.5, high - low)  # bars from 0 would hide differences
-    grid[1].set_xlim(max(0, low - margin), high + margin)
-    grid[0].set_yticks(positions, table["runtime"])
-    grid[0].invert_yaxis()
-    grid[-1].legend()
-    _save(path, figure, f"{dataset}: size, accuracy and speed of the runtimes")
-
-
 def confusion(path: Path, table: pd.DataFrame, classes: Sequence[str], title: str) -> None:
     """Draw a confusion matrix, each row as shares of its class; the title gets the accuracy.
 
@@ -184,19 +134,12 @@ def confusion(path: Path, table: pd.DataFrame, classes: Sequence[str], title: st
     """
     side = max(4.6, 0.7 * len(classes))
     figure = _figure(side + 0.6, side)
-    axes = figure.subplots()
-    counts = pd.crosstab(table["actual"], table["predicted"])
-    counts = counts.reindex(index=classes, columns=classes, fill_value=0).to_numpy()
-    share = counts / np.maximum(1, counts.sum(1, keepdims=True))
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), value in np.ndenumerate(share):
-        color = "white" if value > 0.5 else "black"
-        axes.text(column, row, f"{value:.0%}", color=color, ha="center", va="center", fontsize=8)
-    axes.set_xticks(range(len(classes)), classes, rotation=60, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("actual class")
-    accuracy = np.trace(counts) / counts.sum()
+    style = {"cmap": "Blues", "colorbar": False, "im_kw": {"vmin": 0, "vmax": 1}}
+    style |= {"values_format": ".0%", "text_kw": {"fontsize": 8}, "ax": figure.subplots()}
+    pair, order = (table["actual"], table["predicted"]), list(classes)
+    drawn = ConfusionMatrixDisplay.from_predictions(*pair, labels=order, normalize="true", **style)
+    drawn.ax_.tick_params("x", rotation=60)
+    accuracy = (table["actual"] == table["predicted"]).mean()
     _save(path, figure, f"{title} ({accuracy:.1%} correct)")
 
 
@@ -207,9 +150,9 @@ def sheet(
     title: str,
     columns: int = 7,
 ) -> None:
-    """Draw N images, uint8 [H, W], with a caption of two lines for each; N may be 0."""
+    """Draw N images, uint8 [H, W] or RGB, with a caption of two lines for each; N may be 0."""
     rows = max(1, -(-len(images) // columns))
-    height, width = images[0].shape if len(images) else (1, 1)
+    height, width = images[0].shape[:2] if len(images) else (1, 1)
     figure = _figure(1.3 * columns, (1.3 * height / width + 0.45) * rows + 0.4)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
@@ -257,33 +200,6 @@ def pairs(
     sheet(path, images, captions, f"{dataset}: val or test (left) and train (right)")
 
 
-def int8_difference(
-    path: Path, float32: pd.DataFrame, int8: pd.DataFrame, classes: Sequence[str], dataset: str
-) -> None:
-    """Draw how much quantization changes the recall of each class.
-
-    The tables are confusion_float32.csv and confusion_int8.csv: a row per test face, in one order.
-    """
-    recalls = [
-        (table["predicted"] == table["actual"]).groupby(table["actual"]).mean().reindex(classes)
-        for table in (float32, int8)
-    ]
-    change = 100 * (recalls[1] - recalls[0])
-    labels = ["no test face" if np.isnan(value) else f"{value:+.1f}" for value in change]
-    change = change.fillna(0)
-    figure = _figure(7, 0.34 * len(classes) + 1.6)
-    axes = figure.subplots()
-    bars = axes.barh(classes, change, color=np.where(change < 0, ORANGE, GREEN))
-    axes.bar_label(bars, labels, padding=3, fontsize=8)
-    limit = 1.25 * max(1, change.abs().max())
-    axes.set_xlim(-limit, limit)
-    axes.axvline(0, color="black", linewidth=0.6)
-    axes.invert_yaxis()
-    axes.set_xlabel("recall of int8 minus recall of float32, points")
-    _style(axes, grid="x")
-    _save(path, figure, f"{dataset}: int8 against float32, test")
-
-
 def damaged(path: Path, results: Mapping[str, Mapping[str, float]], dataset: str) -> None:
     """Draw the test accuracy of each model on faces damaged in each way, and on clean ones.
 
@@ -303,6 +219,32 @@ def damaged(path: Path, results: Mapping[str, Mapping[str, float]], dataset: str
     axes.legend(ncols=len(results), loc="lower center", bbox_to_anchor=(0.5, 1))
     _style(axes, grid="both")
     _save(path, figure, f"{dataset}: damaged faces")
+
+
+def trials(
+    path: Path, table: pd.DataFrame, distributions: Mapping[str, Mapping[str, Any]], dataset: str
+) -> None:
+    """Draw the accuracy of the trials against each parameter; a darker trial is later.
+
+    `table` is trials.csv; `distributions` are those of tune.json.
+    """
+    figure = _figure(2.6 * len(distributions), 3)
+    grid = figure.subplots(1, len(distributions), sharey=True, squeeze=False)[0]
+    style = {"c": table["trial"], "cmap": "Blues", "vmin": -len(table), "edgecolors": "grey"}
+    for axes, (name, distribution) in zip(grid, distributions.items(), strict=True):
+        attributes = distribution["attributes"]
+        values = table[name].astype(str) if "choices" in attributes else table[name]
+        axes.scatter(values, table["val_score"], **style)
+        if attributes.get("log"):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
+        axes.tick_params("x", rotation=30)
+        axes.set_xlabel(name)
+        _style(axes, grid="both")
+    grid[0].set_ylabel("val score")
+    _save(path, figure, f"{dataset}: trials of the search")
 
 
 def coverage(path: Path, table: pd.DataFrame, count: int, dataset: str) -> None:
@@ -328,42 +270,24 @@ def coverage(path: Path, table: pd.DataFrame, count: int, dataset: str) -> None:
 def explained(
     path: Path, faces: Faces, probabilities: np.ndarray, maps: np.ndarray, title: str
 ) -> None:
-    """Draw faces with the class activation map of the predicted class, one row per class.
+    """Draw faces with the class activation map of the predicted class.
 
     The maps are those of Zhou et al. 2016, arXiv:1512.04150, without their negative part.
     `probabilities` are float32 [N, C], `maps` float32 [N, C, h, w].
     """
-    predicted = probabilities.argmax(1)
-    rows = [np.flatnonzero(faces.labels == label) for label in range(len(faces.classes))]
-    across, down = FACE_SIZE + 5, FACE_SIZE + 17  # distance between faces in pixels
-    width, height = 2 * across * max(map(len, rows)), down * len(rows)
-    figure = _figure(0.018 * width + 0.8, 0.018 * height + 0.3)
-    axes = figure.subplots()  # one for all pictures, which takes a third of the time
-    axes.set_axis_off()
-    for row, indices in enumerate(rows):
-        top = row * down
-        axes.text(-4, top + FACE_SIZE / 2, faces.classes[row], ha="right", va="center")
-        for column, face in enumerate(indices):
-            left = 2 * across * column
-            for x in (left, left + across):
-                _draw_square(axes, faces.images[face], x, top, FACE_SIZE, cmap="gray", vmax=255)
-            class_map = maps[face, predicted[face]].clip(min=0)
-            inner = (left + across + MARGIN, top + MARGIN, INPUT_SIZE)  # the network's input
-            style = {"interpolation": "bilinear", "cmap": "inferno", "alpha": 0.55}
-            scaled = class_map / max(class_map.max(), 1e-12)
-            _draw_square(axes, scaled, *inner, vmax=1, **style)
-            label = f"{faces.classes[predicted[face]]} {probabilities[face].max():.0%}"
-            color = GREEN if predicted[face] == faces.labels[face] else ORANGE
-            axes.text(left, top - 3, label, color=color, fontsize=8)
-    axes.set_xlim(0, width - 5)
-    axes.set_ylim(height - 17, -17)
-    _save(path, figure, f"{title} (green: correct, orange: wrong)")
-
-
-def _draw_square(
-    axes: Axes, image: np.ndarray, left: int, top: int, size: int, **style: object
-) -> None:
-    axes.imshow(image, extent=(left, left + size, top + size, top), vmin=0, **style)
+    pictures, captions = [], []
+    outputs = zip(faces.images, faces.labels, probabilities, maps, strict=True)
+    for image, label, values, class_maps in outputs:
+        predicted = values.argmax()
+        class_map = Image.fromarray(class_maps[predicted].clip(min=0))
+        class_map = class_map.resize((INPUT_SIZE, INPUT_SIZE), Image.Resampling.BILINEAR)
+        heat = np.pad(np.asarray(class_map), MARGIN)  # the network sees no margin
+        colors = colormaps["inferno"](heat / max(heat.max(), 1e-12))[..., :3]
+        grey = np.dstack([image / 255] * 3)
+        pictures.append(np.hstack([grey, (grey + colors) / 2]))
+        verdict = "correct" if predicted == label else f"wrong: {faces.classes[label]}"
+        captions.append(f"{faces.classes[predicted]} {values.max():.0%}\n{verdict}")
+    sheet(path, pictures, captions, title, columns=8)
 
 
 def _figure(width: float, height: float) -> Figure:

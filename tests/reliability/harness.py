@@ -20,7 +20,7 @@ SMALL = {
 }
 
 TIMINGS = ("timings", "metrics/speeds", "benchmark.csv", "runtimes.csv", "seconds.csv")
-TIMINGS += ("quantize.png", "benchmark.png", "seconds.png", "report.html")
+TIMINGS += ("seconds.png", "report.html")
 """Parts of the paths of outputs that differ after each run."""
 
 
