@@ -76,7 +76,7 @@ lint: .venv/test  ## check style, imports, types and the tables of README and do
 	$(BIN)/python -m scripts.tables --check
 
 weights:  ## make the models of FER2013 those of the package
-	for size in nano small base large; do \
+	for size in $(notdir $(patsubst %/fer.int8.onnx,%,$(wildcard models/fer2013/*/fer.int8.onnx))); do \
 	  cp models/fer2013/$$size/fer.int8.onnx fer/weights/$$size.int8.onnx || exit 1; done
 	cp models/fer2013/nano/fer.onnx fer/weights/nano.float32.onnx
 

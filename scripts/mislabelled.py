@@ -4,7 +4,7 @@
     python -m scripts.mislabelled folds data/raw/ferplus/fer2013new.csv    # 15 trainings of a final
     python -m scripts.mislabelled test data/raw/ferplus/fer2013new.csv     # 3 full trainings
 
-They need stage `tune` of FER2013, which writes data/fer2013/suspects.csv, and print a table in
+They need stage `tune` of FER2013, which writes data/fer2013/nano/suspects.csv, and print a table in
 Markdown. Read `test` once, after `folds`. A stopped training resumes.
 """
 
@@ -55,7 +55,7 @@ def main() -> None:
 def compare_votes(counts: list[int], majorities: dict[int, str]) -> Iterable[Row]:
     """Yield how often the votes' majority is another class, and how often the suggested one."""
     train, pictures = read_pictures("train")
-    suspects = files.read_rows(DATA / "suspects.csv")
+    suspects = files.read_rows(DATA / "nano/suspects.csv")
     of_picture = {row["picture"]: majorities.get(line(row["picture"]), "") for row in pictures}
     yield "training faces", "majority is another class (%)", "majority is the suggested class (%)"
     yield ("---",) * 3
@@ -141,7 +141,7 @@ def read_majorities(path: Path) -> dict[int, str]:
 
 def suspect_ranks(pictures: list[dict[str, str]]) -> np.ndarray:
     """Return the place of each face among the suspects, from 0; infinity for others."""
-    suspects = files.read_rows(DATA / "suspects.csv")
+    suspects = files.read_rows(DATA / "nano/suspects.csv")
     ranks = {row["picture"]: rank for rank, row in enumerate(suspects)}
     return np.array([ranks.get(row["picture"], np.inf) for row in pictures])
 
