@@ -1,6 +1,7 @@
 """Write small data sets of drawn faces in the layouts of the field."""
 
 import zipfile
+from itertools import cycle, product
 from pathlib import Path
 
 import numpy as np
@@ -35,19 +36,11 @@ def nine_classes(folder):
     """A zip of nine classes whose names are not all of ASCII, with train and test."""
     names = ("freude", "ärger", "глад", "страх", "悲しみ", "驚き", "neutre", "mépris", "$x_1$")
     generator = np.random.default_rng(1)
-    scratch = folder / "unpacked"
-    for split, count in (("train", 8), ("test", 3)):
-        for place, name in enumerate(names):
-            for number in range(count):
-                emotion = EMOTIONS[place % len(EMOTIONS)]
-                picture(scratch / split / name / f"{number}.png", emotion, generator)
-    files = sorted(scratch.rglob("*.png"))
     with zipfile.ZipFile(folder / "faces", "w") as archive:
-        for file in files:
-            archive.write(file, f"some/where/{file.relative_to(scratch)}")
-    for path in sorted(scratch.rglob("*"), reverse=True):
-        path.unlink() if path.is_file() else path.rmdir()
-    scratch.rmdir()
+        for split, number in product(("train", "test"), range(8)):
+            for emotion, name in zip(cycle(EMOTIONS), names):
+                with archive.open(f"some/where/{split}/{name}/{number}.png", "w") as file:
+                    Image.fromarray(draw(emotion, generator)).save(file, "png")
 
 
 def rafdb(folder):

@@ -59,7 +59,16 @@ def sizes(data):
 
 @pytest.mark.parametrize(
     "names",
-    [("train", "val", "test"), ("Training", "valid", "testing"), ("TRAIN", "Validation", "Test")],
+    [
+        ("train", "val", "test"),
+        ("Training", "valid", "testing"),
+        ("TRAIN", "Validation", "Test"),
+        ("training_set", "val_set", "test_set"),
+        ("train_data", "PublicTest", "test_data"),
+        ("fer_train", "fer_dev", "fer_test"),
+        ("FER2013Train", "FER2013Valid", "FER2013Test"),
+        ("train", "eval", "PrivateTest-2"),
+    ],
 )
 @pytest.mark.parametrize("root", ["", "a/b"])
 def test_folders_of_splits(tmp_path, names, root):
@@ -71,24 +80,6 @@ def test_folders_of_splits(tmp_path, names, root):
     assert data.format == "folders of pictures"
     for source, label in zip(data.sources["train"], data.splits["train"].labels, strict=True):
         assert f"/{data.classes[label]}/" in f"/{source}"
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("training_set", "val_set", "test_set"),
-        ("train_data", "PublicTest", "test_data"),
-        ("fer_train", "fer_dev", "fer_test"),
-        ("FER2013Train", "FER2013Valid", "FER2013Test"),
-        ("train", "eval", "PrivateTest-2"),
-    ],
-)
-def test_folders_with_names_that_contain_a_split(tmp_path, names):
-    for split, count in zip(names, (4, 2, 3), strict=True):
-        fill(tmp_path / "set" / split, "happy", "sad", count=count)
-    data = read(tmp_path)
-    assert sizes(data) == {"train": 8, "val": 4, "test": 6}
-    assert data.classes == ("happy", "sad")
 
 
 def test_classes_named_like_splits_beside_each_other_are_no_splits_of_the_rest(tmp_path):
@@ -116,24 +107,14 @@ def test_affectnet_as_downloaded(tmp_path, label):
     rows = dict(zip(data.sources["val"], data.splits["val"].labels.tolist(), strict=True))
     assert rows["val_set/images/10.jpg"] == 2
     path = tmp_path / "train_set/annotations/3_exp.npy"
-    for number in (8, -1):
-        np.save(path, number)
-        label = str(number)
-        assert (
-            f"train_set/annotations/3_exp.npy: its label is {label!r}; write a label from 0 to 7"
-            in refusal(tmp_path)
-        )
-    path.write_bytes(b"\x93NUMPY")
-    label = ""
-    assert (
-        f"train_set/annotations/3_exp.npy: its label is {label!r}; write a label from 0 to 7"
-        in refusal(tmp_path)
-    )
+    for content, label in ((8, "8"), (-1, "-1"), (None, "")):
+        path.write_bytes(b"\x93NUMPY") if content is None else np.save(path, content)
+        message = f"annotations/3_exp.npy: its label is {label!r}; write a label from 0 to 7"
+        assert message in refusal(tmp_path)
     path.unlink()
     (tmp_path / "train_set/images/4.jpg").unlink()
-    assert "annotations/4_exp.npy: none of the pictures is 'train_set/images/4.jpg'" in refusal(
-        tmp_path
-    )
+    message = "annotations/4_exp.npy: none of the pictures is 'train_set/images/4.jpg'"
+    assert message in refusal(tmp_path)
 
 
 def test_folder_of_a_split_in_itself(tmp_path):
@@ -199,18 +180,12 @@ def test_detected_faces_are_those_of_the_recognizer(tmp_path, capsys):
             np.testing.assert_array_equal(image, face.pixels)
 
 
-def test_numbers_are_sorted_as_numbers_and_named_by_classes_txt(tmp_path):
+def test_folders_that_are_numbers_are_named_by_classes_txt(tmp_path):
     fill(tmp_path, "10", "9", "1")
-    assert read(tmp_path).classes == ("1", "9", "10")
-    (tmp_path / "classes.txt").write_text("happy\nsad\n")
-    message = "classes.txt: does not have one line with a name of its own for each of the"
-    assert message in refusal(tmp_path)
     (tmp_path / "classes.txt").write_text("happy\nsad\nangry\n")
     data = read(tmp_path)
     assert data.classes == ("happy", "sad", "angry")
     assert {s.split("/")[0] for s in data.sources["train"]} == {"1", "9", "10"}
-    (tmp_path / "classes.txt").write_text("happy\nsad\nhappy\n")
-    assert message in refusal(tmp_path)
 
 
 def test_names_in_either_form_of_unicode_are_the_same(tmp_path):
@@ -420,19 +395,6 @@ def listed(folder, count=6):
     return [f"all/{n}.png,{('happy', 'sad')[n % 2]}" for n in range(count)]
 
 
-def test_table_of_files(tmp_path):
-    lines = listed(tmp_path, 12)
-    data = read(table(tmp_path, *lines))
-    assert data.format == "a table of files"
-    assert data.classes == ("happy", "sad")
-    pairs = {
-        f"{source},{data.classes[label]}"
-        for split, faces in data.splits.items()
-        for source, label in zip(data.sources[split], faces.labels, strict=True)
-    }
-    assert pairs == set(lines)
-
-
 def test_table_with_splits_relative_to_its_own_folder(tmp_path):
     lines = [f"{line.removeprefix('all/')},{s}" for line in listed(tmp_path) for s in ("train",)]
     lines[-2:] = [line.replace(",train", ",Valid") for line in lines[-2:]]
@@ -467,18 +429,12 @@ def test_tables_by_usual_names_of_columns_and_lists_of_pictures(tmp_path, header
     assert data.format == "a table of files"
     assert data.classes == ("happy", "sad")
     assert sum(sizes(data).values()) == 12
+    for split, faces in data.splits.items():
+        assert [source.split("/")[1] for source in data.sources[split]] == [*map(str, faces.labels)]
     noise(tmp_path / "more/0003.png")
-    assert (
-        "line 5: 2 of the pictures is '0003.png'; write its path rel"
-        if header
-        else "4: 2 of" in refusal(tmp_path)
-    )
-
-
-def test_list_with_a_line_that_is_wrong(tmp_path):
-    fill(tmp_path, "all")
-    (tmp_path / "list.txt").write_text("all/0.png 1\n\nall/1.png\n")
-    assert "list.txt: line 3: does not have 2 columns; correct" in refusal(tmp_path)
+    line = 5 if header else 4
+    message = f"line {line}: 2 of the pictures is '0003.png'; write its path rel"
+    assert message in refusal(tmp_path)
 
 
 def test_one_list_per_split(tmp_path):
@@ -513,7 +469,7 @@ def test_absolute_paths_of_a_table(tmp_path):
     [
         ("all/9.png,sad", "labels.csv: line 8: none of the pictures is 'all/9.png'"),
         ("all/0.png,sad", "labels.csv: line 8: lists 'all/0.png' again"),
-        ("all/0.png", "labels.csv: line 8: does not have 2 columns"),
+        ("\nall/0.png", "labels.csv: line 9: does not have 2 columns; correct the line"),
         ("all/6.png,", "labels.csv: line 8: its label is ''; write the name of a class"),
     ],
 )

@@ -180,9 +180,10 @@ def test_classes_txt_names_the_numbers(tmp_path):
     assert data.splits["train"].labels.tolist() == [0, 1]
     (tmp_path / "classes.txt").write_text("wütend\nfroh\nmüde\n", encoding="utf-8")
     assert read(tmp_path).classes == ("wütend", "müde")
-    write(tmp_path / "mine.csv", ROWS)
     message = "classes.txt: does not have one line with a name of its own for each of the"
-    assert message in refusal(tmp_path)
+    for names in ("wütend\n", "froh\nfroh\n"):
+        (tmp_path / "classes.txt").write_text(names, encoding="utf-8")
+        assert message in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -193,17 +193,6 @@ def test_queue_after_fer_train(clone, tmp_path, fer_train):
     assert contents(users) == before
 
 
-def test_folder_that_cannot_be_written_to_is_one_line(users):
-    switch(users)
-    shutil.rmtree(users / "metrics/fer2013")
-    (users / "metrics/fer2013").write_text("a file where a folder belongs")
-    done = run(users, sys.executable, "-m", "stages.prepare")
-    assert done.returncode == 1
-    message = "error: metrics/fer2013/prepare.json: cannot be written: File exists"
-    assert done.stderr.splitlines()[-1] == message
-    assert "Traceback" not in done.stderr
-
-
 @pytest.mark.long
 def test_readme_on_fer2013_word_for_word(users):
     text = (ROOT / "README.md").read_text()

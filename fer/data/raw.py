@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any
 
 from fer.core.errors import FerError
 from fer.core.files import temporary_folder
@@ -38,8 +38,6 @@ _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
 
 _ARRAY_SUFFIX = ".npy"
 """Suffix of arrays of NumPy, of which AffectNet has a million; they are no archives."""
-
-_Member = TypeVar("_Member", zipfile.ZipInfo, tarfile.TarInfo)
 
 
 class RawFolder:
@@ -217,7 +215,13 @@ def _unpack(path: Path, target: Path) -> None:
             members = _select(path, ((m, m.file_size, m.filename) for m in archive.infolist()))
             target.mkdir()
             for member in members:
-                _extract(archive, member, target)
+                try:
+                    archive.extract(member, target)
+                except (zipfile.BadZipFile, zlib.error):
+                    if not is_picture(member.filename):
+                        raise
+                    # An empty file is reported as an unreadable picture.
+                    (target / member.filename.lstrip("/")).write_bytes(b"")
     elif tarfile.is_tarfile(path):
         with tarfile.open(path) as archive:
             files = (
@@ -244,17 +248,7 @@ def _unpack(path: Path, target: Path) -> None:
             raise FerError(f"{path}: cannot be read: is no archive; download it again")
 
 
-def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    """Unpack a member; a damaged picture becomes an empty file, which is reported as unreadable."""
-    try:
-        archive.extract(member, target)
-    except (zipfile.BadZipFile, zlib.error):
-        if not is_picture(member.filename):
-            raise
-        (target / member.filename.lstrip("/")).write_bytes(b"")
-
-
-def _select(path: Path, members: Iterable[tuple[_Member, int, str]]) -> list[_Member]:
+def _select(path: Path, members: Iterable[tuple[Any, int, str]]) -> list[Any]:
     """Return the members to unpack, of all members with their sizes and names."""
     selected, total = [], 0
     for member, size, name in members:

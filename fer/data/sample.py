@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 from fer.core.faces import FACE_SIZE
 from fer.core.files import atomic_path
@@ -114,7 +114,11 @@ def draw(emotion: str, generator: np.random.Generator) -> np.ndarray:
 
 def draw_large(emotion: str, generator: np.random.Generator) -> Image.Image:
     """Draw a new person without light and noise, 192 x 192 pixels of grey."""
-    person = _draw_person(generator)
+    skin = generator.uniform(95, 215)
+    hair = generator.choice([generator.uniform(15, 70), generator.uniform(60, 200)])
+    features = {name: generator.uniform(low, high) for name, (low, high) in _FEATURES.items()}
+    tone = min(skin * 0.65, hair + 10)
+    person = SimpleNamespace(skin=skin, hair=hair, brow_tone=tone, **features)
     return _Sketch(person, _expression(emotion, generator), generator).image
 
 
@@ -126,14 +130,6 @@ def _expression(emotion: str, generator: np.random.Generator) -> dict[int, float
         if generator.random() > 0.12:
             strengths[unit] = min(1.0, intensity * generator.uniform(0.7, 1.2))
     return strengths
-
-
-def _draw_person(generator: np.random.Generator) -> SimpleNamespace:
-    """Draw the features of a person, which do not depend on the expression."""
-    skin = generator.uniform(95, 215)
-    hair = generator.choice([generator.uniform(15, 70), generator.uniform(60, 200)])
-    features = {name: generator.uniform(low, high) for name, (low, high) in _FEATURES.items()}
-    return SimpleNamespace(skin=skin, hair=hair, brow_tone=min(skin * 0.65, hair + 10), **features)
 
 
 class _Sketch:
@@ -204,7 +200,7 @@ class _Sketch:
         p = self.person
         angle = np.linspace(np.pi, 2 * np.pi, 30)
         x, y = 1.04 * p.width * np.cos(angle), np.sin(angle) - 0.02
-        crown = list(zip(x.tolist(), y.tolist(), strict=True))
+        crown = list(zip(x, y, strict=True))
         line = _curve((p.width, -0.25), (0, 2 * p.hairline + 0.25), (-p.width, -0.25))
         self.fill(crown + line, p.hair)
 
@@ -234,13 +230,10 @@ class _Sketch:
 
     def clipped(self, window: Points, shape: Points, tone: float) -> None:
         """Fill the part of `shape` inside `window`."""
-        mask = Image.new("1", self.image.size)
-        ImageDraw.Draw(mask).polygon(self.place(window), fill=1)
-        inner = Image.new("1", self.image.size)
-        ImageDraw.Draw(inner).polygon(self.place(shape), fill=1)
-        both = Image.new("1", self.image.size)
-        both.paste(inner, mask=mask)
-        self.image.paste(_tone(tone), mask=both)
+        masks = [Image.new("1", self.image.size) for _ in range(2)]
+        for mask, points in zip(masks, (window, shape), strict=True):
+            ImageDraw.Draw(mask).polygon(self.place(points), fill=1)
+        self.image.paste(_tone(tone), mask=ImageChops.logical_and(*masks))
 
     def brow(self, side: int) -> None:
         p, u = self.person, self.units
@@ -311,11 +304,9 @@ class _Sketch:
                 self.clipped(opening, row, 225)
         else:
             self.stroke(_curve(left, bend(y + 0.04 * u[12]), right), self.shade(0.3), 0.025)
+        end = corner - 0.04 * (u[12] - u[15])
         for side in (-1, 1):
-            tick = [
-                (side * width, corner),
-                (side * (width + 0.03), corner - 0.04 * (u[12] - u[15])),
-            ]
+            tick = [(side * width, corner), (side * (width + 0.03), end)]
             self.stroke(tick, self.shade(0.5), 0.022)
 
 

@@ -74,7 +74,7 @@ def rows(line, separator):
 def read(folder):
     try:
         with open_raw(folder) as raw:
-            if not pixels.recognizes(raw):
+            if not pixels.find(raw):
                 return None
             data = pixels.read(raw, PREPARE)
     except FerError:

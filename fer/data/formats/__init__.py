@@ -1,8 +1,8 @@
 """The formats of data sets: one module and one entry of `FORMATS` per format.
 
-A format has a `NAME`, a function `recognizes(raw)` that decides by the content of the files, and a
-function `read(raw, prepare)` that returns a `DataSet`, or raises a FerError that names the file
-and, where there is one, the line.
+A format has a `NAME`, a function `find(raw)` that returns its files, which it recognizes by their
+content, and a function `read(raw, prepare)` that returns a `DataSet`, or raises a FerError that
+names the file and, where there is one, the line.
 """
 
 from dataclasses import replace
@@ -50,7 +50,7 @@ def read_labelled(path: Path, prepare: Prepare) -> DataSet:
     """
     with open_raw(path) as raw:
         for format_module in FORMATS:
-            if format_module.recognizes(raw):
+            if format_module.find(raw):
                 print(f"reading {path}: {format_module.NAME}", flush=True)
                 data = format_module.read(raw, prepare)
                 _warn_of_unread_pictures(raw, data)

@@ -23,9 +23,9 @@ CLASSES = (
 _SUFFIX = "_exp.npy"
 
 
-def recognizes(raw: RawFolder) -> bool:
-    """Tell whether there is a file such as `train_set/annotations/0_exp.npy`."""
-    return any(name.endswith(_SUFFIX) for name in raw.names)
+def find(raw: RawFolder) -> list[str]:
+    """Return the files of labels, such as `train_set/annotations/0_exp.npy`."""
+    return [name for name in raw.names if name.endswith(_SUFFIX)]
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
@@ -35,10 +35,9 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
 
 
 def _rows(raw: RawFolder) -> Iterator[table.Row]:
-    for file in raw.names:
-        if file.endswith(_SUFFIX):
-            label = ""
-            with suppress(EOFError, OSError, ValueError):
-                label = str(int(np.load(raw.file(file)).item()))
-            picture = file.replace("annotations/", "images/").replace(_SUFFIX, ".jpg")
-            yield f"{raw.path}/{file}", (picture,), label, split_in(file.rpartition("/")[0])
+    for file in find(raw):
+        label = ""
+        with suppress(EOFError, OSError, ValueError):
+            label = str(int(np.load(raw.file(file)).item()))
+        picture = file.replace("annotations/", "images/").replace(_SUFFIX, ".jpg")
+        yield f"{raw.path}/{file}", (picture,), label, split_in(file.rpartition("/")[0])

@@ -24,12 +24,12 @@ CLASSES = (
 _COLUMNS = (*CLASSES, "unknown", "NF")
 _UNKNOWN, _NO_FACE = (_COLUMNS.index(name) for name in ("unknown", "NF"))
 
-_HEADER = [name.lower() for name in ("Usage", "Image name", *_COLUMNS)]
+_HEADER = ["usage", "image name", *map(str.lower, _COLUMNS)]
 
 
-def recognizes(raw: RawFolder) -> bool:
-    """Tell whether a file has the header of the votes."""
-    return bool(_vote_files(raw))
+def find(raw: RawFolder) -> list[str]:
+    """Return the files with the header of the votes."""
+    return [name for name, head in raw.heads.items() if read_header(head)[0] == _HEADER]
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
@@ -38,7 +38,7 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     With `prepare.votes` "soft", training faces are labelled by shares of the votes, val and test by
     majority. Faces without a label are left out, as "unknown" or "no face".
     """
-    (file, *others), faces = _vote_files(raw), pixels.find(raw)
+    (file, *others), faces = find(raw), pixels.find(raw)
     if others or len(faces) != 1:
         raise FerError(
             f"{raw.path}: holds {', '.join([*faces, file, *others])}; FER+ needs one CSV of "
@@ -115,10 +115,6 @@ def vote_shares(votes: np.ndarray) -> np.ndarray:
 
 def _counted(votes: np.ndarray) -> np.ndarray:
     return np.where(votes > 1, votes, 0)
-
-
-def _vote_files(raw: RawFolder) -> list[str]:
-    return [name for name, head in raw.heads.items() if read_header(head)[0] == _HEADER]
 
 
 def read_votes(raw: RawFolder, file: str) -> tuple[list[str], np.ndarray]:

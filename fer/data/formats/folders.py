@@ -14,9 +14,9 @@ from fer.data.raw import RawFolder
 NAME = "folders of pictures"
 
 
-def recognizes(raw: RawFolder) -> bool:
-    """Tell whether there are pictures."""
-    return bool(raw.pictures)
+def find(raw: RawFolder) -> list[str]:
+    """Return the pictures."""
+    return raw.pictures
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:

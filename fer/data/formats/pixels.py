@@ -60,11 +60,6 @@ class Rows:
         self.sources += [f"{name}:{number}" for number, _ in lines]
 
 
-def recognizes(raw: RawFolder) -> bool:
-    """Tell whether a file has a column of pixels."""
-    return bool(find(raw))
-
-
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     """Read the CSV in the folder.
 

@@ -23,14 +23,14 @@ CLASSES = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neut
 _LINE = re.compile(r"(train|test)_\d+\.jpg +[1-7]\s*")
 
 
-def recognizes(raw: RawFolder) -> bool:
-    """Tell whether a file starts with a line such as `train_00001.jpg 5`."""
-    return bool(_lists(raw))
+def find(raw: RawFolder) -> list[str]:
+    """Return the files that start with a line such as `train_00001.jpg 5`."""
+    return [name for name, head in raw.heads.items() if _LINE.fullmatch(first_line(head))]
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     """Read the pictures of list_patition_label.txt; aligned ones are preferred to original ones."""
-    (file, *others) = _lists(raw)
+    (file, *others) = find(raw)
     if others:
         raise FerError(f"{raw.path}: has {file} and {others[0]}; keep one of them")
     names = {str(number): name for number, name in enumerate(CLASSES, start=1)}
@@ -42,7 +42,3 @@ def _rows(raw: RawFolder, file: str) -> Iterator[table.Row]:
     for location, (*_, path), label, _ in table.read_rows(raw, file):
         aligned = path.replace(".jpg", "_aligned.jpg")
         yield location, (aligned if aligned in pictures else path,), label, split_in(path)
-
-
-def _lists(raw: RawFolder) -> list[str]:
-    return [name for name, head in raw.heads.items() if _LINE.fullmatch(first_line(head))]

@@ -24,14 +24,20 @@ Row = tuple[str, tuple[str, ...], str, str | None]
 """Location of a row in errors, paths that it may mean, label, and split if there are splits."""
 
 
-def recognizes(raw: RawFolder) -> bool:
-    """Tell whether there is a table or a list."""
-    return bool(_tables(raw))
+def find(raw: RawFolder) -> list[str]:
+    """Return the files with a header with columns of paths and labels, and the lists."""
+    headers = {name: columns.read_header(head)[0] for name, head in sorted(raw.heads.items())}
+    return [
+        name
+        for name, own in headers.items()
+        if all(columns.first_column(own, choices) for choices in _COLUMNS[:2])
+        and "pixels" not in own
+    ]
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
     """Read the pictures in the table, or in one table per split."""
-    tables = _tables(raw)
+    tables = find(raw)
     splits = [split_in(table.rpartition("/")[2]) if len(tables) > 1 else None for table in tables]
     if len(tables) > 1 and (None in splits or len(set(splits)) < len(tables)):
         raise FerError(
@@ -51,10 +57,10 @@ def read_listed(
         FerError: If a row names no picture, or a wrong label or split.
     """
     raw.add_pictures()
-    find = _finder(raw)
+    find_pictures = _finder(raw)
     labelled: dict[str, tuple[str, str]] = {}
     for location, paths, label, split in rows:
-        files = find(paths)
+        files = find_pictures(paths)
         if len(files) != 1:
             raise FerError(
                 f"{location}: {len(files) or 'none'} of the pictures is {paths[-1]!r}; write its "
@@ -85,17 +91,6 @@ def read_rows(raw: RawFolder, table: str, split: str | None = None) -> Iterator[
         yield location, paths, columns.read_label(label), split if own_split is None else own_split
 
 
-def _tables(raw: RawFolder) -> list[str]:
-    """Return the files with a header with columns of paths and labels, and the lists."""
-    headers = {name: columns.read_header(head)[0] for name, head in sorted(raw.heads.items())}
-    return [
-        name
-        for name, own in headers.items()
-        if all(columns.first_column(own, choices) for choices in _COLUMNS[:2])
-        and "pixels" not in own
-    ]
-
-
 def _finder(raw: RawFolder) -> Callable[[tuple[str, ...]], list[str]]:
     """Return a function that returns the pictures that the paths of a row may mean.
 
@@ -108,9 +103,9 @@ def _finder(raw: RawFolder) -> Callable[[tuple[str, ...]], list[str]]:
         others[file].append(name)
         others[f"{real(folder)}/{file}"].append(name)
 
-    def find(paths: tuple[str, ...]) -> list[str]:
+    def find_pictures(paths: tuple[str, ...]) -> list[str]:
         exact = [path for path in paths if path in pictures]
         folder, file = os.path.split(paths[-1])
         return exact[:1] or others[f"{real(folder)}/{file}" if os.path.isabs(folder) else paths[-1]]
 
-    return find
+    return find_pictures
