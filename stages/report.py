@@ -28,7 +28,6 @@ def main() -> None:
     steps = headlines.steps(results, tables["quantize"])
 
     figures.accuracy(plots / "accuracy.png", steps, name)
-    figures.classes(plots / "classes.png", tables["classes"], name)
     figures.sample_faces(plots / "faces.png", train, name)
     runs, tuned = {"baseline": tables["history"]}, models / "tuned" / "history.csv"
     if tuned.exists():
@@ -67,6 +66,7 @@ def main() -> None:
         {
             "runtimes": tables["quantize"].merge(tables["runtimes"], on="runtime"),
             "loading": tables["benchmark"],
+            "counts": tables["classes"],
             "classes": tables["per_class"],
             "coverage": tables["coverage"],
             "suspects": suspects,

@@ -45,21 +45,18 @@ def _model(text: str) -> Path:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    model, out = arguments.model, arguments.out
-    if arguments.whole and not (arguments.format or out or arguments.flip):
-        _export_whole(model or model_path("nano"), arguments.whole)
-    elif model and out and arguments.format and not arguments.whole:
+    model, out, whole = arguments.model, arguments.out, arguments.whole
+    if whole and not (arguments.format or out or arguments.flip):
+        from fer.deploy.whole import export_whole  # which needs the extra `train`
+
+        model = model or model_path("nano")
+        protect_inputs([whole], [model])
+        difference = export_whole(model, whole)
+        print(f"{whole}: probabilities differ by at most {difference:.5f} from Recognizer's")
+    elif model and out and arguments.format and not whole:
         _convert(model, arguments.format, out, arguments.flip)
     else:
         raise FerError("fer export: name either a model, --format and --out, or --whole FILE")
-
-
-def _export_whole(model: Path, out: Path) -> None:
-    from fer.deploy.whole import export_whole  # which needs the extra `train`
-
-    protect_inputs([out], [model])
-    difference = export_whole(model, out)
-    print(f"{out}: probabilities differ by at most {difference:.5f} from Recognizer's")
 
 
 def _convert(model: Path, kind: str, out: Path, flip: bool) -> None:

@@ -66,21 +66,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
     """Return the recognizer that the options choose."""
+    provider, known = arguments.provider, ort.get_available_providers()
+    full_names = [p for p in known if p.lower() == f"{provider.lower()}executionprovider"]
     return Recognizer(
         arguments.model,
         precision=arguments.precision,
         prior=arguments.prior,
         min_confidence=arguments.min_confidence,
-        providers=[_provider(arguments.provider)],
+        providers=full_names or [provider],
         min_face=arguments.min_face,
         min_score=arguments.min_score,
     )
-
-
-def _provider(name: str) -> str:
-    """Return ONNX Runtime's name of an execution provider, such as CUDAExecutionProvider."""
-    providers = ort.get_available_providers()
-    return next((p for p in providers if p.lower() == f"{name.lower()}executionprovider"), name)
 
 
 def path_argument(text: str) -> Path:

@@ -35,7 +35,11 @@ def run_on_video(recognizer: Recognizer, show: Printer, arguments: argparse.Name
     draw, plot = arguments.draw, arguments.plot
     if plot:
         check_plot(plot)
-    source = _source(arguments)
+    source: str | Path | Camera = arguments.video
+    if arguments.webcam is not None:
+        source = Camera(arguments.webcam)
+    elif not is_url(arguments.video):
+        source = path_argument(arguments.video)
     if isinstance(source, Path):
         protect_inputs(filter(None, [draw, plot]), [source])
     video = Video(source)
@@ -69,12 +73,6 @@ def run_on_video(recognizer: Recognizer, show: Printer, arguments: argparse.Name
         print(f"warning: no face found: {plot} is not written", file=sys.stderr)
     if errors:
         raise errors[0]
-
-
-def _source(arguments: argparse.Namespace) -> str | Path | Camera:
-    if arguments.webcam is not None:
-        return Camera(arguments.webcam)
-    return arguments.video if is_url(arguments.video) else path_argument(arguments.video)
 
 
 def _until_error(frames: Iterable[Frame], errors: list[FerError]) -> Iterator[Frame]:

@@ -263,19 +263,15 @@ class Recognizer:
 
     def _run(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
         """Return outputs for faces uint8 [N, 48, 48]; the first one is the probabilities."""
-        results = self._run_views(outputs, faces)
+        views = [faces, faces[..., ::-1]] if self.flip else [faces]
+        results = self._run_session(outputs, np.concatenate(views))
+        if self.flip:
+            pairs = [(result[: len(faces)], result[len(faces) :]) for result in results]
+            # Class activation maps of mirror images are mirrored back.
+            results = [(a + (b[..., ::-1] if b.ndim == 4 else b)) / 2 for a, b in pairs]
         if self.prior == "uniform":
             results[0] = with_uniform_prior(results[0], self.metadata["class_shares"])
         return results
-
-    def _run_views(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
-        """Run the model on faces, and average with the mirror images if `flip`."""
-        if not self.flip:
-            return self._run_session(outputs, np.ascontiguousarray(faces))
-        results = self._run_session(outputs, np.concatenate([faces, faces[..., ::-1]]))
-        pairs = [(result[: len(faces)], result[len(faces) :]) for result in results]
-        # Class activation maps of mirror images are mirrored back.
-        return [(a + (b[..., ::-1] if b.ndim == 4 else b)) / 2 for a, b in pairs]
 
     def _run_session(self, outputs: list[str], faces: np.ndarray) -> list[np.ndarray]:
         if len(faces) <= _BATCH_SIZE:

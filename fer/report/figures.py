@@ -54,30 +54,6 @@ def accuracy(path: Path, steps: Sequence[Mapping[str, Any]], dataset: str) -> No
     _save(path, figure, f"{dataset}: what each step gains")
 
 
-def classes(path: Path, table: pd.DataFrame, dataset: str) -> None:
-    """Draw the number of faces per class and split, also before cleaning where that differs."""
-    title, splits = "faces per class", list(table.groupby("split", sort=False))
-    count = table["class"].nunique()
-    figure = _figure(11, 0.34 * count + 1.4)
-    grid = figure.subplots(1, len(splits), sharey=True)
-    y = np.arange(count)
-    for axes, (split, rows) in zip(grid, splits, strict=True):
-        if (rows["before"] == rows["after"]).all():
-            bars = axes.barh(y, rows["after"], 0.6, color=BLUE)
-        else:
-            axes.barh(y - 0.2, rows["before"], 0.4, color=GREY)
-            bars = axes.barh(y + 0.2, rows["after"], 0.4, color=BLUE)
-            title = "faces per class (grey: before cleaning)"
-        axes.bar_label(bars, fmt="{:,.0f}", padding=2, fontsize=7)
-        axes.margins(x=0.15)
-        axes.set_title(f"{split}, {rows['after'].sum():,} faces")
-        axes.set_yticks(y, rows["class"])
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        _style(axes, grid="x")
-    grid[0].invert_yaxis()
-    _save(path, figure, f"{dataset}: {title}")
-
-
 def sample_faces(path: Path, faces: Faces, dataset: str, columns: int = 12) -> None:
     """Draw the first training faces of each class, one row per class."""
     step, count = FACE_SIZE + 3, len(faces.classes)

@@ -30,7 +30,8 @@ def write(
 
     `results` and `timings` have the content of the JSON files in metrics/ by stage; `steps` are of
     `headlines.steps`. The tables are "runtimes", quantize.csv joined with runtimes.csv; "loading",
-    benchmark.csv; "classes", per_class.csv; "coverage" and "suspects", the files of these names.
+    benchmark.csv; "counts", classes.csv; "classes", per_class.csv; "coverage" and "suspects", the
+    files of these names.
     """
     loader = PackageLoader("fer.report", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
