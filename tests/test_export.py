@@ -204,7 +204,7 @@ def test_int8_sums_that_could_overflow_are_refused(faces, tmp_path):
 
 
 def test_committed_int8_models_are_portable():
-    paths = [*ROOT.glob("models/*/fer.int8.onnx"), *ROOT.glob("fer/weights/*.int8.onnx")]
+    paths = [*ROOT.glob("models/*/*/fer.int8.onnx"), *ROOT.glob("fer/weights/*.int8.onnx")]
     assert len(paths) > 4
     for path in paths:
         quantize.check_portable(path)
