@@ -40,7 +40,7 @@ def main() -> None:
     test = results["evaluate"]
     on_damaged = {
         model: {"clean": test[model]["flip_averaged"]["accuracy"]} | test[model]["damaged"]
-        for model in figures.MODELS
+        for model in ("baseline", "tuned", "float32", "int8")
         if "damaged" in test.get(model, {})
     }
     figures.damaged(plots / "damaged.png", on_damaged, name)

@@ -27,9 +27,6 @@ rcParams.update({"axes.titlesize": 10, "legend.frameon": False, "legend.fontsize
 # The palette of Okabe and Ito, which color-blind readers can tell apart.
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#b8b8b8"
 
-MODELS = ("baseline", "tuned", "float32", "int8")
-"""Models that evaluate.json scores on damaged faces, in the order of the figure."""
-
 
 def accuracy(path: Path, steps: Sequence[Mapping[str, Any]], dataset: str) -> None:
     """Draw the test accuracy after each step, with its 95 % interval; `headlines.steps`."""
