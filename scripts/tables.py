@@ -14,7 +14,12 @@ from fer.core.files import read_rows
 from fer.report.read import read_json
 
 FILES = ("README.md", "MODEL_CARD.md", "docs/results.md", "docs/processors.md", "docs/search.md")
-DATASET, SIZES = "fer2013", ("nano", "small", "base")  # large was not trained anew yet
+DATASET = "fer2013"
+SIZES = [
+    size
+    for size in ("nano", "small", "base", "large")
+    if Path("metrics", DATASET, size, "evaluate.json").exists()
+]
 
 Table = Iterable[list[str]]
 """Rows of cells; the first row is the header."""

@@ -82,13 +82,8 @@ def test_file_has_standard_operators_and_the_metadata_of_the_model(path):
     [
         (("none", "--whole", "p.onnx"), "none: no model here"),
         (("--whole", "p.xml"), "p.xml: is no name for an ONNX file"),
-<<<<<<< HEAD
         (("--whole", "p.onnx", "--out", "x.onnx"), "name either a model, --format"),
         (("x.pt", "--format", "onnx"), "name either a model, --format"),
-=======
-        (("--whole", "p.onnx", "--out", "x.onnx"), "name either a model, --format and --out, or "),
-        (("x.pt", "--format", "onnx"), "name either a model, --format and --out, or --whole FILE"),
->>>>>>> cut2
     ],
 )
 def test_bad_input_is_one_line(run_main, arguments, message):
