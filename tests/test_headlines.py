@@ -76,6 +76,8 @@ def test_report_says_what_a_search_cannot_show(tmp_path, changes, expected):
     rows = steps(results, quantize)
     tables = {"runtimes": quantize.merge(runtimes, on="runtime"), "suspects": pd.DataFrame()}
     tables["classes"] = read_table(plots / "per_class.csv")
+    tables["counts"] = read_table(plots.parent / "classes.csv")
+    tables["loading"] = read_table(plots.parent / "benchmark.csv")
     tables["coverage"] = read_table(plots / "coverage.csv")
     page.write(tmp_path / "x.html", "mine", rows, results, timings, tables)
     text = (tmp_path / "x.html").read_text()
