@@ -23,8 +23,8 @@ def test_tour_runs_from_top_to_bottom(tmp_path, monkeypatch):
     NotebookClient(notebook, timeout=600, resources=options).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     text = "".join(output.get("text", "") for output in outputs)
-    assert "Surprise 99%" in text  # of the predictions
-    assert "The model: models/tour/fer.int8.onnx" in text
+    assert "Surprise 96%" in text  # of the predictions
+    assert "The model: models/tour/nano/fer.int8.onnx" in text
     assert "others: fer.int8.onnx: 100 faces" in text
     (table,) = [output["data"]["text/html"] for output in outputs if "text/html" in str(output)]
     assert table.count("<tr") == 1 + 2  # a header and two experiments
