@@ -50,7 +50,7 @@ def main() -> None:
     figures.suspects(plots / "suspects.png", suspects, pictures, train, name)
     headline = headlines.headlines(results, tables["quantize"])
     speeds = headlines.speeds(timings, tables["runtimes"])
-    files.write_json(Path("metrics", "headlines", f"{name}.json"), headline)
+    files.write_json(Path("metrics", "scores", f"{name}.json"), headline)
     files.write_json(Path("metrics", "speeds", f"{name}.json"), speeds)
     vega = params.repository_root() / "plots" / "vega.js"  # no output: the same for all runs
     if not vega.exists():

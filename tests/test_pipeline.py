@@ -100,10 +100,10 @@ def test_metrics_say_what_they_are_of(project):
     assert evaluate["faces"]["test"] == 21
     for model in ("teacher", "baseline", "float32", "int8"):
         assert 0 <= evaluate[model]["single_view"]["accuracy"] <= 1
-    headlines = json.loads((project / "metrics/headlines/sample-nano.json").read_text())
+    headlines = json.loads((project / "metrics/scores/sample-nano.json").read_text())
     assert headlines["test"] == round(evaluate["float32"]["single_view"]["accuracy"], 4)
     speeds = json.loads((project / "metrics/speeds/sample-nano.json").read_text())
-    assert speeds.keys() == {"ms_per_face_int8", "s_per_epoch"}
+    assert speeds.keys() == {"ms_int8", "s_per_epoch"}
     assert tune["trials"] == {"complete": 3, "diverged": 0}
     baseline, other = tune["finals"]
     assert (baseline["trial"], len(baseline["fold_accuracy"])) == (0, 2)

@@ -47,7 +47,7 @@ CountOrAuto = Annotated[Any, PlainValidator(_count_or_auto)]
 SCRATCH = "scratch"
 """`train.init` for random weights, and `teach.file` for a teacher that is trained."""
 
-RESERVED = ("raw", "headlines", "speeds", "default")
+RESERVED = ("raw", "scores", "speeds", "default")
 """Names that no data set can have, because folders or params.yaml use them."""
 
 

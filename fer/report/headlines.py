@@ -20,7 +20,7 @@ def headlines(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) 
         "val": round(row["ONNX Runtime, float32"]["val_accuracy"], 4),
         "test": round(test["float32"]["single_view"]["accuracy"], 4),
         "test_int8_flip": round(test["int8"]["flip_averaged"]["accuracy"], 4),
-        "test_damaged": round(test["int8"]["damaged"]["mean"], 4),
+        "damaged": round(test["int8"]["damaged"]["mean"], 4),
         "kB_int8": round(row["ONNX Runtime, int8"]["bytes"] / 1000, 1),
     }
 
@@ -29,7 +29,7 @@ def speeds(timings: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> 
     """Return the latency in ms per face of int8 and the seconds per epoch of the training."""
     latency = runtimes.set_index("runtime")["latency_ms_1_thread"]["ONNX Runtime, int8"]
     return {
-        "ms_per_face_int8": round(float(latency), 3),
+        "ms_int8": round(float(latency), 3),
         "s_per_epoch": round(timings["train"]["seconds_per_epoch"]["total"], 2),
     }
 
