@@ -28,7 +28,7 @@ from fer.tuning import finals
 from fer.tuning.search import SearchTask
 
 DATASET = "fer2013"
-DATA, MODELS = Path("data", DATASET), Path("models", DATASET)
+DATA = Path("data", DATASET)
 
 FERPLUS = {
     **{"Angry": "anger", "Disgust": "disgust", "Fear": "fear", "Happy": "happiness"},
@@ -102,7 +102,7 @@ def run_test(counts: list[int], majorities: dict[int, str]) -> Iterable[Row]:
     splits, (_, pictures) = workflow.load(DATA), read_pictures("train")
     test, test_pictures = read_pictures("test")
     names = np.array([majorities.get(line(row["picture"]), "") for row in test_pictures])
-    ranks, teacher = suspect_ranks(pictures), model_file.load_teacher(MODELS, test.classes)
+    ranks, teacher = suspect_ranks(pictures), model_file.load_teacher(p.train.distill, test.classes)
     epochs, track = p.train.epochs_for(len(splits.train)), partial(wandb_log.run, "disabled")
     yield "left out of training", "val (%)", "test, label (%)", "test, votes (%)"
     yield ("---",) * 4

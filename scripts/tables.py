@@ -56,7 +56,7 @@ def sizes() -> Table:
 def models() -> Table:
     """Each model of the pipeline on val and test."""
     test, train, tune = (read(f"nano/{stage}") for stage in ("evaluate", "train", "tune"))
-    quantize, teach, runtimes = read("nano/quantize"), read("teach"), read_runtimes()
+    quantize, runtimes = read("nano/quantize"), read_runtimes()
     yield [
         "model",
         "parameters",
@@ -69,14 +69,13 @@ def models() -> Table:
     is_kept, exported = tune["winner"]["trial"] == 0, quantize["model"]
     kept = ", kept by the search" if is_kept else ""
     rows = {
-        "teacher": (f"teacher, {teach.get('model', {}).get('name')}", teach.get("val_accuracy")),
         "baseline": (f"baseline, {train['epochs']} epochs{kept}", train["val_accuracy"]),
         "tuned": ("winner of the search", tune.get("after", {}).get("val_accuracy")),
         "float32": (f"released: {exported} in float32", float(float32["val_accuracy"])),
         "int8": (f"released: {exported} in int8", float(int8["val_accuracy"])),
     }
     for model, (name, val) in rows.items():
-        if model not in test:  # there may be no teacher, and no winner of the search
+        if model not in test:  # the search may have no winner
             continue
         single, averaged = test[model]["single_view"], test[model]["flip_averaged"]
         accuracies = (val, single["accuracy"], averaged["accuracy"], single["accuracy_unique"])

@@ -29,8 +29,6 @@ def main() -> None:
         raise FerError(f"{data}: every test face is also in train or val; add other test faces")
     paths = {"baseline": models / "baseline.pt"} | dict([model_file.winner(models)])
     networks = {name: model_file.load(path, test.classes)[0] for name, path in paths.items()}
-    if teacher := model_file.load_teacher(models.parent, test.classes):
-        networks["teacher"] = teacher
     predictors = {
         name: partial(evaluation.predict_probabilities, network)
         for name, network in networks.items()
@@ -48,10 +46,9 @@ def main() -> None:
         }
         accuracy = results[name]["flip_averaged"]["accuracy"]
         print(f"{name}: accuracy {accuracy:.2%} on {len(test)} test faces", flush=True)
-        if name != "teacher":  # which is slow, and not released; teach.json has damaged val
-            accuracies = runtimes.accuracy_on_damaged(predictor, copies, test.labels)
-            results[name]["damaged"] = accuracies
-            print(f"{name}: accuracy {accuracies['mean']:.2%} on damaged ones", flush=True)
+        accuracies = runtimes.accuracy_on_damaged(predictor, copies, test.labels)
+        results[name]["damaged"] = accuracies
+        print(f"{name}: accuracy {accuracies['mean']:.2%} on damaged ones", flush=True)
         if name not in EXPORTED:
             continue
         rows = scores.per_class(predictions[name], test.labels, test.classes)

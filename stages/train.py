@@ -22,7 +22,7 @@ def main() -> None:
     models, plots, metrics = (Path(top) / p.folder for top in ("models", "plots", "metrics"))
     splits = workflow.load(data)
     classes, epochs = splits.train.classes, p.train.epochs_for(len(splits.train))
-    teacher = model_file.load_teacher(models.parent, classes)
+    teacher = model_file.load_teacher(p.train.distill, classes)
     init = model_file.load_initial(p.config, classes)
 
     with distributed.process_group(p.settings.device) as device:

@@ -63,7 +63,7 @@ def main() -> None:
     else:
         print(f"trial {winner['trial']} is better: train it in full", flush=True)
         config = p.config.with_values(winner["params"])
-        teacher = model_file.load_teacher(models.parent, classes)
+        teacher = model_file.load_teacher(config.train.distill, classes)
         faces = splits.train, splits.val_unseen
         run = TrainingRun(config, *faces, epochs, device, teacher, init, p.damage)
         network, history = workflow.train(track, f"tuned-{p.name}", run)

@@ -218,8 +218,8 @@ def test_page_of_the_server_shows_no_photo_beside_the_answer_of_another(built, t
     found = check(built, url, BROWSERS[0], tmp_path, PHOTO, tmp_path / "photo.tiff")
     server.should_exit = True
     thread.join()
-    assert found["photo"] == ["1 face: Neutral 90 %", 1, True]
-    text = "1 face: Neutral 90 %. This browser cannot show the file; the server has read it."
+    assert found["photo"] == ["1 face: Neutral 82 %", 1, True]
+    text = "1 face: Neutral 82 %. This browser cannot show the file; the server has read it."
     assert found["tiff"] == [text, 1, False]
 
 

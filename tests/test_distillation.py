@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from fer.core import params
+from fer.core.errors import FerError
 from fer.core.faces import Faces
+from fer.core.params import Distill
+from fer.training import model_file
 from fer.training.distillation import predict_teacher_logits
 from fer.training.fit import fit
 from fer.training.loading import make_loader
@@ -59,3 +62,39 @@ def test_with_a_weight_of_1_the_labels_do_not_matter(faces, teacher):
     other_labels = Faces(faces.images, faces.labels, faces.classes, votes)
     assert torch.equal(expected, train(other_labels, teacher))
     assert not torch.equal(expected, train(faces, build(CONFIG.model, 7).eval()))
+
+
+def save(path, network, classes):
+    metadata = {"classes": classes, "dataset": "other", "scores": {}, "history": []}
+    model_file.save(path, network, CONFIG.model, **metadata)
+    return str(path)
+
+
+def test_several_files_teach_by_the_mean_of_their_logits(faces, teacher, tmp_path):
+    other = build(CONFIG.model, 7).eval()
+    files = [
+        save(tmp_path / f"{number}.pt", network, faces.classes)
+        for number, network in enumerate((teacher, other))
+    ]
+    images = torch.rand(3, 1, 44, 44)
+    for names, networks in ((files[0], [teacher]), (files, [teacher, other])):
+        loaded = model_file.load_teacher(Distill(teacher=names), faces.classes)
+        expected = torch.stack([network(images) for network in networks]).mean(0)
+        torch.testing.assert_close(loaded(images), expected)
+    assert model_file.load_teacher(Distill(), faces.classes) is None
+
+
+@pytest.mark.parametrize(
+    ("write", "problem"),
+    [
+        (lambda path: None, "no model here"),
+        (lambda path: path.write_bytes(b"onnx"), "is not a file of PyTorch, or damaged"),
+        (lambda path: save(path, build(CONFIG.model, 2), ("a", "b")), "was trained on .* a, b"),
+    ],
+)
+def test_file_that_cannot_teach_is_one_line(faces, tmp_path, write, problem):
+    write(tmp_path / "mine.pt")
+    options = Distill(teacher=str(tmp_path / "mine.pt"))
+    message = rf"^train\.distill\.teacher: .*mine\.pt: {problem}.*; name a model file .* or none$"
+    with pytest.raises(FerError, match=message):
+        model_file.load_teacher(options, faces.classes)

@@ -93,9 +93,9 @@ def test_two_processes_train_one_network_and_resume_after_a_kill(tmp_path):
 
 @pytest.mark.slow
 def test_stage_for_one_process_refuses_several():
-    process = torchrun("--nproc-per-node=2", "-m", "stages.teach")
+    process = torchrun("--nproc-per-node=2", "-m", "stages.tune")
     assert process.returncode != 0
-    message = "error: torchrun: stages.teach runs in one process only; run `dvc repro teach`"
+    message = "error: torchrun: stages.tune runs in one process only; run `dvc repro tune`"
     assert message in process.stderr
 
 

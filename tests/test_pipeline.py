@@ -19,7 +19,6 @@ TINY = {
     "sample": {"train": 60, "val": 14, "test": 21},
     "benchmark": {"workers": [0, 1], "batch_size": 32, "epochs": 1},
     "train": {"batch_size": 16, "epochs": 2},
-    "teach": {"model": {"name": "deep", "width": 0.1}, "epochs": 1},
     "tune": {"trials": 3, "epochs": 2, "final_epochs": 2, "folds": 2},
     "quantize": {"calibration_faces": 20, "rounds": 1},
 }
@@ -87,18 +86,18 @@ def test_writes_all_that_dvc_yaml_names_and_is_then_up_to_date(project):
 def test_metrics_say_what_they_are_of(project):
     folder = project / "metrics/sample"
     timed = {path.stem for path in folder.glob("**/timings/*.json")}
-    assert timed == {"prepare", "benchmark", "teach", "train", "tune", "quantize"}
+    assert timed == {"prepare", "benchmark", "train", "tune", "quantize"}
     metrics = {
         p.stem: json.loads(p.read_text())
         for p in folder.rglob("*.json")
         if p.parent.name != "timings"
     }
-    assert set(metrics) == {"prepare", "train", "teach", "tune", "quantize", "evaluate"}
+    assert set(metrics) == {"prepare", "train", "tune", "quantize", "evaluate"}
     assert {m["dataset"] for m in metrics.values()} == {"sample"}
     train, tune, evaluate = (metrics[stage] for stage in ("train", "tune", "evaluate"))
     assert train["faces"] == {"train": 60, "val": 14, "val_unseen": 14}
     assert evaluate["faces"]["test"] == 21
-    for model in ("teacher", "baseline", "float32", "int8"):
+    for model in ("baseline", "float32", "int8"):
         assert 0 <= evaluate[model]["single_view"]["accuracy"] <= 1
     headlines = json.loads((project / "metrics/scores/sample-nano.json").read_text())
     assert headlines["test"] == round(evaluate["float32"]["single_view"]["accuracy"], 4)

@@ -33,6 +33,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Value = int | float | str
 Width = Annotated[float, Field(gt=0, le=32)]
 ModelFile = Annotated[str, Field(min_length=1)]
+ModelFiles = ModelFile | Annotated[list[ModelFile], Field(min_length=1)]
 
 
 def _count_or_auto(value: object) -> int | str:
@@ -44,8 +45,8 @@ def _count_or_auto(value: object) -> int | str:
 CountOrAuto = Annotated[Any, PlainValidator(_count_or_auto)]
 
 
-SCRATCH = "scratch"
-"""`train.init` for random weights, and `teach.file` for a teacher that is trained."""
+SCRATCH, NO_TEACHER = "scratch", "none"
+"""`train.init` for random weights, and `train.distill.teacher` without distillation."""
 
 RESERVED = ("raw", "scores", "speeds", "default")
 """Names that no data set can have, because folders or params.yaml use them."""
@@ -125,7 +126,7 @@ class Model(Section):
     A list of widths is the mean of so many networks.
     """
 
-    name: Literal["compact", "deep", "mini-xception"]
+    name: Literal["compact", "mini-xception"]
     width: Width | Annotated[list[Width], Field(min_length=2)]
 
 
@@ -179,8 +180,12 @@ class Damage(Section):
 
 
 class Distill(Section):
-    """Knowledge distillation from a teacher (Hinton et al. 2015, arXiv:1503.02531)."""
+    """Knowledge distillation from a teacher (Hinton et al. 2015, arXiv:1503.02531).
 
+    Several model files are one teacher: the mean of their logits.
+    """
+
+    teacher: ModelFiles = NO_TEACHER
     weight: Fraction = 0.0
     temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
     views: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -212,7 +217,7 @@ class Train(Section):
     num_workers: Annotated[int, Field(ge=0, le=256)] = 0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     deterministic: bool = False
-    init: ModelFile | list[ModelFile] = SCRATCH
+    init: ModelFiles = SCRATCH
 
     @field_validator("input_sizes")
     @classmethod
@@ -268,13 +273,6 @@ class TrainingConfig(Section):
             if name not in excluded
         ]
         return [path for path in paths if isinstance(self.get(path), Value)]
-
-
-class Teach(TrainingConfig):
-    """The teacher: a model file, or the configuration of one to train. With 0 epochs, none."""
-
-    file: ModelFile
-    epochs: Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class Dimension(Section):
@@ -372,7 +370,6 @@ class Params(Section):
     damage: Damage
     model: Model
     train: Train
-    teach: Teach
     tune: Tune
     quantize: Quantize
     evaluate: Evaluate
@@ -386,16 +383,6 @@ class Params(Section):
                 f"and -, and none of {', '.join(RESERVED)}; rename the folder"
             )
         return dataset
-
-    @model_validator(mode="after")
-    def _teacher_learns_from_labels_alone(self) -> "Params":
-        for name in ("distill", "epochs", "init"):
-            if getattr(self.teach.train, name) != Train.model_fields[name].default:
-                raise ValueError(
-                    f"teach.train.{name}: remove it; a teacher learns from the labels alone, from "
-                    "random weights, for teach.epochs"
-                )
-        return self
 
     @model_validator(mode="after")
     def _space_fits_baseline(self) -> "Params":

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from fer.core.errors import FerError
 from fer.core.faces import FACE_SIZE, INPUT_SIZE
 from fer.core.files import atomic_path
-from fer.core.params import SCRATCH, Model, TrainingConfig
+from fer.core.params import NO_TEACHER, SCRATCH, Distill, Model, TrainingConfig
 from fer.training.history import Row, without_seconds
-from fer.training.networks import Network, build
+from fer.training.networks import Ensemble, Network, build
 
 Weights = dict[str, torch.Tensor]
 """Tensors by their names in a network's `state_dict`."""
@@ -91,9 +91,9 @@ def load(path: Path, classes: Sequence[str] | None = None) -> tuple[Network, dic
 
 
 def load_named(
-    parameter: str, path: Path, classes: Sequence[str] | None = None
+    parameter: str, path: Path, no_file: str, classes: Sequence[str] | None = None
 ) -> tuple[Network, dict[str, Any]]:
-    """Load a model file that a parameter names, as `load` does.
+    """Load a model file that a parameter names, as `load` does; `no_file` is its value for none.
 
     Raises:
         FerError: As `load`, with the name of the parameter and what it may be.
@@ -103,7 +103,7 @@ def load_named(
     except FerError as error:  # its advice is for files of the pipeline
         raise FerError(
             f"{parameter}: {error.args[0].partition(';')[0]}; name a model file such as "
-            f"models/fer2013/nano/baseline.pt, or {SCRATCH}"
+            f"models/fer2013/nano/baseline.pt, or {no_file}"
         ) from error
 
 
@@ -143,7 +143,7 @@ def load_initial(config: TrainingConfig, classes: Sequence[str]) -> Weights | No
 def _load_initial(path: Path, model: Model, classes: Sequence[str]) -> Weights:
     if path.is_dir():
         path = path / "baseline.pt"
-    network, metadata = load_named("train.init", path)
+    network, metadata = load_named("train.init", path, SCRATCH)
     saved = metadata["model"]
     if saved != model.model_dump():
         raise FerError(
@@ -160,14 +160,17 @@ def _load_initial(path: Path, model: Model, classes: Sequence[str]) -> Weights:
     return weights
 
 
-def load_teacher(models: Path, classes: Sequence[str]) -> Network | None:
-    """Return the teacher in a data set's folder of models, or None if stage teach made none.
+def load_teacher(options: Distill, classes: Sequence[str]) -> Network | None:
+    """Return the teacher that `train.distill.teacher` names, or None if there is none.
 
     Raises:
-        FerError: If its file is damaged, or of other classes.
+        FerError: If a file is missing, damaged, or of other classes.
     """
-    path = models / "teacher" / "teacher.pt"
-    return load(path, classes)[0] if path.exists() else None
+    if options.teacher == NO_TEACHER:
+        return None
+    paths = options.teacher if isinstance(options.teacher, list) else [options.teacher]
+    parameter = "train.distill.teacher"
+    return Ensemble([load_named(parameter, Path(path), NO_TEACHER, classes)[0] for path in paths])
 
 
 def winner(models: Path) -> tuple[str, Path]:

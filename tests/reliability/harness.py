@@ -14,7 +14,6 @@ SMALL = {
     "benchmark": {"workers": [0, 2], "batch_size": 32, "epochs": 1},
     "prepare": {"balance": "oversample"},
     "train": {"epochs": 5, "batch_size": 16},
-    "teach": {"epochs": 1, "model": {"name": "deep", "width": 0.1}},
     "tune": {"trials": 3, "epochs": 2, "final_epochs": 2, "folds": 2},
     "quantize": {"calibration_faces": 20, "rounds": 1},
 }

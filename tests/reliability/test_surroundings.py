@@ -11,7 +11,7 @@ from test_pipeline import new_project, update
 
 pytestmark = pytest.mark.reliability
 
-STAGES = ("sample", "prepare", "benchmark", "teach", "train", "tune", "quantize", "evaluate")
+STAGES = ("sample", "prepare", "benchmark", "train", "tune", "quantize", "evaluate")
 STAGES += ("report",)
 FOLDERS = ("data", "models", "metrics", "plots", ".checkpoints", ".optuna", "wandb")
 

@@ -5,13 +5,11 @@ from torch import nn
 
 from fer.core.params import Model
 from fer.training.networks.compact import Compact
-from fer.training.networks.deep import Deep
 from fer.training.networks.mini_xception import MiniXception
 from fer.training.networks.network import Network
 
 NETWORKS: dict[str, type[Network]] = {
     "compact": Compact,
-    "deep": Deep,
     "mini-xception": MiniXception,
 }
 
