@@ -40,8 +40,7 @@ def steps(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> l
     Returns:
         A row per step: "step", "parameters", "kB" (None before the export), "test_accuracy" (0 to
         1), its "interval" (`scores.interval`), and "gain": its difference from the model that the
-        step starts from, None for the teacher and the baseline. A search that keeps the baseline is
-        no step.
+        step starts from, None for the baseline. A search that keeps the baseline is no step.
     """
     test, tune, exported = results["evaluate"], results["tune"], results["quantize"]["model"]
     sizes = runtimes.set_index("runtime")["bytes"]
@@ -50,14 +49,13 @@ def steps(results: Mapping[str, Mapping[str, Any]], runtimes: pd.DataFrame) -> l
     )
     table: list[dict[str, Any]] = []
     for step, model, view, start in (
-        ("teacher", "teacher", "single_view", None),
         (baseline, "baseline", "single_view", None),
         ("winner of the search", "tuned", "single_view", "baseline"),
         ("exported in float32", "float32", "single_view", exported),
         ("quantized to int8", "int8", "single_view", "float32"),
         ("int8, averaged with mirror image", "int8", "flip_averaged", "int8"),
     ):
-        if model not in test:  # there may be no teacher, and no winner of the search
+        if model not in test:  # the search may have no winner
             continue
         accuracy = test[model][view]["accuracy"]
         in_file = model in ("float32", "int8")
