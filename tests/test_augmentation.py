@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer.core.params import Augment
-from fer.training.augmentation import augment, center_crop, mix
+from fer.training.augmentation import augment, center_crop
 
 STRONG = Augment(flip=0.5, shift=4, rotation=20.0, scale=0.2, contrast=0.5)
 
@@ -86,36 +86,3 @@ def test_output_has_its_range_and_shape_and_follows_the_seed(count, seed):
     assert 0 <= output.min() <= output.max() <= 1
     assert torch.equal(output, run(faces, STRONG, seed))
     assert len({face.numpy().tobytes() for face in output}) == count  # separate draws
-
-
-def test_erasing_fills_one_rectangle_with_one_grey_value():
-    faces = images(300)
-    plain = center_crop(faces)
-    erased = run(faces, Augment(erase=1.0))
-    for face, original in zip(erased[:, 0], plain[:, 0], strict=True):
-        mask = (face - original).abs() > 1e-5
-        rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
-        # Noise may have the grey value of the rectangle, but not in a whole row or column.
-        inside = face[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        assert (inside == inside[0, 0]).all()
-        assert max(inside.shape) <= 23  # half a face
-
-
-@pytest.mark.parametrize("probability", [0.2, 0.5])
-def test_erasing_changes_some_faces_and_no_other_draws(probability):
-    faces = images(1000)
-    erased = run(faces, STRONG.model_copy(update={"erase": probability}))
-    same = (run(faces, STRONG) == erased).float().mean((1, 2, 3))
-    assert (same > 0.7).all()
-    assert (same < 1).float().mean() == pytest.approx(probability, abs=0.05)
-
-
-@given(alpha=st.floats(0.05, 5), seed=st.integers(0, 2**32 - 1), count=st.integers(1, 9))
-@settings(max_examples=50, deadline=None)
-def test_mixup_mixes_faces_and_targets_by_the_same_share(alpha, seed, count):
-    faces = torch.arange(count).float()[:, None, None, None].expand(count, 1, 4, 4)
-    mixed, targets = mix(faces, torch.eye(count), alpha, seed)
-    torch.testing.assert_close(targets.sum(1), torch.ones(count))
-    assert (targets >= 0).all()
-    expected = targets @ torch.arange(count).float()
-    torch.testing.assert_close(mixed.amax((1, 2, 3)), expected, atol=1e-4, rtol=0)

@@ -32,10 +32,9 @@ class KilledError(Exception):
 
 
 def fit(faces, checkpoint=None, config=CONFIG, epochs=EPOCHS, device="cpu", **options):
-    """Return the weights of the best epoch, and the history; mixup comes with a teacher here."""
+    """Return the weights of the best epoch, and the history."""
     torch.manual_seed(1)
-    teacher = build(CONFIG.model, 7).eval() if config.train.augment.mixup else None
-    run = TrainingRun(config, faces, faces[:35], epochs, torch.device(device), teacher)
+    run = TrainingRun(config, faces, faces[:35], epochs, torch.device(device))
     network, history = fit_network(run, checkpoint=checkpoint, **options)
     assert not network.training
     return network.state_dict(), history
@@ -76,7 +75,7 @@ def test_fit_returns_the_weights_of_the_best_epoch(faces, checkpoint, average, k
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_resumed_run_and_one_with_workers_give_the_same_result(faces, checkpoint, tmp_path, device):
-    changes = {"train.average": 0.1, "train.augment.erase": 0.5, "train.augment.mixup": 0.4}
+    changes = {"train.average": 0.1, "train.augment.noise": 0.5}
     config = CONFIG.with_values({"model.width": 0.2} | changes)
     uninterrupted = fit(faces, None, config, device=device)
     assert_same(fit(faces, None, config, device=device), uninterrupted)

@@ -1,12 +1,9 @@
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from fer.core.errors import FerError
-from fer.core.faces import Faces
 from fer.core.params import Augment, Benchmark
 from fer.training import loading
 from fer.training.loader_benchmark import time_loaders
@@ -61,15 +58,3 @@ def test_other_epoch_or_seed_gives_other_batches(faces):
     first_images = epoch(faces)[0][0]
     assert not torch.equal(first_images, epoch(faces, 1)[0][0])
     assert not torch.equal(first_images, epoch(faces, seed=2)[0][0])
-
-
-def test_mixup_gives_soft_labels_and_keeps_the_votes(faces):
-    for (_, targets), (_, labels) in zip(
-        epoch(faces, strengths=Augment(mixup=0.4)), epoch(faces), strict=True
-    ):
-        of_both = F.one_hot(labels, 7) | F.one_hot(labels.flip(0), 7)
-        torch.testing.assert_close((targets * of_both).sum(1), torch.ones(len(labels)))
-    votes = np.full((len(faces), 7), 1 / 7, np.float32)
-    soft = Faces(faces.images, faces.labels, faces.classes, votes)
-    for _, targets in epoch(soft, strengths=Augment(mixup=1.0)):
-        torch.testing.assert_close(targets, torch.full_like(targets, 1 / 7))

@@ -135,19 +135,13 @@ DAMAGES = ("gamma", "resolution", "noise", "jpeg")
 
 
 class Augment(Section):
-    """Strengths of the augmentation, which is drawn anew for each face.
-
-    `erase` is from Zhong et al. 2017, arXiv:1708.04896; `mixup` from Zhang et al. 2017,
-    arXiv:1710.09412.
-    """
+    """Strengths of the augmentation, which is drawn anew for each face."""
 
     flip: Fraction = 0.0
     shift: Annotated[int, Field(ge=0, le=24)] = 0
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
     contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
-    erase: Fraction = 0.0
-    mixup: Annotated[float, Field(ge=0, le=100)] = 0.0
     gamma: Fraction = 0.0
     resolution: Fraction = 0.0
     noise: Fraction = 0.0

@@ -2,15 +2,11 @@
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from fer.core.faces import FACE_SIZE, INPUT_SIZE, MARGIN
 from fer.core.params import Augment
-
-_ERASED_SIDES = 0.1, 0.5
-"""Smallest and largest side of an erased rectangle, as fractions of the face's side."""
 
 
 def center_crop(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tensor:
@@ -26,22 +22,16 @@ def center_crop(images: torch.Tensor, size: int = INPUT_SIZE) -> torch.Tensor:
 
 
 def augment(
-    images: torch.Tensor,
-    strengths: Augment,
-    generator: torch.Generator,
-    size: int = INPUT_SIZE,
+    images: torch.Tensor, strengths: Augment, generator: torch.Generator, size: int = INPUT_SIZE
 ) -> torch.Tensor:
-    """Return the network's input with random flip, shift, rotation, scale, contrast and erasing.
+    """Return the network's input with random flip, shift, rotation, scale and contrast.
 
     From uint8 [N, 48, 48] to float32 [N, 1, size, size], 0 to 1. All geometric changes are one
     bilinear sampling. Pixels beyond the edge repeat the edge. The generator is on the CPU for every
     device, so a seed gives the same faces everywhere. To add an augmentation, draw its random
-    numbers after all others, and only if its strength is above 0, as for `erase`: a seed then keeps
-    its faces.
+    numbers after all others, and only if its strength is above 0: a seed then keeps its faces.
     """
     draws = torch.rand(6, len(images), generator=generator)
-    if strengths.erase:
-        erasing = torch.rand(6, len(images), generator=generator)
     flip, right, down, angle, zoom, contrast = draws
     # Computed on the CPU: for so few numbers a GPU would take longer.
     column, row = _sampling_grid(
@@ -64,40 +54,7 @@ def augment(
         mean = faces.mean((1, 2, 3), keepdim=True)
         factor = (1 + _to_range(contrast, strengths.contrast)).to(device)
         faces = (mean + (faces - mean) * factor[:, None, None, None]).clamp(0, 1)
-    if strengths.erase:
-        faces = _erase(faces, erasing.to(device), strengths.erase)
     return faces
-
-
-def mix(
-    images: torch.Tensor, targets: torch.Tensor, alpha: float, seed: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mix each face and its target with another one of the batch: mixup, arXiv:1710.09412.
-
-    Images are float32 [B, 1, H, W], targets float32 [B, C]. Each face has its own lambda, from a
-    Beta distribution with the parameter `alpha`, above 0.
-    """
-    draws = np.random.default_rng(seed).beta(alpha, alpha, len(images)).astype(np.float32)
-    lam = torch.from_numpy(draws).to(images.device)
-    return (
-        images.flip(0).lerp(images, lam[:, None, None, None]),
-        targets.flip(0).lerp(targets, lam[:, None]),
-    )
-
-
-def _erase(faces: torch.Tensor, draws: torch.Tensor, probability: float) -> torch.Tensor:
-    """Fill a rectangle with one grey value, in some of the faces, float32 [N, 1, size, size].
-
-    `draws` are float32 [6, N], 0 to 1: whether, height, width, center (row, column), grey value.
-    """
-    whether, *sides_and_center, grey = draws[:, :, None]
-    height, width, row, column = sides_and_center
-    position = (torch.arange(faces.shape[-1], device=faces.device) + 0.5) / faces.shape[-1]
-    low, high = _ERASED_SIDES
-    in_rows = (position - row).abs() < (low + (high - low) * height) / 2
-    in_columns = (position - column).abs() < (low + (high - low) * width) / 2
-    mask = (whether < probability)[:, :, None] & in_rows[:, :, None] & in_columns[:, None, :]
-    return torch.where(mask[:, None], grey[:, :, None, None], faces)
 
 
 def _to_range(draw: torch.Tensor, limit: float) -> torch.Tensor:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
@@ -14,7 +13,7 @@ from fer.core.errors import FerError
 from fer.core.faces import INPUT_SIZE, Faces
 from fer.core.params import Augment
 from fer.training import distributed
-from fer.training.augmentation import augment, mix
+from fer.training.augmentation import augment
 from fer.training.damage import damage
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -30,25 +29,20 @@ class AugmentedBatches(Dataset):
     def __init__(self, faces: Faces, strengths: Augment, device: torch.device) -> None:
         self.images = torch.tensor(faces.images, device=device)
         self.targets = torch.tensor(faces.targets(), device=device)
-        self.classes, self.strengths = len(faces.classes), strengths
+        self.strengths = strengths
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images and targets; a key gives the same batch in every process.
 
         Images are float32 [B, 1, size, size], 0 to 1. Targets are labels int64 [B], or soft labels
-        float32 [B, C], as of a data set with soft labels or after mixup.
+        float32 [B, C] of a data set that has them.
         """
         indices, seed, damage_seed, size = key
         indices = indices.to(self.images.device)
         generator = torch.Generator().manual_seed(seed)
         images = augment(self.images[indices], self.strengths, generator, size)
         images = damage(images, self.strengths, generator.manual_seed(damage_seed))
-        targets = self.targets[indices]
-        if not self.strengths.mixup:
-            return images, targets
-        if targets.ndim == 1:
-            targets = F.one_hot(targets, self.classes).float()
-        return mix(images, targets, self.strengths.mixup, seed)
+        return images, self.targets[indices]
 
 
 class BatchSampler(Sampler[Key]):
