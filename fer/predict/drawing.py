@@ -1,10 +1,8 @@
-"""Draw boxes and emotions on a photo, and sheets of class activation maps."""
+"""Draw boxes and emotions on a photo."""
 
-import math
 from collections.abc import Sequence
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from fer.images import reading
 from fer.predict.recognizer import Face
@@ -55,37 +53,6 @@ def _find_area(
 
 def _overlap(first: _Area, second: _Area) -> bool:
     return all(max(first[i], second[i]) < min(first[i + 2], second[i + 2]) for i in (0, 1))
-
-
-def draw_explanations(faces: Sequence[tuple[str, Face]], classes: Sequence[str]) -> Image.Image:
-    """Return a sheet with each face and the class activation map of its likeliest emotion.
-
-    The map is that of Grad-CAM for the last convolution (Selvaraju et al. 2017, arXiv:1610.02391):
-    the map of the class without its negative part, because the logits are the means of the maps.
-
-    Args:
-        faces: Faces, each with the name of its image.
-        classes: Names of the classes, in the order of the maps.
-    """
-    side, text = 160, 44
-    columns = math.ceil(math.sqrt(len(faces) / 2))  # each has two pictures
-    rows = math.ceil(len(faces) / columns)
-    sheet = Image.new("RGB", (2 * side * columns, (side + text) * rows), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
-    for number, (name, face) in enumerate(faces):
-        top, left = (side + text) * (number // columns), 2 * side * (number % columns)
-        title = name if len(name) <= 34 else f"...{name[-31:]}"
-        draw.text((left + 4, top + 3), title, fill=_TEXT_COLOR, font=font)
-        draw.text((left + 4, top + 22), _label(face), fill=_TEXT_COLOR, font=font)
-        grey = Image.fromarray(face.pixels).resize((side, side), Image.Resampling.BICUBIC)
-        likeliest = max(classes, key=lambda name: face.probabilities[name])
-        class_map = np.maximum(face.maps[list(classes).index(likeliest)], 0)
-        class_map = (255 * class_map / max(class_map.max(), 1e-12)).astype(np.uint8)
-        heatmap = Image.fromarray(class_map).resize((side, side), Image.Resampling.BILINEAR)
-        colors = ImageOps.colorize(heatmap, "black", "yellow", mid="red")
-        sheet.paste(grey, (left, top + text))
-        sheet.paste(Image.blend(grey.convert("RGB"), colors, 0.5), (left + side, top + text))
-    return sheet
 
 
 def _label(face: Face) -> str:
