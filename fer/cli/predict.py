@@ -44,11 +44,6 @@ def add_to(commands: Commands) -> None:
     predict.add_argument("--recursive", action="store_true", help="read folders in folders too")
     predict.add_argument("--face", action="store_true", help="each image is one face already")
     add_model_options(predict)
-    _add_outputs(predict)
-    predict.set_defaults(run=_predict)
-
-
-def _add_outputs(predict: argparse.ArgumentParser) -> None:
     output = predict.add_mutually_exclusive_group()
     output.add_argument(
         "--json",
@@ -64,6 +59,7 @@ def _add_outputs(predict: argparse.ArgumentParser) -> None:
         help="write the image or the video with boxes; for several images, name a folder (files in "
         "it are never replaced if the images are in it too)",
     )
+    predict.set_defaults(run=_predict)
 
 
 def _predict(arguments: argparse.Namespace) -> None:

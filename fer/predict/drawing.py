@@ -18,10 +18,6 @@ def draw_boxes(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
 
     A label stands above its face, below it, or further up, where it covers no other label. If
     there is no such place, it stands above its face.
-
-    Args:
-        image: The image, of any mode.
-        faces: Its faces.
     """
     image = reading.color(image)
     draw = ImageDraw.Draw(image)
@@ -30,11 +26,12 @@ def draw_boxes(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
         side = face.box[2] - face.box[0]
         draw.rectangle(face.box, outline=_COLOR, width=max(2, side // 60))
         font = ImageFont.load_default(max(12, side // 9))
-        text = draw.textbbox((0, 0), _label(face), font=font)
+        label = face.label if face.id is None else f"{face.id}: {face.label}"
+        text = draw.textbbox((0, 0), label, font=font)
         area = _find_area(text, face.box, image.size, label_areas)
         label_areas.append(area)
         draw.rectangle(area, fill=_COLOR)
-        draw.text(area[:2], _label(face), fill=_TEXT_COLOR, font=font, anchor="lt")
+        draw.text(area[:2], label, fill=_TEXT_COLOR, font=font, anchor="lt")
     return image
 
 
@@ -53,7 +50,3 @@ def _find_area(
 
 def _overlap(first: _Area, second: _Area) -> bool:
     return all(max(first[i], second[i]) < min(first[i + 2], second[i + 2]) for i in (0, 1))
-
-
-def _label(face: Face) -> str:
-    return face.label if face.id is None else f"{face.id}: {face.label}"
