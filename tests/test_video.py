@@ -276,6 +276,14 @@ def test_last_frame_has_its_own_length(run, tmp_path):
     assert length(tmp_path / "out.mp4") == pytest.approx(1.0, abs=0.05)
 
 
+def test_frames_of_joined_videos_go_on(tmp_path):
+    encode(tmp_path / "one.ts", "mpeg2video", 50, 25)
+    (tmp_path / "two.ts").write_bytes(2 * (tmp_path / "one.ts").read_bytes())
+    frames = times(tmp_path / "two.ts")
+    assert len(frames) >= 98
+    np.testing.assert_allclose(np.diff(frames), 0.04, atol=0.01)
+
+
 def test_avi_whose_frames_are_reordered(tmp_path):
     images = [photo_at(number, step=5).resize((320, 240)) for number in range(50)]
     path = encode(tmp_path / "in.avi", frames=images, rate=25, bf="3", b_pyramid="normal")

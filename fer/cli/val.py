@@ -140,11 +140,12 @@ def _write(
 
     from fer.report import figures, scores
 
-    classes = faces.classes
-    pairs = scores.confusions(probabilities.argmax(1), faces.labels, classes)
-    figures.confusion(folder / "confusion.png", pd.DataFrame(pairs), classes, title)
+    pairs = scores.confusions(probabilities.argmax(1), faces.labels, faces.classes)
+    figures.confusion(folder / "confusion.png", pd.DataFrame(pairs), faces.classes, title)
     rows = (
         (source, pair["actual"], pair["predicted"], *(round(float(v), 4) for v in values))
         for source, pair, values in zip(sources, pairs, probabilities, strict=True)
     )
-    write_table(folder / "predictions.csv", ("picture", "class", "prediction", *classes), rows)
+    write_table(
+        folder / "predictions.csv", ("picture", "class", "prediction", *faces.classes), rows
+    )

@@ -155,7 +155,9 @@ class Video:
                     time_in_file = float(ticks * frame.time_base)
                     self._origin = time_in_file if self._origin is None else self._origin
                     seconds = time_in_file - self._origin
-                last = seconds if seconds > last else last + 0.0005
+                if seconds <= last:  # by more than a second where two videos were joined
+                    seconds = self.end if last - seconds > 1 else last + 0.0005
+                last = seconds
                 length = float(frame.duration * frame.time_base) if frame.time_base else 0
                 self.end = last + (length or 1 / self.rate)
                 yield last, frame

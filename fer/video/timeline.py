@@ -14,10 +14,7 @@ Emotions = Mapping[int, str]
 def summary(video: str, frames: Sequence[tuple[float, Emotions]], end: float) -> list[str]:
     """Return lines of text: how long each face is seen, and the share of time per emotion.
 
-    Args:
-        video: Its name.
-        frames: Time of each frame in seconds, and its emotions.
-        end: Time in seconds until which the last frame is shown.
+    Each frame has its time in seconds; the last one is shown until `end`.
     """
     durations: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for (start, emotions), (next_start, _) in pairwise([*frames, (end, {})]):

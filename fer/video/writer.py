@@ -140,4 +140,6 @@ class _Sound:
                     if frame.pts > last:  # the muxer refuses others
                         last = frame.pts
                         yield from self._output.encode(frame)
+                    elif last - frame.pts > 1 / frame.time_base:  # of a joined video: out of step
+                        last = np.inf
         yield from self._output.encode(None)
