@@ -146,6 +146,5 @@ def _write(
         (source, pair["actual"], pair["predicted"], *(round(float(v), 4) for v in values))
         for source, pair, values in zip(sources, pairs, probabilities, strict=True)
     )
-    write_table(
-        folder / "predictions.csv", ("picture", "class", "prediction", *faces.classes), rows
-    )
+    columns = ("picture", "class", "prediction", *faces.classes)
+    write_table(folder / "predictions.csv", columns, rows)

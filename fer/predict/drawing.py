@@ -16,8 +16,7 @@ _Area = tuple[float, float, float, float]
 def draw_boxes(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
     """Return a copy in RGB with a box and the emotion at each face.
 
-    A label stands above its face, below it, or further up, where it covers no other label. If
-    there is no such place, it stands above its face.
+    A label stands above its face, or else below it or further up, to cover no other label.
     """
     image = reading.color(image)
     draw = ImageDraw.Draw(image)
