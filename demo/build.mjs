@@ -6,7 +6,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, write
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
-import protobuf from "protobufjs/minimal.js";
+import protobuf from "protobufjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const dist = join(here, "dist");
@@ -53,18 +53,12 @@ function pack(source, target) {
   return packed.length;
 }
 
-/** Read the metadata of an ONNX file: field 14 of onnx.proto, messages with a key and a value in JSON. */
+/** Read the metadata of an ONNX file: all but the checksum are JSON. */
 function readMetadata(bytes) {
-  const metadata = {};
-  for (const reader = protobuf.Reader.create(bytes); reader.pos < reader.len; ) {
-    const tag = reader.uint32();
-    if (tag >>> 3 !== 14) {
-      reader.skipType(tag & 7);
-      continue;
-    }
-    const entry = protobuf.Reader.create(reader.bytes());
-    const texts = [1, 2].map(() => entry.uint32() && entry.string());
-    if (texts[0] !== "sha256") metadata[texts[0]] = JSON.parse(texts[1]);
-  }
-  return metadata;
+  const { root } = protobuf.parse(`syntax = "proto3";
+    message Model { repeated Entry entries = 14; }
+    message Entry { string key = 1; string value = 2; }`);
+  const { entries } = root.lookupType("Model").decode(bytes);
+  const texts = entries.filter(({ key }) => key !== "sha256");
+  return Object.fromEntries(texts.map(({ key, value }) => [key, JSON.parse(value)]));
 }

@@ -5,36 +5,13 @@ export const privacy = "Your pictures stay on this device: this page sends them 
 export const hasMaps = true;
 
 const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+const failed = new Promise((resolve, reject) => {
+  const message = "This browser is too old for the page, or the network is away. Update it, or load the page again.";
+  worker.onerror = () => reject(new Error(message));
+});
+failed.catch(() => {}); // each prediction reports it
 let sizes = {}; // bytes of the compressed files, by path
 let progress = () => {};
-let pending = null; // one call at a time
-let failure = null;
-
-worker.onmessage = ({ data: { loaded, total, result, error } }) => {
-  if (loaded !== undefined) return progress(loaded, total);
-  if (error === undefined) pending.resolve(result);
-  else pending.reject(new Error(error));
-};
-
-worker.onerror = () => {
-  failure = new Error("This browser is too old for the page, or the network is away. Update it, or load the page again.");
-  pending?.reject(failure);
-};
-
-let queue = Promise.resolve();
-
-function call(options, transferred = []) {
-  const answer = queue.then(
-    () =>
-      new Promise((resolve, reject) => {
-        if (failure) return reject(failure);
-        pending = { resolve, reject };
-        worker.postMessage({ ...options, sizes }, transferred);
-      }),
-  );
-  queue = answer.catch(() => {});
-  return answer;
-}
 
 /** Load the first model; return the models to choose from, the classes, and a warning or null. */
 export async function start(showProgress) {
@@ -50,5 +27,14 @@ export async function start(showProgress) {
 export async function predict(bitmap, file, model) {
   if (!bitmap) throw new Error("This file cannot be read as a picture. Save it as JPEG, and open that.");
   const copy = await createImageBitmap(bitmap);
-  return call({ model, bitmap: copy }, [copy]);
+  const { port1, port2 } = new MessageChannel();
+  const answer = new Promise((resolve, reject) => {
+    port1.onmessage = ({ data: { loaded, total, result, error } }) => {
+      if (loaded !== undefined) progress(loaded, total);
+      else if (error === undefined) resolve(result);
+      else reject(new Error(error));
+    };
+  });
+  worker.postMessage({ model, sizes, bitmap: copy, port: port2 }, [copy, port2]);
+  return Promise.race([answer, failed]);
 }

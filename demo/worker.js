@@ -1,7 +1,7 @@
 // Runs the network outside the page's own thread, so that the page stays responsive.
 //
-// The page sends {model, sizes, bitmap}; the worker answers {loaded, total} while it loads, then
-// {result}, the faces, or {error}.
+// The page sends {model, sizes, bitmap, port}; the worker answers to the port: {loaded, total} while
+// it loads, then {result}, the faces, or {error}.
 
 import * as ort from "./ort/ort.js";
 
@@ -9,29 +9,29 @@ const RUNTIME = "ort/ort.wasm.gz";
 const sessions = {}; // by the name of the model
 let isReady = false;
 
-self.onmessage = async ({ data: { model, sizes, bitmap } }) => {
+self.onmessage = async ({ data: { model, sizes, bitmap, port } }) => {
   try {
-    sessions[model] ??= await load(model, sizes);
-    self.postMessage({ result: await predict(sessions[model], bitmap) });
+    sessions[model] ??= load(model, sizes, port).catch((error) => {
+      delete sessions[model]; // the next picture tries again
+      throw error;
+    });
+    port.postMessage({ result: await predict(await sessions[model], bitmap) });
   } catch (error) {
     console.error(error);
-    self.postMessage({ error: error.advice ?? "The network failed here. Load the page again, or try a smaller picture." });
+    port.postMessage({ error: error.advice ?? "The network failed here. Load the page again, or try a smaller picture." });
   }
 };
 
-async function load(name, sizes) {
+async function load(name, sizes, port) {
   const path = `models/${name}.onnx.gz`;
   const paths = isReady ? [path] : [RUNTIME, path];
   const total = paths.reduce((sum, each) => sum + sizes[each], 0);
-  const loaded = paths.map(() => 0);
-  const files = await Promise.all(
-    paths.map((each, i) =>
-      download(each, (bytes) => {
-        loaded[i] = Math.min(bytes, sizes[each]); // a host may have unpacked it
-        self.postMessage({ loaded: loaded.reduce((a, b) => a + b), total });
-      }),
-    ),
-  );
+  let loaded = 0;
+  const progress = (bytes) => {
+    loaded = Math.min(loaded + bytes, total); // a host may have unpacked the files
+    port.postMessage({ loaded, total });
+  };
+  const files = await Promise.all(paths.map((each) => download(each, progress)));
   if (!isReady) {
     ort.env.wasm.numThreads = 1; // more need headers that many static hosts cannot send
     ort.env.wasm.wasmBinary = files[0].buffer;
@@ -40,7 +40,7 @@ async function load(name, sizes) {
   // Optimizing the graph takes seconds here, and runs are no faster.
   const options = { graphOptimizationLevel: "disabled", logSeverityLevel: 3 };
   const session = await ort.InferenceSession.create(files.at(-1), options);
-  self.postMessage({ loaded: total, total });
+  port.postMessage({ loaded: total, total });
   return session;
 }
 
@@ -50,12 +50,11 @@ async function download(path, progress) {
   const response = await fetch(new URL(path, import.meta.url)).catch(() => null);
   if (!response?.ok) throw offline;
   const chunks = [];
-  let count = 0;
   for (const reader = response.body.getReader(); ; ) {
     const { done, value } = await reader.read();
     if (done) break;
     chunks.push(value);
-    progress((count += value.length));
+    progress(value.length);
   }
   const blob = new Blob(chunks);
   const isPacked = new DataView(await blob.slice(0, 2).arrayBuffer()).getUint16() === 0x1f8b;

@@ -81,8 +81,7 @@ def test_below_the_confidence_it_is_unsure(run, folder, tmp_path):
     drawings = []
     for chosen in ((), options):
         path = tmp_path / f"{len(chosen)}.png"
-        explained = ("--draw", path, "--explain", tmp_path / "map.png")
-        assert run("predict", photo, *chosen, *explained)[0] == 0
+        assert run("predict", photo, *chosen, "--draw", path)[0] == 0
         drawings.append(path.read_bytes())
     assert drawings[0] != drawings[1]
     assert "Neutral" in run("predict", photo, "--min-confidence", "0.3")[1]
@@ -145,19 +144,15 @@ def test_json_and_csv_of_a_folder(run, folder):
     )
 
 
-def test_draw_and_explain(run, folder, tmp_path):
-    run("predict", PHOTO, "--draw", tmp_path / "d.png", "--explain", tmp_path / "e.png")
+def test_draw(run, folder, tmp_path):
+    run("predict", PHOTO, "--draw", tmp_path / "d.png")
     drawn, plain = np.asarray(Image.open(tmp_path / "d.png")), np.asarray(Image.open(PHOTO))
     assert drawn.shape == plain.shape
     changed = np.argwhere((drawn != plain).any(2))
     assert 60 < changed.min(0)[0] < 130  # the label, above the face
-    assert Image.open(tmp_path / "e.png").size[0] == 320
 
     assert run("predict", folder, "--draw", tmp_path / "drawn")[0] == 1
     assert names(tmp_path / "drawn") == ["a.jpg", "b.png"]
-    status, _, err = run("predict", folder / "b.png", "--explain", tmp_path / "why.png")
-    assert status == 0
-    assert err == f"warning: no face found: {tmp_path / 'why.png'} is not written\n"
 
 
 def test_names_of_drawings(run, tmp_path):
@@ -298,7 +293,6 @@ def test_inputs_are_never_overwritten(run, folder, tmp_path):
         (photo, "--draw", folder / "link.jpg"),
         (photo, "--draw", tmp_path / "hard.jpg"),
         (folder, "--draw", folder),
-        (photo, "--explain", photo),
         ("--video", video, "--draw", video),
     ):
         status, out, err = run("predict", *arguments)
@@ -331,11 +325,10 @@ def test_unwritable_drawing_does_not_stop_the_other_images(run, tmp_path):
         (("a.heic",), "a.heic: is a HEIC photo; pip install pillow-heif"),
         (("--video", "in.mp4"), "in.mp4: no such file"),
         (("--video", "broken.mp4"), "broken.mp4: is not a video"),
-        (("--video", "v", "--explain", "e.png"), "--explain: works for images only; give images"),
+        (("--video", "v", "--face"), "--face: works for images only; give images"),
         (("empty",), "empty: holds no images; name another folder"),
         (("photo.jpg", "--draw", "out.txt"), "out.txt: is no name for an image; use the suffix"),
         (("a.jpg", "b.jpg", "--draw", "c.png"), "c.png: is the name of a file; for several"),
-        ((PHOTO, "--explain", "a.heic/e.png"), "a.heic/e.png: cannot be written: "),
         (("photo.jpg", "--model", "large", "--precision", "float32"), "only nano in float32"),
         ((PHOTO, "--min-score", "2"), "min_score is 2"),
         ((PHOTO, "--min-face", "23"), "min_face is 23"),
@@ -348,7 +341,7 @@ def test_mistakes_are_one_line(run, tmp_path, monkeypatch, arguments, message):
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     status, out, err = run("predict", *arguments)
     assert (status, err.count("\n")) == (1, 1)
-    assert out == "" or "--explain" in arguments  # which is written at the end
+    assert out == ""
     assert err.startswith("error: ")
     assert message in err
 

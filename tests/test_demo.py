@@ -64,10 +64,6 @@ def pictures(tmp_path_factory):
     exif = Image.Exif()
     exif[0x0112] = 6
     photo.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.jpg", exif=exif, quality=95)
-    for orientation, turn in ((3, "ROTATE_180"), (6, "ROTATE_90"), (7, "TRANSVERSE")):
-        exif[0x0112] = orientation
-        turned = photo.transpose(Image.Transpose[turn])
-        turned.save(folder / f"turned{orientation}.webp", exif=exif, quality=95)
     in_large = Image.new("RGB", (3000, 2000), "grey")
     in_large.paste(photo.resize((170, 200)), (2500, 1300))
     in_large.save(folder / "in_large.png")
@@ -102,18 +98,6 @@ def video(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def damaged(video):
-    """The video with noise in place of its second half."""
-    content = bytearray(video.read_bytes())
-    middle = len(content) // 2
-    noise = np.random.default_rng(0).integers(0, 256, len(content) - middle, np.uint8)
-    content[middle:] = noise.tobytes()
-    path = video.with_name("damaged.webm")
-    path.write_bytes(content)
-    return path
-
-
 @contextmanager
 def serve(folder):
     """Serve files as a simple host does; yield the address."""
@@ -137,10 +121,10 @@ def check(built, url, browser, screenshots, *files):
 
 
 @pytest.fixture(scope="module", params=BROWSERS)
-def page(built, pictures, video, damaged, tmp_path_factory, request):
+def page(built, pictures, video, tmp_path_factory, request):
     screenshots = os.environ.get("FER_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots")
     with serve(built / "dist") as url:
-        return check(built, url, request.param, screenshots, video, damaged, *pictures)
+        return check(built, url, request.param, screenshots, video, *pictures)
 
 
 def test_page_finds_what_the_recognizer_finds(page, pictures):
@@ -174,14 +158,14 @@ def test_page_is_accessible(page):
 
 def test_page_says_what_it_does(page):
     texts = page["texts"]
-    assert texts["progress"][-1].endswith(" MB")
+    assert texts["progress"].endswith(" MB")
     assert texts["example"].startswith("4 faces: ")
     assert texts["small"].startswith("4 faces: ")
     assert texts["small"] != texts["example"]
     assert texts["lastClick"].startswith("1 face: Happy")
-    assert texts["stopped"] == texts["stoppedPhoto"] == "Stopped."
+    assert texts["stoppedPhoto"] == "Stopped."
     assert texts["isStopped"]
-    assert texts["firstFace"].startswith("Face 1: Happy")
+    assert texts["video"].startswith("1 face: Happy")
     assert texts["hasChart"]
     assert texts.get("offline", "Ready").startswith("Ready")
 
@@ -193,7 +177,6 @@ def test_page_shows_all_photos_and_clear_errors(page):
     assert texts["broken"].startswith("This file cannot be read as a picture. Save it as JPEG")
     assert texts["afterBroken"] == [0, False]  # no faces, and not the photo before
     assert "Save this one as JPEG" in texts["heic"]
-    assert "cannot be played" in texts.get("damaged", "cannot be played")
 
 
 def test_page_fits_a_phone(page):

@@ -274,18 +274,6 @@ def test_what_is_no_image(recognizer, image, message):
     assert "\n" not in str(error.value)
 
 
-def test_images_that_cannot_be_read_may_be_skipped(recognizer, tmp_path):
-    bad = tmp_path / "bad.jpg"
-    bad.write_bytes(b"no image")
-    with pytest.warns(UserWarning, match=r"bad.jpg: is not an image"):
-        faces = recognizer.predict([PHOTO, bad, PHOTO], errors="skip")
-    assert faces[1] is None
-    assert_is_portrait(faces[2])
-    assert_is_portrait(faces[0])
-    with pytest.raises(FerError, match=r"bad.jpg: is not an image"):
-        recognizer.predict([PHOTO, bad])
-
-
 @pytest.mark.parametrize(
     ("kind", "mode"),
     [

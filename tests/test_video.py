@@ -8,7 +8,6 @@ import threading
 from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
 
 import av
 import numpy as np
@@ -122,23 +121,14 @@ def test_video_as_json_and_drawn(run, tmp_path):
     ]
 
 
-def test_text_ends_with_a_summary_and_a_plot(run, tmp_path):
+def test_text_ends_with_a_summary(run, tmp_path):
     path = make_video(tmp_path / "in.mp4")
-    _, out, err = run("--video", path, "--plot", tmp_path / "out.png")
+    _, out, err = run("--video", path)
     assert err == ""
     title, face = out.splitlines()[-2:]
     assert title == f"{path}: 1.20 s, faces: 1"
     assert face.startswith("face 0, 1.20 s, share of time: ")
     assert "%" in face
-    assert Image.open(tmp_path / "out.png").width > 500
-    status, _, _ = run("--video", path, "--plot", tmp_path / "out.txt")
-    assert "out.txt: is no name for a plot; use one of .jpg, .pdf, .png, .svg" in status
-    empty = encode(tmp_path / "empty.mp4", frames=2)
-    assert run("--video", empty, "--plot", tmp_path / "none.png")[::2] == (
-        0,
-        f"warning: no face found: {tmp_path / 'none.png'} is not written\n",
-    )
-    assert "are for videos" in str(run(PHOTO, "--plot", tmp_path / "x.png")[0])
 
 
 def test_each_second_frame(run, tmp_path):
@@ -147,6 +137,7 @@ def test_each_second_frame(run, tmp_path):
     assert [json.loads(line)["seconds"] for line in out.splitlines()] == [0, 0.4, 0.8]
     assert times(tmp_path / "out.mp4") == pytest.approx([0, 0.4, 0.8, 1.0])  # the last one twice
     assert length(tmp_path / "out.mp4") == pytest.approx(1.2, abs=0.01)
+    assert "works for videos only" in str(run(PHOTO, "--every", 2)[0])
     assert run("--video", path, "--every", 0)[0] == (
         "error: every is 0; use 1 for each frame, 2 for each second one, ..."
     )
@@ -158,8 +149,6 @@ def test_python_has_the_same_frames(tmp_path):
     assert [frame.seconds for frame in frames] == pytest.approx([0, 0.2, 0.4])
     assert [face.id for frame in frames for face in frame.faces] == [0, 0, 0]
     assert frames[0].image.size == Image.open(PHOTO).size
-    whole = list(predict_video(Recognizer(), str(path), face=True, every=2))
-    assert [len(frame.faces) for frame in whole] == [1, 1]
     with pytest.raises(FerError, match="no such file"):
         predict_video(Recognizer(), tmp_path / "none.mp4")
     video = Video(path)
@@ -287,27 +276,12 @@ def test_last_frame_has_its_own_length(run, tmp_path):
     assert length(tmp_path / "out.mp4") == pytest.approx(1.0, abs=0.05)
 
 
-def test_joined_videos_go_on_with_their_sound(run, tmp_path):
-    """Each has 2 seconds, with a white frame and a beep first, and 0.4 seconds more of sound."""
-    images = [Image.new("RGB", (64, 48), color) for color in ("white", *["black"] * 49)]
-    samples = np.zeros((1, round(2.4 * SOUND_RATE)), np.float32)
-    samples[:, : SOUND_RATE // 25] = 0.6 * (-1) ** (np.arange(SOUND_RATE // 25) // 50)
-    encode(tmp_path / "one.ts", "mpeg2video", images, 25, sound=("mp2", samples))
-    (tmp_path / "four.ts").write_bytes(4 * (tmp_path / "one.ts").read_bytes())
-    run("--video", tmp_path / "four.ts", "--draw", tmp_path / "out.mp4")
-    frames = list(Video(tmp_path / "out.mp4").frames())
-    assert 196 <= len(frames) <= 200
-    assert all(first[0] < second[0] for first, second in pairwise(frames))
-    flashes = [at for at, image in frames if np.asarray(image).mean() > 128]
-    with av.open(str(tmp_path / "out.mp4")) as container:
-        loud = [
-            float(frame.pts * frame.time_base)
-            for frame in container.decode(audio=0)
-            if np.abs(frame.to_ndarray()).max() > 0.1
-        ]
-    beeps = [at for before, at in pairwise([-1.0, *loud]) if at - before > 0.5]
-    assert len(flashes) == len(beeps) == 4
-    assert np.abs(np.subtract(flashes, beeps)).max() < 0.15
+def test_frames_of_joined_videos_go_on(tmp_path):
+    encode(tmp_path / "one.ts", "mpeg2video", 50, 25)
+    (tmp_path / "two.ts").write_bytes(2 * (tmp_path / "one.ts").read_bytes())
+    frames = times(tmp_path / "two.ts")
+    assert len(frames) >= 98
+    np.testing.assert_allclose(np.diff(frames), 0.04, atol=0.01)
 
 
 def test_avi_whose_frames_are_reordered(tmp_path):

@@ -1,15 +1,13 @@
 // The page: sources (photos, videos, camera), the gallery, boxes, bars, and the curve over time.
 // engine.js finds the faces: on a server, or in this browser.
 
-import { decode } from "./decode.js";
 import * as engine from "./engine.js";
-import { Follower } from "./follow.js";
 
 const $ = (id) => document.getElementById(id);
 // Each has a contrast of 3:1 and more to white and to black.
 const COLORS = ["#d55e00", "#009e73", "#cc79a7", "#8a7a00", "#0072b2", "#7b6cd9", "#888888", "#c03a3a"];
 const CURVE_SECONDS = 20;
-const MEGA = 1e6;
+const DECODING = { colorSpaceConversion: "none", premultiplyAlpha: "none" }; // as in Python
 
 // `turn` counts what was opened and stopped, so that a late answer to something earlier is dropped.
 // `items` are the photos: {file, faces, error, thumb}; `shown` is the picture on the stage.
@@ -34,7 +32,7 @@ function showProgress(loaded, total) {
   const left = total - loaded;
   $("progress").hidden = left === 0;
   Object.assign($("progress"), { value: loaded, max: total });
-  if (left) report(`Loading the network: ${(loaded / MEGA).toFixed(1)} of ${(total / MEGA).toFixed(1)} MB`);
+  if (left) report(`Loading the network: ${(loaded / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`);
 }
 
 /** Show a line of text below the controls. An error says what to do. */
@@ -50,10 +48,12 @@ function connect() {
     target.value = ""; // so that the same file can be chosen again
   });
   for (const image of document.querySelectorAll("#examples img")) {
-    image.parentNode.addEventListener("click", () => openExample(image.src));
+    image.parentNode.addEventListener("click", async () => {
+      const blob = await (await fetch(image.src)).blob();
+      open([new File([blob], image.src.replace(/.*[/]/, ""), { type: blob.type })]);
+    });
   }
-  $("camera").addEventListener("click", startCamera);
-  $("stop").addEventListener("click", () => stop());
+  $("camera").addEventListener("click", () => (state.live ? stop() : startCamera()));
   $("model").addEventListener("change", () => state.items.length && openPhotos());
   $("overlay").addEventListener("change", () => state.shown && draw());
   $("save-table").addEventListener("click", saveTable);
@@ -69,11 +69,6 @@ function connect() {
   }
 }
 
-async function openExample(source) {
-  const blob = await (await fetch(source)).blob();
-  open([new File([blob], source.replace(/.*[/]/, ""), { type: blob.type })]);
-}
-
 function element(tag, className, properties = {}) {
   return Object.assign(document.createElement(tag), { className, ...properties });
 }
@@ -85,7 +80,8 @@ function open(files) {
   clear();
   const video = files.find((file) => file.type.startsWith("video/"));
   if (video) return play(video.name, () => ({ src: URL.createObjectURL(video) }));
-  state.items = files.map((file) => ({ file }));
+  // The picture of a file that the browser cannot read stays empty.
+  state.items = files.map((file) => ({ file, thumb: element("img", "", { src: URL.createObjectURL(file), alt: "" }) }));
   $("gallery").hidden = files.length === 1;
   openPhotos();
 }
@@ -107,21 +103,16 @@ async function openPhoto(item, turn) {
   let bitmap = null;
   try {
     // A server reads more kinds of files than a browser, which then cannot show them.
-    bitmap = await decode(item.file).catch(() => null);
+    bitmap = await createImageBitmap(item.file, DECODING).catch(() => null);
     item.error = null;
     item.faces = inReadingOrder(await engine.predict(bitmap, item.file, $("model").value, state.classes));
-  } catch (error) {
-    [item.faces, item.error] = [[], explain(item.file, error)];
+  } catch ({ message }) {
+    const advice = "HEIC photos cannot be opened here. Save this one as JPEG, and open that.";
+    [item.faces, item.error] = [[], /hei[cf]$/i.test(item.file.name) ? advice : message];
   }
   if (turn !== state.turn) return bitmap?.close();
-  item.thumb ??= thumbnail(bitmap);
   if (!state.item || state.item === item) show(item, bitmap);
   else bitmap?.close();
-}
-
-function explain(file, error) {
-  if (/hei[cf]$/i.test(file.name)) return "HEIC photos cannot be opened here. Save this one as JPEG, and open that.";
-  return error.message;
 }
 
 /** Put a photo on the stage. */
@@ -129,27 +120,18 @@ function show(item, bitmap) {
   state.item = item;
   clearStage();
   if (item.error) return report(item.error, true);
-  if (!bitmap) report(`${summary(item.faces)}. This browser cannot show the file; the server has read it.`);
-  else report(summary(item.faces));
+  report(summary(item.faces) + (bitmap ? "" : ". This browser cannot show the file; the server has read it."));
   state.shown = { bitmap, faces: item.faces, file: item.file.name };
   draw();
 }
 
 async function choose(item) {
   const turn = ++state.turn;
-  const bitmap = await decode(item.file).catch(() => null);
+  const bitmap = await createImageBitmap(item.file, DECODING).catch(() => null);
   if (turn !== state.turn) return bitmap?.close();
   show(item, bitmap);
   $("gallery").replaceChildren(...state.items.map(thumb));
   $("gallery").querySelector("[aria-pressed=true]").focus();
-}
-
-function thumbnail(bitmap) {
-  const canvas = element("canvas", "", { height: 120 });
-  if (!bitmap) return canvas;
-  canvas.width = 1 + (120 * bitmap.width) / bitmap.height;
-  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, 120);
-  return canvas;
 }
 
 function thumb(item) {
@@ -177,7 +159,7 @@ async function play(name, openSource) {
     state.live = Object.assign(video, { srcObject: null }, source);
     state.curve = [];
     $("timeline").hidden = false;
-    swap("stop", "camera");
+    $("camera").textContent = "Stop";
     $("status").ariaLive = "off"; // or a screen reader would read every frame
     await video.play();
     await playFrames(name, video, turn);
@@ -191,7 +173,6 @@ async function play(name, openSource) {
 }
 
 async function playFrames(name, video, turn) {
-  const follower = new Follower();
   let last = -1;
   while (turn === state.turn && !video.ended) {
     if (video.error || !video.videoWidth) throw new Error("no picture");
@@ -201,10 +182,8 @@ async function playFrames(name, video, turn) {
     }
     last = video.currentTime;
     const bitmap = frameOf(video);
-    const copy = await createImageBitmap(bitmap);
-    const found = await engine.predict(copy, null, $("model").value, state.classes);
+    const faces = inReadingOrder(await engine.predict(bitmap, null, $("model").value, state.classes));
     if (turn !== state.turn) return bitmap.close();
-    const faces = inReadingOrder(follower.follow(found, last));
     state.shown?.bitmap.close();
     state.shown = { bitmap, faces, file: name, seconds: last };
     draw();
@@ -243,15 +222,8 @@ function stop(text = "Stopped.") {
   end(state.live);
   state.live.removeAttribute("src");
   state.live = state.live.srcObject = null;
-  swap("camera", "stop");
+  $("camera").textContent = "Camera";
   $("status").ariaLive = "polite";
-}
-
-/** Show a button in the place of another one, so that nothing moves. */
-function swap(shown, hidden) {
-  const hadFocus = document.activeElement === $(hidden);
-  [$(shown).hidden, $(hidden).hidden] = [false, true];
-  if (hadFocus) $(shown).focus();
 }
 
 function end({ srcObject, src }) {
@@ -262,6 +234,7 @@ function end({ srcObject, src }) {
 /** Forget all pictures. */
 function clear() {
   clearStage();
+  for (const { thumb } of state.items) URL.revokeObjectURL(thumb.src);
   [state.items, state.item] = [[], null];
   $("gallery").hidden = $("timeline").hidden = true;
   $("gallery").replaceChildren();
@@ -285,7 +258,7 @@ function inReadingOrder(faces) {
     else rows.push([face]);
   }
   const sorted = rows.flatMap((row) => row.sort((a, b) => a.box[0] - b.box[0]));
-  return sorted.map((face, i) => ({ ...face, number: face.number ?? i + 1 }));
+  return sorted.map((face, i) => ({ ...face, number: i + 1 }));
 }
 
 const plural = (count) => `${count} ${count === 1 ? "face" : "faces"}`;
@@ -314,30 +287,23 @@ function draw() {
   context.drawImage(bitmap, 0, 0);
   // Labels are as large on the screen for every picture.
   const size = (14 * width) / ($("picture").clientWidth || width);
-  const labels = [];
-  for (const face of faces) drawBox(context, face, size, labels);
+  for (const face of faces) drawBox(context, face, size);
 }
 
-/** Draw a box, and its label where it hides no other: below the face, so that it hides no hat. */
-function drawBox(context, { number, box: [left, top, right, bottom], ...face }, size, labels) {
+/** Draw a box, and its label below the face, so that it hides no hat. */
+function drawBox(context, face, size) {
+  const [left, top, right, bottom] = face.box;
   const { width, height } = context.canvas;
   Object.assign(context, { strokeStyle: "#00c853", lineWidth: size / 6, font: `${size}px system-ui` });
   context.strokeRect(left, top, right - left, bottom - top);
-  const row = 1.4 * size;
-  const places = [`${number}: ${label(face)}`, `${number}`].flatMap((text) => {
-    const length = context.measureText(text).width + size;
-    const x = Math.max(0, Math.min(left, width - length));
-    return [bottom, bottom - row, top - row].map((y) => ({ text, x, y, length }));
-  });
-  const isFree = ({ x, y, length }) =>
-    y >= 0 && y + row <= height &&
-    labels.every((l) => x >= l.x + l.length || l.x >= x + length || Math.abs(y - l.y) >= row);
-  const place = places.find(isFree) ?? places.at(-2);
-  labels.push(place);
+  const text = `${face.number}: ${label(face)}`;
+  const [length, row] = [context.measureText(text).width + size, 1.4 * size];
+  const x = Math.max(0, Math.min(left, width - length));
+  const y = Math.min(bottom, height - row);
   context.fillStyle = "#00c853";
-  context.fillRect(place.x, place.y, place.length, row);
+  context.fillRect(x, y, length, row);
   context.fillStyle = "black";
-  context.fillText(place.text, place.x + size / 2, place.y + size);
+  context.fillText(text, x + size / 2, y + size);
 }
 
 function card(bitmap, face) {
@@ -377,14 +343,13 @@ function faceCanvas(bitmap, { box: [left, top, right, bottom], map }) {
 function drawCurve(seconds, faces) {
   const side = ({ box }) => box[2] - box[0];
   const largest = faces.reduce((a, b) => (a && side(a) >= side(b) ? a : b), null);
-  state.curve.push({ seconds, number: largest?.number, probabilities: largest?.probabilities });
+  state.curve.push({ seconds, probabilities: largest?.probabilities });
   state.curve = state.curve.filter((point) => point.seconds > seconds - CURVE_SECONDS);
   const canvas = $("chart");
-  const ratio = devicePixelRatio;
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-  Object.assign(canvas, { width: width * ratio, height: height * ratio });
+  Object.assign(canvas, { width: width * devicePixelRatio, height: height * devicePixelRatio });
   const context = canvas.getContext("2d");
-  context.scale(ratio, ratio);
+  context.scale(devicePixelRatio, devicePixelRatio);
   context.font = "12px system-ui";
   const text = getComputedStyle(canvas).color;
   const x = (at) => width - 90 - ((seconds - at) / CURVE_SECONDS) * (width - 130);
@@ -403,14 +368,13 @@ function drawCurve(seconds, faces) {
   for (const ago of [20, 15, 10, 5, 0]) context.fillText(`${ago ? -ago : 0} s`, x(seconds - ago) - 10, height - 5);
   state.classes.forEach((emotion, i) => {
     const color = COLORS[i % COLORS.length];
-    const points = state.curve.filter(({ probabilities }) => probabilities);
-    // A line ends where another face is the largest.
-    line(color, 2, points.map((p, k) => [p.number !== points[k - 1]?.number, x(p.seconds), y(p.probabilities[i])]));
-    const row = 14 + (i * (height - 30)) / state.classes.length;
+    const points = state.curve.map(({ seconds, probabilities }, k) =>
+      // A line ends where nobody is there.
+      probabilities && [!state.curve[k - 1]?.probabilities, x(seconds), y(probabilities[i])],
+    );
+    line(color, 2, points.filter(Boolean));
     context.fillStyle = color;
-    context.fillRect(width - 80, row - 9, 10, 10);
-    context.fillStyle = text;
-    context.fillText(emotion, width - 65, row);
+    context.fillText(emotion, width - 80, 14 + (i * (height - 30)) / state.classes.length);
   });
 }
 

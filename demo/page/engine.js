@@ -20,12 +20,9 @@ export async function predict(bitmap, file, name, classes) {
 
 async function ask(path, options) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  let response;
-  try {
-    response = await fetch(path, { ...options, headers });
-  } catch {
+  const response = await fetch(path, { ...options, headers }).catch(() => {
     throw new Error("The server does not answer. Check that fer serve runs, and try again.");
-  }
+  });
   if (response.status === 401) {
     token = prompt("The token of this server:") ?? "";
     if (token) return ask(path, options);
@@ -34,7 +31,7 @@ async function ask(path, options) {
   if (response.status === 503) throw new Error("The server is busy. Try again in some seconds.");
   if (response.status === 413) throw new Error("This file is too large. Shrink it, and try again.");
   const answer = await response.json();
-  if (answer.error) throw new Error(`This file cannot be read as a picture. Save it as JPEG, and open that.`);
+  if (answer.error) throw new Error("This file cannot be read as a picture. Save it as JPEG, and open that.");
   return answer;
 }
 

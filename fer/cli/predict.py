@@ -41,19 +41,9 @@ def add_to(commands: Commands) -> None:
         metavar="N",
         help="of a video, 2 reads each second frame, 3 each third one, ... (default: 1)",
     )
-    predict.add_argument(
-        "--plot",
-        type=path_argument,
-        help="of a video, write a plot of the emotions of each face over time",
-    )
     predict.add_argument("--recursive", action="store_true", help="read folders in folders too")
     predict.add_argument("--face", action="store_true", help="each image is one face already")
     add_model_options(predict)
-    _add_outputs(predict)
-    predict.set_defaults(run=_predict)
-
-
-def _add_outputs(predict: argparse.ArgumentParser) -> None:
     output = predict.add_mutually_exclusive_group()
     output.add_argument(
         "--json",
@@ -69,11 +59,7 @@ def _add_outputs(predict: argparse.ArgumentParser) -> None:
         help="write the image or the video with boxes; for several images, name a folder (files in "
         "it are never replaced if the images are in it too)",
     )
-    predict.add_argument(
-        "--explain",
-        type=path_argument,
-        help="write an image with the class activation map of each face",
-    )
+    predict.set_defaults(run=_predict)
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -81,10 +67,10 @@ def _predict(arguments: argparse.Namespace) -> None:
     sources = [arguments.images or None, arguments.video, arguments.webcam]
     if sum(source is not None for source in sources) != 1:
         raise FerError("fer predict: takes images, --video or --webcam; give one of them")
-    if (arguments.plot or arguments.every != 1) and not is_video:
-        raise FerError("--plot and --every: are for videos; give --video or --webcam")
-    if arguments.explain and is_video:
-        raise FerError("--explain: works for images only; give images")
+    if arguments.every != 1 and not is_video:
+        raise FerError("--every: works for videos only; give --video or --webcam")
+    if arguments.face and is_video:
+        raise FerError("--face: works for images only; give images")
     recognizer = load_recognizer(arguments)
     show: Printer = printing.print_text
     if arguments.json:

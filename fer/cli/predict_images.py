@@ -24,37 +24,29 @@ _STDIN = Path("-")
 
 
 def run_on_images(recognizer: Recognizer, show: Printer, arguments: argparse.Namespace) -> None:
-    """Print the faces of each image, draw and explain them; exit with 1 if an image fails."""
-    draw, explain = arguments.draw, arguments.explain
-    sources, recursive = arguments.images, arguments.recursive
+    """Print the faces of each image, and draw them; exit with 1 if an image fails."""
+    sources, recursive, draw = arguments.images, arguments.recursive, arguments.draw
     images = [path for source in sources for path in _list_images(source, recursive)]
     paths = list(dict.fromkeys(images))
     targets = _targets(sources, paths, draw) if draw else {}
-    outputs = [*targets.values(), *filter(None, [explain])]
-    for output in outputs:
+    for output in targets.values():
         if output.suffix.lower() not in reading.WRITABLE:
             raise FerError(f"{output}: is no name for an image; use the suffix .png or .jpg")
     folders = [path for path in sources if recursive and os.path.isdir(path)]
     inputs = [path for path in paths if path != _STDIN]
-    protect_inputs(outputs, [*inputs, *folders], draw)
+    protect_inputs(targets.values(), [*inputs, *folders], draw)
     # Read in the main thread, because Ctrl-C would wait for a reading worker.
     stdin = sys.stdin.buffer.read() if _STDIN in paths else b""
     predict = partial(_predict_file, recognizer, arguments.face, stdin, targets)
-    explained: list[tuple[str, Face]] = []
     small, has_failed = 0, False
     results = map_in_order(predict, paths, recognizer.threads)
     for path, (faces, error) in zip(paths, results, strict=True):
         if faces is not None:
             show((str(path), None, faces))
             small += sum(face.box[2] - face.box[0] < SMALL_FACE for face in faces)
-            explained += [(str(path), face) for face in faces] if explain else []
         if error:
             print(f"error: {error}", file=sys.stderr)
             has_failed = True
-    if explained:
-        _save(drawing.draw_explanations(explained, recognizer.classes), explain)
-    elif explain:
-        print(f"warning: no face found: {explain} is not written", file=sys.stderr)
     if small:
         text = f"{small} faces are under {SMALL_FACE} pixels; their emotions are guesses"
         print(f"warning: {text}", file=sys.stderr)

@@ -15,15 +15,15 @@ from fer.cli.outputs import protect_inputs
 from fer.cli.printing import Printer
 from fer.core.errors import FerError
 from fer.predict import drawing
-from fer.predict.recognizer import Recognizer
+from fer.predict.recognizer import UNSURE, Recognizer
 from fer.video.reader import Camera, Video, is_url
-from fer.video.timeline import Timeline, check_plot
+from fer.video.timeline import Emotions, summary
 from fer.video.tracker import Frame, predict_video
 from fer.video.writer import open_writer
 
 
 def run_on_video(recognizer: Recognizer, show: Printer, arguments: argparse.Namespace) -> None:
-    """Print the faces of each frame and a summary, draw them, plot their emotions over time.
+    """Print the faces of each frame and a summary, and draw them.
 
     The summary follows on standard output after text, and on standard error after JSON or CSV.
     Ctrl-C ends a stream or a camera, and what was read until then is kept.
@@ -32,22 +32,20 @@ def run_on_video(recognizer: Recognizer, show: Printer, arguments: argparse.Name
         FerError: If the source cannot be opened, or an output cannot be written. At the end, if a
             part of the source could not be read; then the outputs hold what could be read.
     """
-    draw, plot = arguments.draw, arguments.plot
-    if plot:
-        check_plot(plot)
+    draw = arguments.draw
     source: str | Path | Camera = arguments.video
     if arguments.webcam is not None:
         source = Camera(arguments.webcam)
     elif not is_url(arguments.video):
         source = path_argument(arguments.video)
     if isinstance(source, Path):
-        protect_inputs(filter(None, [draw, plot]), [source])
+        protect_inputs(filter(None, [draw]), [source])
     video = Video(source)
     if not video.path:
         _stop_on_signals(video)
-    timeline = Timeline(video.name, recognizer.classes)
+    emotions: list[tuple[float, Emotions]] = []
     errors: list[FerError] = []
-    frames = predict_video(recognizer, video, every=arguments.every, face=arguments.face)
+    frames = predict_video(recognizer, video, every=arguments.every)
     total = round(video.duration * video.rate / arguments.every) if video.duration else None
     is_hidden = sys.stdout.isatty() or None  # None: if standard error is no terminal
     with (
@@ -56,21 +54,18 @@ def run_on_video(recognizer: Recognizer, show: Printer, arguments: argparse.Name
     ):
         for frame in _until_error(frames, errors):
             show((video.name, frame.seconds, frame.faces))
-            timeline.add(frame.seconds, frame.faces)
+            by_id = {face.id or 0: face.emotion or UNSURE for face in frame.faces}
+            emotions.append((frame.seconds, by_id))
             if writer:
                 writer.write(drawing.draw_boxes(frame.image, frame.faces), frame.seconds)
             bar.update()
-        if errors and not timeline.times:
+        if errors and not emotions:
             raise errors[0]  # rather than that the drawing has no frames
-        timeline.end = video.end
         if writer and video.path:
             writer.extend(video.end)
     is_text = not (arguments.json or arguments.csv)
-    print(*timeline.summary(), sep="\n", file=sys.stdout if is_text else sys.stderr)
-    if plot and timeline.faces:
-        timeline.plot(plot)
-    elif plot:
-        print(f"warning: no face found: {plot} is not written", file=sys.stderr)
+    lines = summary(video.name, emotions, video.end)
+    print(*lines, sep="\n", file=sys.stdout if is_text else sys.stderr)
     if errors:
         raise errors[0]
 

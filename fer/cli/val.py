@@ -13,10 +13,7 @@ from fer.core.files import write_table
 
 # Modules that need the extra `train` are imported in functions, because predicting does not.
 
-_OUTPUTS = ("confusion.png", "mistakes.png", "predictions.csv")
-
-_MISTAKES = 35
-"""Number of mistakes on the sheet."""
+_OUTPUTS = ("confusion.png", "predictions.csv")
 
 
 def add_to(commands: Commands) -> None:
@@ -35,7 +32,7 @@ def add_to(commands: Commands) -> None:
         "--out",
         type=path_argument,
         metavar="FOLDER",
-        help="write confusion.png, mistakes.png and predictions.csv there",
+        help="write confusion.png and predictions.csv there",
     )
     add_model_options(val)
     val.set_defaults(run=_val)
@@ -138,26 +135,16 @@ def _print_scores(title: str, faces: Faces, probabilities: np.ndarray) -> None:
 def _write(
     folder: Path, title: str, faces: Faces, sources: list[str], probabilities: np.ndarray
 ) -> None:
-    """Write confusion.png, mistakes.png (the surest ones) and predictions.csv."""
+    """Write confusion.png and predictions.csv."""
     import pandas as pd
 
     from fer.report import figures, scores
 
-    classes, labels = faces.classes, faces.labels
-    predicted, confidence = probabilities.argmax(1), probabilities.max(1)
-    pairs = scores.confusions(predicted, labels, classes)
-    figures.confusion(folder / "confusion.png", pd.DataFrame(pairs), classes, title)
-    wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
-    (folder / "mistakes.png").unlink(missing_ok=True)
-    if len(worst):
-        captions = [
-            f"{classes[predicted[i]]} {confidence[i]:.0%}\nnot {classes[labels[i]]}" for i in worst
-        ]
-        heading = f"{title}: the surest of {len(wrong)} mistakes"
-        figures.sheet(folder / "mistakes.png", [*faces.images[worst]], captions, heading)
+    pairs = scores.confusions(probabilities.argmax(1), faces.labels, faces.classes)
+    figures.confusion(folder / "confusion.png", pd.DataFrame(pairs), faces.classes, title)
     rows = (
         (source, pair["actual"], pair["predicted"], *(round(float(v), 4) for v in values))
         for source, pair, values in zip(sources, pairs, probabilities, strict=True)
     )
-    write_table(folder / "predictions.csv", ("picture", "class", "prediction", *classes), rows)
+    columns = ("picture", "class", "prediction", *faces.classes)
+    write_table(folder / "predictions.csv", columns, rows)

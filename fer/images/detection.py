@@ -262,11 +262,9 @@ def center_square(pixels: np.ndarray) -> Box:
 
 
 def crop_face(pixels: np.ndarray, box: Box) -> np.ndarray:
-    """Return the face in a box, uint8 [48, 48]; beyond the image, its edge repeats.
+    """Return the face in a box of grey pixels, uint8 [H, W], as uint8 [48, 48].
 
-    Args:
-        pixels: Grey image, uint8 [H, W].
-        box: Left, top, right, bottom in pixels.
+    The box is left, top, right, bottom in pixels; beyond the image, its edge repeats.
 
     Examples:
         >>> crop_face(np.zeros((100, 120), np.uint8), (-20, 0, 80, 100)).shape

@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -157,22 +156,10 @@ class Recognizer:
 
     @overload
     def predict(
-        self,
-        image: Any,
-        *,
-        face: bool = False,
-        boxes: Sequence[Box] | None = None,
-        errors: Literal["raise", "skip"] = "raise",
+        self, image: Any, *, face: bool = False, boxes: Sequence[Box] | None = None
     ) -> Any: ...
 
-    def predict(
-        self,
-        image: Any,
-        *,
-        face: bool = False,
-        boxes: Sequence[Box] | None = None,
-        errors: Literal["raise", "skip"] = "raise",
-    ) -> Any:
+    def predict(self, image: Any, *, face: bool = False, boxes: Sequence[Box] | None = None) -> Any:
         """Return the faces in an image from left to right; for several images, a list of lists.
 
         Args:
@@ -185,8 +172,6 @@ class Recognizer:
                 square is used, and no face is searched for.
             boxes: Boxes of the faces in one image (left, top, right, bottom in pixels). No face is
                 searched for; the result has one face per box, in this order.
-            errors: For several images, what to do with one that cannot be read: "raise", or "skip",
-                which gives a warning and None in place of its faces.
 
         Raises:
             FerError: If an image cannot be read or has another type, or a box is empty, huge or
@@ -213,18 +198,8 @@ class Recognizer:
         if not is_batch:
             return self._predict_crops([self._crop(image, face, boxes)])[0]
 
-        def crop(item: Any) -> list[_Crop] | None:
-            try:
-                return self._crop(item, face)
-            except FerError as error:
-                if errors != "skip":
-                    raise
-                warnings.warn(str(error), stacklevel=2)
-                return None
-
-        crops = list(map_in_order(crop, image, self.threads))
-        faces = self._predict_crops([found or [] for found in crops])
-        return [None if found is None else each for found, each in zip(crops, faces, strict=True)]
+        crop = partial(self._crop, face=face)
+        return self._predict_crops(list(map_in_order(crop, image, self.threads)))
 
     def detect(self, pixels: np.ndarray) -> Sequence[tuple[Box, float | None]]:
         """Return the boxes and scores of the faces in grey pixels, uint8 [H, W].

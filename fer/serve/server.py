@@ -2,7 +2,6 @@
 # ruff: noqa: D102 (methods of uvicorn)
 
 import asyncio
-import base64
 import json
 import math
 import os
@@ -91,7 +90,6 @@ class App(FastAPI):
             self.frontend("/", directory=PAGE, fallback=None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, and count it."""
         start = time.perf_counter()
         try:
             await super().__call__(scope, receive, send)
@@ -117,7 +115,7 @@ class App(FastAPI):
         return Response(content, media_type=prometheus.CONTENT_TYPE_LATEST)
 
     async def predict(self, request: Request) -> JSONResponse:
-        """Find faces in one image, or in those of a form or of JSON, and predict their emotions."""
+        """Find faces in one image, or in those of a form, and predict their emotions."""
         size, announced = 0, int(request.headers.get("content-length", 0))
 
         async def receive() -> Message:
@@ -158,36 +156,20 @@ class App(FastAPI):
         return to_json((name, None, faces))
 
 
-async def _read(request: Request) -> tuple[list[tuple[Any, Any]], bool]:
+async def _read(request: Request) -> tuple[list[tuple[str, Any]], bool]:
     """Return names and files of the images, and whether the answer is a list."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        form = await request.form(max_files=MAX_IMAGES, max_fields=MAX_IMAGES)
-        files = [file for _, file in form.multi_items() if not isinstance(file, str)]
-        # A field in which no file was chosen has neither name nor content.
-        sent = [file for file in files if file.filename or file.size]
-        images = [(file.filename or "image", file.file) for file in sent]
-    elif kind == "application/json":
-        images = _from_json(await request.body())
-    else:
+    if kind == "application/json":
+        raise HTTPException(415, "JSON holds no picture; send a form, or a picture as the body")
+    if kind != "multipart/form-data":
         return [("image", BytesIO(await request.body()))], False
-    if not 1 <= len(images) <= MAX_IMAGES:
-        raise HTTPException(400, f"{len(images)} images; send 1 to {MAX_IMAGES}")
+    form = await request.form(max_files=MAX_IMAGES, max_fields=MAX_IMAGES)
+    files = [file for _, file in form.multi_items() if not isinstance(file, str)]
+    # A field in which no file was chosen has neither name nor content.
+    images = [(file.filename or "image", file.file) for file in files if file.filename or file.size]
+    if not images:
+        raise HTTPException(400, f"the form has no images; send 1 to {MAX_IMAGES}")
     return images, True
-
-
-def _from_json(body: bytes) -> list[tuple[Any, Any]]:
-    """Return names and files of `{"images": ["<base64>", ...]}`; data URLs are taken too."""
-    try:
-        if sum(body.count(mark) for mark in b'"[{,') > 8 * MAX_IMAGES:  # would take gigabytes
-            raise ValueError("it has too many parts")
-        texts = [text.rpartition(",")[2] for text in json.loads(body)["images"]]
-        # Too much padding does no harm; in URLs it is left out.
-        files = [BytesIO(base64.urlsafe_b64decode(text + "==")) for text in texts]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        message = f'the JSON is not {{"images": ["<base64>", ...]}} ({error}); send that'
-        raise HTTPException(400, message) from error
-    return [(f"image {n}", file) for n, file in enumerate(files)]
 
 
 class Connection(HttpToolsProtocol):

@@ -4,6 +4,6 @@ Needs PyAV, which the extra `video` installs.
 """
 
 from fer.video.reader import Camera, Video
-from fer.video.tracker import Frame, Tracker, predict_video
+from fer.video.tracker import Frame, predict_video
 
-__all__ = ["Camera", "Frame", "Tracker", "Video", "predict_video"]
+__all__ = ["Camera", "Frame", "Video", "predict_video"]

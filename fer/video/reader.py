@@ -33,9 +33,6 @@ _SILENT_FORMATS = {"flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
 _DEVICES = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
 """FFmpeg's format for cameras, by platform."""
 
-_JOIN = 1.0
-"""Seconds by which times step back where two videos were joined; less is an error of one packet."""
-
 
 @dataclass(frozen=True)
 class Camera:
@@ -158,7 +155,9 @@ class Video:
                     time_in_file = float(ticks * frame.time_base)
                     self._origin = time_in_file if self._origin is None else self._origin
                     seconds = time_in_file - self._origin
-                last = seconds if seconds > last else last + 0.0005
+                if seconds <= last:  # by more than a second where two videos were joined
+                    seconds = self.end if last - seconds > 1 else last + 0.0005
+                last = seconds
                 length = float(frame.duration * frame.time_base) if frame.time_base else 0
                 self.end = last + (length or 1 / self.rate)
                 yield last, frame
@@ -169,12 +168,11 @@ class Video:
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Yield the frames that can be decoded, and note where others cannot."""
-        failures, joins = 0, Joins()
+        failures = 0
         while failures < _MAX_FAILURES:
             try:
                 for packet in self._container.demux():
                     failures = 0
-                    joins.shift(packet)
                     yield from self._decode_packet(packet)
                 return
             except av.FFmpegError as error:  # of the container, not of a decoder
@@ -205,32 +203,6 @@ class Video:
 
     def _note_damage(self) -> None:
         self._first_damage = min(self._first_damage, self._read_until)
-
-
-class Joins:
-    """Shift the packets of joined videos, whose times start anew, so that they go on.
-
-    All streams get the same shift, so that sound and picture stay together.
-    """
-
-    def __init__(self) -> None:
-        self._shift = Fraction(0)
-        self._ends: dict[int, Fraction] = {}
-
-    def shift(self, packet: av.Packet) -> None:
-        """Change the times of the next packet of a file."""
-        if packet.dts is None or packet.stream.type not in ("video", "audio"):
-            return
-        start = packet.dts * packet.time_base + self._shift
-        step = self._ends.get(packet.stream_index, start) - start
-        if step > _JOIN:
-            self._shift += step
-            start += step
-        ticks = round(self._shift / packet.time_base)
-        packet.dts += ticks
-        if packet.pts is not None:
-            packet.pts += ticks
-        self._ends[packet.stream_index] = start + (packet.duration or 0) * packet.time_base
 
 
 def is_url(source: object) -> bool:

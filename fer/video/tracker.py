@@ -70,7 +70,6 @@ def predict_video(
     source: str | os.PathLike[str] | Camera | Video,
     *,
     every: int = 1,
-    face: bool = False,
 ) -> Iterator[Frame]:
     """Yield the frames of a video with their faces.
 
@@ -81,7 +80,6 @@ def predict_video(
         recognizer: Its detector and model are used.
         source: The path of a file, the URL of a stream, a camera or an open video.
         every: 1 for each frame, 2 for each second one, and so on.
-        face: Whether each frame is one face already; then no face is searched for or tracked.
 
     Raises:
         FerError: If there is no such video, or `every` is below 1. While iterating: at the end, if
@@ -94,33 +92,27 @@ def predict_video(
     if not (isinstance(every, int | np.integer) and every >= 1):
         raise FerError(f"every is {every!r}; use 1 for each frame, 2 for each second one, ...")
     video = source if isinstance(source, Video) else Video(source)
-    return _predict_frames(recognizer, video, every, face)
+    return _predict_frames(recognizer, video, every)
 
 
-def _predict_frames(
-    recognizer: Recognizer, video: Video, every: int, face: bool
-) -> Iterator[Frame]:
-    def predict(frame: tuple[float, Image.Image]) -> Any:
-        """Return the time, the frame, and the faces or what finds them."""
-        if face:
-            return *frame, recognizer.predict(frame[1], face=True)
+def _predict_frames(recognizer: Recognizer, video: Video, every: int) -> Iterator[Frame]:
+    def detect(frame: tuple[float, Image.Image]) -> Any:
         pixels = reading.grey(frame[1])
-        return *frame, (pixels, _detect(recognizer, pixels))
+        return *frame, pixels, detect_faces(recognizer, pixels)
 
     # The newest frame of a camera cannot wait for others.
     workers = min(recognizer.threads, _MAX_WORKERS)
     run = map if video.is_live else partial(map_in_order, workers=workers)
     tracker = Tracker(recognizer)
-    for seconds, image, result in run(predict, video.frames(every)):
-        if not face:
-            pixels, detections = result
-            result = tracker.track(pixels, detections, seconds)
-        yield Frame(seconds, image, result)
+    for seconds, image, pixels, detections in run(detect, video.frames(every)):
+        yield Frame(seconds, image, tracker.track(pixels, detections, seconds))
     video.check_damage()
 
 
 @dataclass(eq=False)
-class _Detection:
+class Detection:
+    """A face in one frame."""
+
     center: np.ndarray  # float [2]
     side: float
     score: float | None
@@ -138,7 +130,7 @@ class _Track:
     gap: float = 0.0  # seconds between the last two detections
     probabilities: np.ndarray | None = None  # float [C], smoothed
 
-    def cost(self, detection: _Detection, seconds: float) -> float:
+    def cost(self, detection: Detection, seconds: float) -> float:
         """Return how little a detection fits; infinity if it is of another face.
 
         A face is expected where its velocity leads, or where it was last seen.
@@ -153,7 +145,7 @@ class _Track:
             return np.inf
         return float(distance / limit + sides[1] / sides[0] / 2 - correlation)
 
-    def update(self, detection: _Detection, seconds: float) -> None:
+    def update(self, detection: Detection, seconds: float) -> None:
         """Move towards a detection: an alpha-beta filter.
 
         Beta follows from alpha (Benedict and Bordner 1962, IRE Transactions AC-7:27-32).
@@ -191,40 +183,17 @@ class _Track:
 class Tracker:
     """Predict the emotions in one video, frame by frame.
 
-    Faces are detected in each frame and matched with those of earlier frames by position, size and
-    appearance. Positions and probabilities are smoothed exponentially. A face that is missed,
-    hidden or away for up to three seconds keeps its `id`.
-
-    Args:
-        recognizer: Its detector and model are used.
+    Detections are matched with the faces of earlier frames by position, size and appearance.
+    Positions and probabilities are smoothed exponentially. A face that is missed, hidden or away
+    for up to three seconds keeps its `id`.
     """
 
     def __init__(self, recognizer: Recognizer) -> None:
-        self.recognizer = recognizer
-        self.tracks: list[_Track] = []
-        self.seconds, self.next_id = -0.04, 0
+        self.recognizer, self.tracks, self.next_id = recognizer, list[_Track](), 0
 
-    def __call__(self, image: Image.Image, seconds: float | None = None) -> list[Face]:
-        """Return the faces in the next frame, from left to right.
-
-        Args:
-            image: The frame.
-            seconds: Its time, which is later than that of the frame before; by default, frames come
-                at 25 per second.
-
-        Raises:
-            FerError: If the time is not later.
-        """
-        seconds = self.seconds + 0.04 if seconds is None else seconds
-        if seconds <= self.seconds:
-            raise FerError(f"seconds is {seconds}, not after the frame before; pass rising times")
-        pixels = reading.grey(image)
-        return self.track(pixels, _detect(self.recognizer, pixels), seconds)
-
-    def track(self, pixels: np.ndarray, detections: list[_Detection], seconds: float) -> list[Face]:
+    def track(self, pixels: np.ndarray, detections: list[Detection], seconds: float) -> list[Face]:
         """Return the faces from left to right in the next frame, with grey pixels uint8 [H, W]."""
-        self.seconds = seconds
-        pairs = self._match(detections)
+        pairs = self._match(detections, seconds)
         pairs.sort(key=lambda pair: pair[0].center[0] - pair[0].side / 2)
         boxes = [track.box(pixels.shape) for track, _ in pairs]
         faces = self.recognizer.predict(pixels, boxes=boxes)
@@ -235,11 +204,11 @@ class Tracker:
             results.append(replace(smooth, emotion=emotion, score=detection.score))
         return results
 
-    def _match(self, detections: list[_Detection]) -> list[tuple[_Track, _Detection]]:
+    def _match(self, detections: list[Detection], seconds: float) -> list[tuple[_Track, Detection]]:
         """Return the track of each detection: that which it fits best, or a new one."""
-        self.tracks = [t for t in self.tracks if self.seconds - t.seconds <= _MAX_GAP]
+        self.tracks = [t for t in self.tracks if seconds - t.seconds <= _MAX_GAP]
         costs = sorted(
-            (track.cost(detection, self.seconds), i, j)
+            (track.cost(detection, seconds), i, j)
             for i, track in enumerate(self.tracks)
             for j, detection in enumerate(detections)
         )
@@ -247,19 +216,20 @@ class Tracker:
         for cost, i, j in costs:
             track = self.tracks[i]
             if cost < np.inf and j not in by_detection and track not in by_detection.values():
-                track.update(detections[j], self.seconds)
+                track.update(detections[j], seconds)
                 by_detection[j] = track
         for j, new in enumerate(detections):
             if j not in by_detection:
                 by_detection[j] = _Track(
-                    self.next_id, self.seconds, new.center, new.side, new.appearance, np.zeros(2)
+                    self.next_id, seconds, new.center, new.side, new.appearance, np.zeros(2)
                 )
                 self.tracks.append(by_detection[j])
                 self.next_id += 1
         return [(by_detection[j], detection) for j, detection in enumerate(detections)]
 
 
-def _detect(recognizer: Recognizer, pixels: np.ndarray) -> list[_Detection]:
+def detect_faces(recognizer: Recognizer, pixels: np.ndarray) -> list[Detection]:
+    """Return the faces in grey pixels, uint8 [H, W]."""
     detections = []
     for box, score in recognizer.detect(pixels):
         left, top, right, bottom = box
@@ -268,5 +238,5 @@ def _detect(recognizer: Recognizer, pixels: np.ndarray) -> list[_Detection]:
         appearance = (values - values.mean()) / max(values.std(), 1e-6)
         center = np.array([left + right, top + bottom]) / 2
         side = (right - left + bottom - top) / 2
-        detections.append(_Detection(center, side, score, appearance))
+        detections.append(Detection(center, side, score, appearance))
     return detections

@@ -1,7 +1,7 @@
 """Write videos that browsers play: H.264 in MP4, with the sound of another video."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from fer.core.errors import FerError
 from fer.core.files import atomic_path
-from fer.video.reader import Joins, ffmpeg_path
+from fer.video.reader import ffmpeg_path
 
 _TIME_BASE = Fraction(1, 90_000)
 """Unit of the times in seconds; that of MPEG, a multiple of the usual frame rates."""
@@ -128,28 +128,18 @@ class _Sound:
             self._next = next(self._packets, None)
 
     def _convert(self) -> "Iterator[av.Packet[Any]]":
-        for packet in self._demux():
-            try:
-                frames: list[Any] = packet.decode()
-            except av.FFmpegError:  # the reader of the frames reports damage
-                continue
-            for frame in frames:
-                yield from self._output.encode(frame)
+        """Yield packets in AAC, with rising times from the start of the video."""
+        start, last = Fraction(self._source.start_time or 0, av.time_base), -np.inf
+        with suppress(av.FFmpegError):  # the reader of the frames reports damage
+            for packet in self._source.demux(self._stream):
+                frames: list[Any] = []
+                with suppress(av.FFmpegError):
+                    frames = packet.decode()
+                for frame in frames:
+                    frame.pts = (frame.pts or 0) - round(start / frame.time_base)
+                    if frame.pts > last:  # the muxer refuses others
+                        last = frame.pts
+                        yield from self._output.encode(frame)
+                    elif last - frame.pts > 1 / frame.time_base:  # of a joined video: out of step
+                        last = np.inf
         yield from self._output.encode(None)
-
-    def _demux(self) -> "Iterator[av.Packet[Any]]":
-        """Yield the packets of the sound, with rising times from the start of the video."""
-        joins, start = Joins(), Fraction(self._source.start_time or 0, av.time_base)
-        last = -np.inf
-        try:
-            for packet in self._source.demux():
-                joins.shift(packet)
-                if packet.stream is self._stream and packet.dts is not None:
-                    ticks = round(start / packet.time_base)
-                    packet.dts -= ticks
-                    packet.pts = packet.dts if packet.pts is None else packet.pts - ticks
-                    if packet.dts > last:  # the muxer refuses others
-                        last = packet.dts
-                        yield packet
-        except av.FFmpegError:  # the reader of the frames reports damage
-            return
