@@ -36,7 +36,7 @@ def nine_classes(folder):
     """A zip of nine classes whose names are not all of ASCII, with train and test."""
     names = ("freude", "ärger", "глад", "страх", "悲しみ", "驚き", "neutre", "mépris", "$x_1$")
     generator = np.random.default_rng(1)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(folder / "faces", "w") as archive:
         for split, number in product(("train", "test"), range(8)):
             for emotion, name in zip(cycle(EMOTIONS), names):
