@@ -46,11 +46,10 @@ def find_groups(data: DataSet, pattern: str, location: str) -> dict[str, np.ndar
             "or use a pattern of the file names"
         )
     faces = [digest for split in data.splits.values() for digest in digests(split)]
-    joined = DisjointSet([*names.tolist(), *faces])
+    joined, first = DisjointSet(names.tolist()), {}
     for name, face in zip(names.tolist(), faces, strict=True):
-        joined.merge(name, face)
-    first: dict[str | bytes, str] = {}
-    joined_names = [first.setdefault(joined[name], name) for name in names.tolist()]
+        joined.merge(first.setdefault(face, name), name)
+    joined_names = [joined[name] for name in names.tolist()]
     ends = np.cumsum([len(split) for split in data.splits.values()])[:-1]
     return dict(zip(data.splits, np.split(np.array(joined_names), ends), strict=True))
 
