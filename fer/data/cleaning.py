@@ -11,11 +11,7 @@ from fer.core.params import Prepare
 
 
 def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarray | None:
-    """Return the ascending indices int64 [M] of the training faces to use; None for all of them.
-
-    Raises:
-        FerError: If no face of a class is left, or `prepare.cap` names no class.
-    """
+    """Return the ascending indices int64 [M] of the training faces to use; None for all of them."""
     train = splits["train"]
     kept = np.ones(len(train), bool)
     if prepare.drop_blank:

@@ -33,9 +33,6 @@ def read_pictures(
 
     With `prepare.face` "crop", the central square of each picture is the face. With "detect", it
     is the largest face that the detector finds. `names` are as for `number_labels`.
-
-    Raises:
-        FerError: If the labels make no classes, or a picture cannot be read.
     """
     files = sorted(labelled)
     splits = [labelled[file][0] for file in files]

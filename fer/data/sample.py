@@ -89,11 +89,7 @@ def draw_split(count: int, params: Sample, stream: int) -> Iterator[tuple[int, n
 
 
 def write_csv(path: Path, params: Sample) -> None:
-    """Draw all splits and write them in Kaggle's format; the same params give the same bytes.
-
-    Raises:
-        FerError: If the file cannot be written.
-    """
+    """Draw all splits and write them in Kaggle's format; the same params give the same bytes."""
     counts = {"train": params.train, "val": params.val, "test": params.test}
     with atomic_path(path) as temporary, temporary.open("w", newline="\n") as file:
         file.write("emotion,pixels,Usage\n")
@@ -115,11 +111,7 @@ def draw(emotion: str, generator: np.random.Generator) -> np.ndarray:
 
 def draw_large(emotion: str, generator: np.random.Generator) -> Image.Image:
     """Draw a new person without light and noise, 192 x 192 pixels of grey."""
-    skin = generator.uniform(95, 215)
-    hair = generator.choice([generator.uniform(15, 70), generator.uniform(60, 200)])
-    features = {name: generator.uniform(low, high) for name, (low, high) in _FEATURES.items()}
-    person = SimpleNamespace(skin=skin, hair=hair, **features)
-    return _Sketch(person, _expression(emotion, generator), generator).image
+    return _Sketch(emotion, generator).image
 
 
 def _expression(emotion: str, generator: np.random.Generator) -> dict[int, float]:
@@ -133,13 +125,15 @@ def _expression(emotion: str, generator: np.random.Generator) -> dict[int, float
 
 
 class _Sketch:
-    """A face on a canvas of 192x192 pixels, in one pose."""
+    """A new person on a canvas of 192x192 pixels, in one pose."""
 
-    def __init__(
-        self, person: SimpleNamespace, units: dict[int, float], generator: np.random.Generator
-    ) -> None:
-        self.person, self.units = person, units
-        self.image = Image.new("L", (FACE_SIZE * _ZOOM,) * 2, round(person.background))
+    def __init__(self, emotion: str, generator: np.random.Generator) -> None:
+        skin = generator.uniform(95, 215)
+        hair = generator.choice([generator.uniform(15, 70), generator.uniform(60, 200)])
+        features = {name: generator.uniform(low, high) for name, (low, high) in _FEATURES.items()}
+        self.person = SimpleNamespace(skin=skin, hair=hair, **features)
+        self.units = _expression(emotion, generator)
+        self.image = Image.new("L", (FACE_SIZE * _ZOOM,) * 2, round(self.person.background))
         self.canvas = ImageDraw.Draw(self.image)
         self.scale = FACE_SIZE * _ZOOM / 2 * generator.uniform(0.98, 1.18)
         tilt = np.radians(generator.normal(0, 6))
@@ -151,8 +145,7 @@ class _Sketch:
             self.eye(side)
             self.brow(side)
             self.folds(side)
-        self.forehead()
-        self.nose()
+        self.forehead_and_nose()
         self.mouth()
         self.fringe()
 
@@ -238,12 +231,6 @@ class _Sketch:
             crease = [(side * 0.04, p.brow_height - 0.02), (side * 0.05, p.brow_height + 0.14)]
             self.stroke(crease, 1 - 0.4 * max(u[4], u[9]), 0.022)
 
-    def forehead(self) -> None:
-        raised = min(self.units[1], self.units[2])
-        if raised > 0.3:
-            for y in (-0.56, -0.64):
-                self.stroke(_arch(0, y, 0.3, -0.03), 1 - 0.25 * raised, 0.018)
-
     def folds(self, side: int) -> None:
         """Draw the fold from the nose to the corner of the mouth."""
         p, u = self.person, self.units
@@ -254,8 +241,12 @@ class _Sketch:
             end = (side * (p.mouth_width + 0.1 + 0.05 * u[12]), p.mouth_height - 0.05)
             self.stroke(_curve(start, bend, end), 1 - 0.35 * depth, 0.022)
 
-    def nose(self) -> None:
+    def forehead_and_nose(self) -> None:
         p, u = self.person, self.units
+        raised = min(u[1], u[2])
+        if raised > 0.3:
+            for y in (-0.56, -0.64):
+                self.stroke(_arch(0, y, 0.3, -0.03), 1 - 0.25 * raised, 0.018)
         tip = p.nose_length - 0.05 * u[9]
         w = p.nose_width * (1 + 0.2 * u[9])
         self.stroke(_curve((-0.06, -0.1), (-0.05, 0.1), (-w, tip)), 0.82, 0.02)

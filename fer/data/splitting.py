@@ -14,11 +14,7 @@ from fer.data.groups import assign_groups, find_groups, warn_of_shared_groups
 
 
 def add_missing_splits(data: DataSet, prepare: Prepare, location: str) -> DataSet:
-    """Return the data set with train, val and test; existing val and test stay as they are.
-
-    Raises:
-        FerError: If there is no train, or `prepare.split.group` gives no groups to split.
-    """
+    """Return the data set with train, val and test; existing val and test stay as they are."""
     splits, sources = dict(data.splits), dict(data.sources)
     whole = UNSPLIT if UNSPLIT in splits else "train"
     if whole not in splits:
