@@ -1,4 +1,4 @@
-"""Write small data sets of drawn faces in the layouts of the field."""
+"""Parameters of the project, and small data sets of drawn faces in the layouts of the field."""
 
 import zipfile
 from itertools import cycle, product
@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fer.core import params
 from fer.data.fer2013 import USAGES
 from fer.data.formats import ferplus as votes
 from fer.data.sample import ACTION_UNITS, draw
 
+ROOT = Path(__file__).parents[1]
+PARAMS = params.load(ROOT / "params.yaml")
 EMOTIONS = tuple(ACTION_UNITS)
 
 

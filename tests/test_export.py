@@ -1,16 +1,14 @@
 """The float32 and int8 graphs of every network in the registry."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 import torch
 import torch.nn.functional as F
+from layouts import PARAMS, ROOT
 from onnx import numpy_helper
 
-from fer.core import params
 from fer.core.errors import FerError
 from fer.core.faces import Faces
 from fer.core.params import Model
@@ -21,8 +19,6 @@ from fer.training import evaluation
 from fer.training.networks import Network, build
 from fer.training.networks.network import batch_norm
 from fer.training.qat import finetune
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +207,7 @@ def test_committed_int8_models_are_portable():
 
 
 def test_int8_holds_the_weights_of_a_finetuned_network(network, faces, tmp_path):
-    options = params.load(ROOT / "params.yaml").train
+    options = PARAMS.train
     finetuned = finetune(network, faces, options.model_copy(update={"qat_epochs": 1}))
     export.export(tmp_path / "fer.onnx", finetuned)
     graph = onnx.load(quantized(tmp_path / "fer.onnx", faces)).graph

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import PARAMS
 from PIL import Image
 
 from fer import Recognizer
@@ -19,7 +20,7 @@ from fer.core.faces import Faces, digests
 from fer.data import formats, pictures, splitting
 from fer.data.formats import ferplus
 
-PREPARE = params.load(Path(__file__).parents[1] / "params.yaml").prepare
+PREPARE = PARAMS.prepare
 
 
 def noise(path):

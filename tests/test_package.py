@@ -9,9 +9,8 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from layouts import ROOT
 from test_recognizer import PHOTO
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from layouts import ROOT
 from ruamel.yaml import YAML
 
 from fer.core.params import load
 
-ROOT = Path(__file__).parents[1]
 SCORES = ("val_unseen_accuracy", "val_damaged_accuracy")
 TINY = {
     "sample": {"train": 60, "val": 14, "test": 21},

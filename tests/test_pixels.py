@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import PARAMS, ROOT
 
-from fer.core import params
 from fer.core.errors import FerError
 from fer.data import formats
 from fer.data.dataset import UNSPLIT
@@ -20,7 +20,7 @@ from fer.data.raw import open_raw
 
 HEADER = "emotion,pixels,Usage"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-PREPARE = params.load(Path(__file__).parents[1] / "params.yaml").prepare
+PREPARE = PARAMS.prepare
 SKIP = PREPARE.model_copy(update={"on_error": "skip"})
 
 
@@ -253,7 +253,7 @@ def test_real_fer2013_in_little_memory(tmp_path):
         " found['test_faces_in_train'], peak)"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code, tmp_path, Path(__file__).parents[1] / "params.yaml"],
+        [sys.executable, "-c", code, tmp_path, ROOT / "params.yaml"],
         capture_output=True,
         text=True,
         check=True,

@@ -11,11 +11,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from layouts import PARAMS, ROOT
 
-from fer.core.params import load
 from fer.data import sample
 
-ROOT = Path(__file__).parents[1]
 QEMU = shutil.which("qemu-x86_64")
 CLASSIFY = """
 import sys, numpy as np
@@ -28,7 +27,7 @@ np.save(out, Recognizer(model, threads=1).classify(np.load(faces)))
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
     """Path of 504 drawn faces."""
-    drawn = sample.draw_split(504, load(ROOT / "params.yaml").sample, stream=3)
+    drawn = sample.draw_split(504, PARAMS.sample, stream=3)
     path = tmp_path_factory.mktemp("faces") / "faces.npy"
     np.save(path, np.stack([face for _, face in drawn]))
     return path

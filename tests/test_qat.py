@@ -1,19 +1,18 @@
 import copy
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from layouts import PARAMS
 
-from fer.core import params
 from fer.core.faces import Faces
 from fer.core.params import Model
 from fer.training import evaluation
 from fer.training.networks import build
 from fer.training.qat import finetune
 
-CONFIG = params.load(Path(__file__).parents[1] / "params.yaml").config
+CONFIG = PARAMS.config
 GPU = torch.cuda.is_available()
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import grimp
 import pytest
+from layouts import ROOT
 from ruamel.yaml import YAML
 from test_pipeline import run
 
 from fer.core.params import Train
 
-ROOT = Path(__file__).parents[1]
 STAGES = {
     name: stage
     for path in (ROOT / "dvc.yaml", ROOT / "data/raw/dvc.yaml")
