@@ -41,10 +41,10 @@ def read(folder, **changes):
     return formats.read(folder, PREPARE.model_copy(update=changes))
 
 
-def refusal(folder, prepare=PREPARE):
+def refusal(folder, **changes):
     before = layouts.contents(folder)
     with pytest.raises(FerError) as error:
-        formats.read(folder, prepare)
+        read(folder, **changes)
     message = str(error.value)
     assert message.isprintable()
     assert layouts.contents(folder) == before
@@ -123,29 +123,18 @@ def test_folder_of_a_split_in_itself(tmp_path):
     assert read(tmp_path).classes == ("happy", "sad")
 
 
-@pytest.mark.parametrize("pack", ["zip", "gztar", "tar", "xztar"])
-def test_archives_give_what_the_folder_gives(tmp_path, pack):
-    layouts.two_classes(tmp_path / "in/root")
-    plain = read(tmp_path / "in")
-    (tmp_path / "out").mkdir()
-    made = shutil.make_archive(str(tmp_path / "made"), pack, tmp_path / "in")
-    shutil.move(made, tmp_path / "out/faces")  # without a suffix
-    packed = read(tmp_path / "out")
-    for split, faces in plain.splits.items():
-        np.testing.assert_array_equal(packed.splits[split].images, faces.images)
-        np.testing.assert_array_equal(packed.splits[split].labels, faces.labels)
-        assert packed.sources[split] == [f"faces/{name}" for name in plain.sources[split]]
+def assert_as_the_recognizer(folder, data, **options):
+    recognizer = Recognizer()
+    for split, faces in data.splits.items():
+        for source, image in zip(data.sources[split], faces.images, strict=True):
+            (face,) = recognizer.predict(folder / source, **options)
+            np.testing.assert_array_equal(image, face.pixels)
 
 
 def test_pictures_are_what_the_recognizer_sees(tmp_path):
     layouts.two_classes(tmp_path)
     Image.new("RGB", (90, 30), "red").save(tmp_path / "happy/wide.jpg")
-    recognizer = Recognizer()
-    data = read(tmp_path)
-    for split, faces in data.splits.items():
-        for source, image in zip(data.sources[split], faces.images, strict=True):
-            (face,) = recognizer.predict(tmp_path / source, face=True)
-            np.testing.assert_array_equal(image, face.pixels)
+    assert_as_the_recognizer(tmp_path, read(tmp_path), face=True)
 
 
 def test_processes_read_what_one_reads(tmp_path, monkeypatch):
@@ -174,11 +163,7 @@ def test_detected_faces_are_those_of_the_recognizer(tmp_path, capsys):
     data = read(tmp_path, face="detect")
     (dropped,) = data.dropped
     assert (dropped.source, dropped.reason) == ("sad/none.png", "no face found")
-    recognizer = Recognizer()
-    for split, faces in data.splits.items():
-        for source, image in zip(data.sources[split], faces.images, strict=True):
-            (face,) = recognizer.predict(tmp_path / source)
-            np.testing.assert_array_equal(image, face.pixels)
+    assert_as_the_recognizer(tmp_path, data)
 
 
 def test_folders_that_are_numbers_are_named_by_classes_txt(tmp_path):
@@ -237,8 +222,7 @@ def test_faces_that_cannot_be_trained_on_are_one_line(tmp_path):
     fill(tmp_path / "leak", "train/happy", "train/sad", "val/happy")
     shutil.copytree(tmp_path / "leak/train", tmp_path / "leak/test")
     assert "every face of test is also in train; add other ones" in refusal(tmp_path / "leak")
-    detect = PREPARE.model_copy(update={"face": "detect"})
-    message = refusal(fill(tmp_path / "none", "happy", "sad"), detect)
+    message = refusal(fill(tmp_path / "none", "happy", "sad"), face="detect")
     assert "no face is left for train; add different ones" in message
 
 
@@ -263,8 +247,8 @@ def test_unreadable_picture(tmp_path):
     for name in ("angry/1.png", "angry/2.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"no picture")
-    skip = PREPARE.model_copy(update={"on_error": "skip"})
-    assert "class angry has 0 faces (), 0 of them in train" in refusal(tmp_path, skip)
+    message = refusal(tmp_path, on_error="skip")
+    assert "class angry has 0 faces (), 0 of them in train" in message
 
 
 def test_links_to_a_disk_that_is_not_mounted(tmp_path):
@@ -273,8 +257,7 @@ def test_links_to_a_disk_that_is_not_mounted(tmp_path):
     for number in range(3):
         (tmp_path / f"angry/{number}.png").symlink_to(tmp_path / f"disk/{number}.png")
     assert "angry/0.png: cannot be read: No such file or directory (1 of 3)" in refusal(tmp_path)
-    skip = PREPARE.model_copy(update={"on_error": "skip"})
-    assert "class angry has 0 faces" in refusal(tmp_path, skip)
+    assert "class angry has 0 faces" in refusal(tmp_path, on_error="skip")
     fill(tmp_path / "disk", "", count=2)
     (tmp_path / "disk").rename(tmp_path.parent / "mounted")
     for number in range(2):

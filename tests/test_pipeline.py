@@ -28,9 +28,9 @@ FILES += ("data/raw/fer2013/README.md",)
 CODE = shutil.ignore_patterns("__pycache__")
 
 
-def run(folder, *command):
+def run(folder, *command, **environment):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path}
+    environment = os.environ | {"PATH": path} | environment
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 

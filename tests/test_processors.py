@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 from layouts import PARAMS, ROOT
+from test_pipeline import run
 
 from fer.data import sample
 
@@ -89,7 +90,5 @@ def test_openvino_survives_signals_and_hidden_instructions():
         "assert (f32 == bf16).all()\n"
         "os.kill(os.getpid(), signal.SIGUSR1)\n"
     )
-    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    result = run(ROOT, sys.executable, "-c", code, ONEDNN_MAX_CPU_ISA="AVX2")
     assert (result.returncode, result.stdout) == (0, "alive\n"), result.stderr
