@@ -87,9 +87,6 @@ def test_report(faces):
     leaked = is_in(splits["train"], splits["val"], splits["test"])
     assert np.flatnonzero(leaked).tolist() == [5, 6]
     assert np.flatnonzero(cleaning.is_blank(splits["train"])).tolist() == [0]
-
-
-def test_class_counts(faces):
     rows = cleaning.class_counts({"train": faces}, {"train": faces[:30]})
     assert [row["before"] for row in rows] == [10] * 7
     assert sum(row["after"] for row in rows) == 30
