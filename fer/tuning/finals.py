@@ -45,9 +45,6 @@ def run(
     Returns the entries of tune.json: of the baseline, and of the best trial unless it diverged.
     Then the baseline's held-out probabilities of the training faces, float32 [N, C], and the files
     from which the trainings resume.
-
-    Raises:
-        FerError: If the baseline diverges, or there are fewer different faces than folds.
     """
     different, folds = split_folds(task.train, task.tune.folds, task.tune.seed, groups)
     train = partial(cross_validate, task, groups=different, folds=folds, epochs=epochs, track=track)
@@ -82,9 +79,6 @@ def split_folds(
     Faces with the same name in `groups`, str [N], are in one fold, unless the names are empty; then
     the folds are as equal as can be, also in their classes. Returns the index of each of N faces
     among the D different ones, int64 [N], and the fold of each different face, int64 [D].
-
-    Raises:
-        FerError: If there are fewer different faces, or groups, than folds.
     """
     different, indices = np.unique(np.array(faces.digests(train)), return_inverse=True)
     if len(different) < count:
