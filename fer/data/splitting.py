@@ -23,8 +23,7 @@ def add_missing_splits(data: DataSet, prepare: Prepare, location: str) -> DataSe
         )
     pattern = prepare.split.group
     groups = find_groups(data, pattern, location) if pattern != "none" else {}
-    all_shares = {split: getattr(prepare.split, split) for split in ("val", "test")}
-    shares = {split: share for split, share in all_shares.items() if split not in splits}
+    shares = {split: getattr(prepare.split, split) for split in SPLITS[1:] if split not in splits}
     if shares:
         faces, names = splits.pop(whole), sources.pop(whole)
         own = groups.pop(whole, None)

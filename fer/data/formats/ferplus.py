@@ -79,7 +79,7 @@ def majority(votes: np.ndarray) -> np.ndarray:
     `votes` are those for the 8 classes, "unknown" and "no face", int64 [10]. Single votes are
     ignored.
     """
-    counted = _counted(votes)
+    counted = np.where(votes > 1, votes, 0)
     label = np.zeros(len(votes))
     best = counted.argmax()
     label[best if counted[best] > counted.sum() / 2 else _UNKNOWN] = 1
@@ -93,7 +93,7 @@ def vote_shares(votes: np.ndarray) -> np.ndarray:
     The face is "unknown" if these classes have half of the votes or less, or are more than three.
     "unknown" or "no face" has the whole share if it comes first. `votes` are as for `majority`.
     """
-    votes = _counted(votes)
+    votes = np.where(votes > 1, votes, 0)
     chosen: list[int] = []
     for index in np.argsort(-votes, kind="stable").tolist():
         is_tied = chosen and votes[index] == votes[chosen[-1]]
@@ -104,10 +104,6 @@ def vote_shares(votes: np.ndarray) -> np.ndarray:
     if len(chosen) > 3 or sum(votes[chosen]) <= votes.sum() / 2:
         return np.eye(len(votes))[_UNKNOWN]
     return np.where(np.isin(np.arange(len(votes)), chosen), votes, 0) / sum(votes[chosen])
-
-
-def _counted(votes: np.ndarray) -> np.ndarray:
-    return np.where(votes > 1, votes, 0)
 
 
 def read_votes(raw: RawFolder, file: str) -> tuple[list[str], np.ndarray]:
