@@ -1,4 +1,4 @@
-"""Write small data sets of drawn faces in the layouts of the field."""
+"""Parameters of the project, and small data sets of drawn faces in the layouts of the field."""
 
 import zipfile
 from itertools import cycle, product
@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fer.core import params
 from fer.data.fer2013 import USAGES
 from fer.data.formats import ferplus as votes
 from fer.data.sample import ACTION_UNITS, draw
 
+ROOT = Path(__file__).parents[1]
+PARAMS = params.load(ROOT / "params.yaml")
 EMOTIONS = tuple(ACTION_UNITS)
 
 
@@ -36,7 +39,7 @@ def nine_classes(folder):
     """A zip of nine classes whose names are not all of ASCII, with train and test."""
     names = ("freude", "ärger", "глад", "страх", "悲しみ", "驚き", "neutre", "mépris", "$x_1$")
     generator = np.random.default_rng(1)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(folder / "faces", "w") as archive:
         for split, number in product(("train", "test"), range(8)):
             for emotion, name in zip(cycle(EMOTIONS), names):

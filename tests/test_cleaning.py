@@ -1,11 +1,9 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from layouts import PARAMS
 
-from fer.core import params
 from fer.core.errors import FerError
 from fer.core.faces import Faces, is_in
 from fer.data import cleaning
@@ -44,7 +42,7 @@ def test_cap_touches_the_classes_it_names():
 
 
 def test_train_rows(faces):
-    prepare = params.load(Path(__file__).parents[1] / "params.yaml").prepare
+    prepare = PARAMS.prepare
     images = faces.images
     images[0] = 9  # blank
     images[60] = images[1]  # a test face that stands in training
@@ -89,9 +87,6 @@ def test_report(faces):
     leaked = is_in(splits["train"], splits["val"], splits["test"])
     assert np.flatnonzero(leaked).tolist() == [5, 6]
     assert np.flatnonzero(cleaning.is_blank(splits["train"])).tolist() == [0]
-
-
-def test_class_counts(faces):
     rows = cleaning.class_counts({"train": faces}, {"train": faces[:30]})
     assert [row["before"] for row in rows] == [10] * 7
     assert sum(row["after"] for row in rows) == 30

@@ -1,16 +1,14 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from layouts import PARAMS
 
-from fer.core import params
 from fer.training import evaluation
 from fer.training.augmentation import center_crop
 from fer.training.networks.mini_xception import MiniXception
 from fer.training.robustness import damaged_in_turn
 
-DAMAGE = params.load(Path(__file__).parents[1] / "params.yaml").damage
+DAMAGE = PARAMS.damage
 
 
 def test_logits_and_probabilities_are_those_of_the_network(faces):

@@ -1,16 +1,14 @@
 """The float32 and int8 graphs of every network in the registry."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
 import torch
 import torch.nn.functional as F
+from layouts import PARAMS, ROOT
 from onnx import numpy_helper
 
-from fer.core import params
 from fer.core.errors import FerError
 from fer.core.faces import Faces
 from fer.core.params import Model
@@ -21,8 +19,6 @@ from fer.training import evaluation
 from fer.training.networks import Network, build
 from fer.training.networks.network import batch_norm
 from fer.training.qat import finetune
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -136,19 +132,25 @@ def test_int8_is_close_and_small(network, float32, faces, method):
     assert path.stat().st_size < float32.stat().st_size / 2
 
 
+def operators_of_quick_input(float32, seen, images, monkeypatch):
+    """Quantize with and without the quick input, which change no answer; return its operators."""
+    path = quantized(float32, seen)
+    operators = {node.op_type for node in onnx.load(path).graph.node}
+    actual = classify(path, images)
+    monkeypatch.setattr(quantize, "_pad_input_channels", lambda graph: None)
+    assert (classify(quantized(float32, seen), images) == actual).all()
+    return operators
+
+
 @pytest.mark.parametrize(("brightest", "left_out"), [(255, {"Cast", "Div"}), (200, set())])
 def test_quick_input_changes_no_answer(float32, faces, monkeypatch, brightest, left_out):
     """Where the faces have white in them, each grey value is its own int8 value."""
     images = np.minimum(faces.images, brightest)
     images[:, 20:24, 20:24] = brightest
     seen = Faces(images, faces.labels, CLASSES)
-    path = quantized(float32, seen)
-    steps = {node.op_type for node in onnx.load(path).graph.node}
-    assert {"Cast", "Div"} - steps == left_out
     every_grey = np.random.default_rng(1).integers(0, 256, (20, 48, 48), dtype=np.uint8)
-    actual = classify(path, every_grey)
-    monkeypatch.setattr(quantize, "_pad_input_channels", lambda path: None)
-    assert (classify(quantized(float32, seen), every_grey) == actual).all()
+    operators = operators_of_quick_input(float32, seen, every_grey, monkeypatch)
+    assert {"Cast", "Div"} - operators == left_out
 
 
 class Other(Network):
@@ -174,11 +176,9 @@ def test_quick_input_leaves_other_networks_right(use, padded, faces, tmp_path, m
     torch.manual_seed(0)
     white = Faces(faces.images | (faces.images > 200) * np.uint8(255), faces.labels, CLASSES)
     export.export(tmp_path / "fer.onnx", Other(use).eval())
-    path = quantized(tmp_path / "fer.onnx", white)
-    actual = classify(path, white.images)
-    assert ("Expand" in {node.op_type for node in onnx.load(path).graph.node}) == padded
-    monkeypatch.setattr(quantize, "_pad_input_channels", lambda graph: None)
-    assert (classify(quantized(tmp_path / "fer.onnx", white), white.images) == actual).all()
+    path = tmp_path / "fer.onnx"
+    operators = operators_of_quick_input(path, white, white.images, monkeypatch)
+    assert ("Expand" in operators) == padded
 
 
 class Attention(WithLinear):
@@ -211,7 +211,7 @@ def test_committed_int8_models_are_portable():
 
 
 def test_int8_holds_the_weights_of_a_finetuned_network(network, faces, tmp_path):
-    options = params.load(ROOT / "params.yaml").train
+    options = PARAMS.train
     finetuned = finetune(network, faces, options.model_copy(update={"qat_epochs": 1}))
     export.export(tmp_path / "fer.onnx", finetuned)
     graph = onnx.load(quantized(tmp_path / "fer.onnx", faces)).graph

@@ -1,10 +1,10 @@
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import PARAMS
 
 from fer.core import params
 from fer.core.errors import FerError
@@ -21,7 +21,7 @@ from fer.training.run import TrainingRun
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_gpu)]
-CONFIG = params.load(Path(__file__).parents[1] / "params.yaml").config.with_values(
+CONFIG = PARAMS.config.with_values(
     {"model.width": 0.5, "train.batch_size": 16, "train.deterministic": True}
 )
 EPOCHS = 3
@@ -120,7 +120,7 @@ def test_moving_average_is_the_sum_of_geometric_weights():
 
 
 def test_best_epoch_counts_the_damaged_copy_of_val(faces):
-    damage = params.load(Path(__file__).parents[1] / "params.yaml").damage
+    damage = PARAMS.damage
     config = CONFIG.with_values({"train.input_sizes": [44], "train.augment.noise": 0.5})
     run = TrainingRun(config, faces, faces[:35], 2, torch.device("cpu"), damage=damage)
     network, history = fit_network(run, quiet=True)

@@ -2,14 +2,13 @@
 
 import gc
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from layouts import PARAMS
 
-from fer.core import params
 from fer.core.errors import FerError
 from fer.core.faces import Faces
 from fer.training import distributed, wandb_log, workflow
@@ -22,9 +21,7 @@ from fer.training.step import CapturedStep
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 GPU, GPU_0, CPU = torch.device("cuda"), torch.device("cuda", 0), torch.device("cpu")
-CONFIG = params.load(Path(__file__).parents[1] / "params.yaml").config.with_values(
-    {"model.width": 0.5, "train.deterministic": True}
-)
+CONFIG = PARAMS.config.with_values({"model.width": 0.5, "train.deterministic": True})
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import layouts
 import numpy as np
 import pytest
 from PIL import Image
-from test_formats import PREPARE, noise, read, refusal
+from test_formats import noise, read, refusal
 
 from fer.core.faces import Faces
 from fer.core.params import SplitShares
@@ -24,7 +24,7 @@ def people(folder, pattern="{person}_{number}.png", count=10):
 
 
 def grouped(group):
-    return PREPARE.model_copy(update={"split": SplitShares(val=0.2, test=0.2, group=group)})
+    return SplitShares(val=0.2, test=0.2, group=group)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def grouped(group):
 )
 def test_group_is_in_one_split_and_classes_are_balanced(tmp_path, pattern, group, person):
     people(tmp_path, pattern)
-    data = read(tmp_path, split=grouped(group).split)
+    data = read(tmp_path, split=grouped(group))
     where = {split: {person(source) for source in own} for split, own in data.sources.items()}
     assert sum(map(len, where.values())) == 10
     assert all(where.values())
@@ -45,7 +45,7 @@ def test_group_is_in_one_split_and_classes_are_balanced(tmp_path, pattern, group
         assert 0.4 < faces.labels.mean() < 0.6
         assert len(set(data.groups[split])) == len(where[split])
     assert 0.1 < len(data.splits["test"]) / 80 < 0.3
-    assert read(tmp_path, split=grouped(group).split).sources == data.sources
+    assert read(tmp_path, split=grouped(group)).sources == data.sources
 
 
 def test_identical_pictures_join_their_groups(tmp_path):
@@ -53,7 +53,7 @@ def test_identical_pictures_join_their_groups(tmp_path):
     content = (tmp_path / "happy/p0_0.png").read_bytes()
     for person in range(1, 6):  # one picture of each is the same
         (tmp_path / f"sad/p{person}_0.png").write_bytes(content)
-    data = read(tmp_path, split=grouped(r"^\w+?_").split)
+    data = read(tmp_path, split=grouped(r"^\w+?_"))
     (split,) = [s for s, own in data.sources.items() if "happy/p0_0.png" in own]
     assert {f"sad/p{person}_1.png" for person in range(6)} <= set(data.sources[split])
 
@@ -68,13 +68,13 @@ def test_identical_pictures_join_their_groups(tmp_path):
 )
 def test_pattern_that_gives_no_groups_is_one_line(tmp_path, group, message):
     people(tmp_path)
-    assert message in refusal(tmp_path, grouped(group))
+    assert message in refusal(tmp_path, split=grouped(group))
 
 
 def test_given_splits_with_shared_groups_are_warned_of(tmp_path, capsys):
     for split in ("train", "val", "test"):
         people(tmp_path / split, count=3)
-    read(tmp_path, split=grouped(r"^\w+?_").split)
+    read(tmp_path, split=grouped(r"^\w+?_"))
     warning = "groups of prepare.split.group in several splits: 3, such as p0_"
     assert warning in capsys.readouterr().err
 
@@ -126,10 +126,7 @@ def test_folds_of_the_search_keep_groups(faces):
     for name in set(groups):
         assert len(set(fold[groups == name])) == 1
     assert set(fold) == {0, 1, 2}
-    none = np.full(70, "")
-    plain = finals.split_folds(faces, 3, 0)
-    assert all(
-        (a == b).all() for a, b in zip(plain, finals.split_folds(faces, 3, 0, none), strict=True)
-    )
+    plain, ungrouped = (finals.split_folds(faces, 3, 0, own) for own in (None, np.full(70, "")))
+    np.testing.assert_array_equal(plain, ungrouped)
     with pytest.raises(Exception, match="there are only 7 groups"):
         finals.split_folds(faces, 8, 0, groups)

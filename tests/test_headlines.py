@@ -1,7 +1,6 @@
-from pathlib import Path
-
 import pandas as pd
 import pytest
+from layouts import ROOT
 
 from fer.report import page
 from fer.report.headlines import steps
@@ -65,7 +64,7 @@ def test_baseline_comes_first():
     ],
 )
 def test_report_says_what_a_search_cannot_show(tmp_path, changes, expected):
-    root = Path(__file__).parents[1]
+    root = ROOT
     metrics, plots = root / "metrics/sample/nano", root / "plots/sample/nano"
     results = {stage: read_json(metrics / f"{stage}.json") for stage in STAGES}
     results["prepare"] = read_json(metrics.parent / "prepare.json")

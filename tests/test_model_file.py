@@ -1,20 +1,16 @@
 """Model files, and the initial weights from one."""
 
-from pathlib import Path
-
 import pytest
 import torch
+from layouts import PARAMS
 
-from fer.core import params
 from fer.core.errors import FerError
 from fer.training import model_file
 from fer.training.fit import fit
 from fer.training.networks import NETWORKS, build
 from fer.training.run import TrainingRun
 
-CONFIG = params.load(Path(__file__).parents[1] / "params.yaml").config.with_values(
-    {"model.width": 0.5}
-)
+CONFIG = PARAMS.config.with_values({"model.width": 0.5})
 
 
 def save(path, config=CONFIG, classes=("a", "b", "c"), **changes):

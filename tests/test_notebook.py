@@ -8,9 +8,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from layouts import ROOT
 from nbclient import NotebookClient
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.long

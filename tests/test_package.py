@@ -1,6 +1,5 @@
 """The wheel that `pip install .` makes: for predicting, with the model in it."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -9,9 +8,9 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from layouts import ROOT
+from test_pipeline import run
 from test_recognizer import PHOTO
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +20,8 @@ def installed(tmp_path_factory):
     shutil.copytree(ROOT / "fer", source / "fer", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", source / "wheels", source]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", source / "wheels", source
+    done = run(source, *command)
     assert done.returncode == 0, done.stderr
     (wheel,) = (source / "wheels").glob("*.whl")
     zipfile.ZipFile(wheel).extractall(target)
@@ -37,14 +36,8 @@ def test_predicts_with_its_own_model(installed, tmp_path):
         f"    (face,) = Recognizer(model).predict({str(PHOTO)!r})\n"
         "    print(Recognizer(model).path, face.emotion)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(installed)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run(tmp_path, sys.executable, "-c", code, PYTHONPATH=str(installed))
+    assert done.returncode == 0, done.stderr
     for line in done.stdout.splitlines():
         path, emotion = line.split()
         assert Path(path).is_relative_to(installed)
@@ -55,10 +48,7 @@ def test_predicts_with_its_own_model(installed, tmp_path):
 def test_archive_of_the_code_says_what_is_missing(installed, tmp_path, code):
     archive = shutil.make_archive(str(tmp_path / "fer"), "zip", installed)
     code = f"from fer import Recognizer\nfrom fer.images import detection\n{code}"
-    environment = os.environ | {"PYTHONPATH": archive}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    done = run(tmp_path, sys.executable, "-c", code, PYTHONPATH=archive)
     assert ".onnx: this file of the package fer-pipeline is missing; install" in done.stderr
     assert "use nano" not in done.stderr
 
@@ -68,11 +58,10 @@ def test_program_of_pyinstaller_has_the_networks(installed, tmp_path):
     pytest.importorskip("PyInstaller")
     script = f"from fer import Recognizer\nprint(Recognizer().predict({str(PHOTO)!r})[0].emotion)"
     (tmp_path / "program.py").write_text(script)
-    build = [sys.executable, "-m", "PyInstaller", "program.py", "--log-level", "ERROR"]
-    environment = os.environ | {"PYTHONPATH": str(installed)}
-    subprocess.run(build, cwd=tmp_path, env=environment, check=True)
-    program = tmp_path / "dist" / "program" / "program"
-    assert subprocess.run([program], capture_output=True, text=True).stdout == "Neutral\n"
+    build = sys.executable, "-m", "PyInstaller", "program.py", "--log-level", "ERROR"
+    done = run(tmp_path, *build, PYTHONPATH=str(installed))
+    assert done.returncode == 0, done.stderr
+    assert run(tmp_path, tmp_path / "dist/program/program").stdout == "Neutral\n"
 
 
 def test_metadata(installed):
@@ -110,12 +99,11 @@ def test_make_repro_runs_without_git_too(tmp_path, has_git):
     shutil.copy(ROOT / ".dvc/config", tmp_path / ".dvc")
     stage = "stages:\n  one:\n    cmd: echo done > one.txt\n    outs: [one.txt]\n"
     (tmp_path / "dvc.yaml").write_text(stage)
-    environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
     if has_git:
         subprocess.run(["git", "init", "-q", tmp_path], check=True)
     # The environment is this one, and up to date.
-    command = ["make", "repro", f"BIN={Path(sys.executable).parent}", "--old-file=.venv/train"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    command = "make", "repro", f"BIN={Path(sys.executable).parent}", "--old-file=.venv/train"
+    done = run(tmp_path, *command, GIT_CEILING_DIRECTORIES=str(tmp_path.parent))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "one.txt").read_text() == "done\n"
     assert ("dvc exp and dvc diff need 'git clone'" in done.stdout) == (not has_git)

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from layouts import ROOT
 from ruamel.yaml import YAML
 
 from fer.core.params import load
 
-ROOT = Path(__file__).parents[1]
 SCORES = ("val_unseen_accuracy", "val_damaged_accuracy")
 TINY = {
     "sample": {"train": 60, "val": 14, "test": 21},
@@ -27,9 +27,9 @@ FILES += ("data/raw/fer2013/README.md",)
 CODE = shutil.ignore_patterns("__pycache__")
 
 
-def run(folder, *command):
+def run(folder, *command, **environment):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path}
+    environment = os.environ | {"PATH": path} | environment
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 

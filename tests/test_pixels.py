@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import PARAMS, ROOT
+from test_pipeline import run
 
-from fer.core import params
 from fer.core.errors import FerError
 from fer.data import formats
 from fer.data.dataset import UNSPLIT
@@ -20,7 +21,7 @@ from fer.data.raw import open_raw
 
 HEADER = "emotion,pixels,Usage"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-PREPARE = params.load(Path(__file__).parents[1] / "params.yaml").prepare
+PREPARE = PARAMS.prepare
 SKIP = PREPARE.model_copy(update={"on_error": "skip"})
 
 
@@ -252,12 +253,7 @@ def test_real_fer2013_in_little_memory(tmp_path):
         "print(len(data.dropped), *map(len, data.splits.values()), found['val_faces_in_train'],"
         " found['test_faces_in_train'], peak)"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code, tmp_path, Path(__file__).parents[1] / "params.yaml"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    result = run(ROOT, sys.executable, "-c", code, tmp_path, ROOT / "params.yaml")
     *figures, peak = map(int, result.stdout.splitlines()[-1].split())
     assert figures == [0, 28709, 3589, 3589, 280, 288]
     assert peak < 400

@@ -1,20 +1,19 @@
 import copy
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from layouts import PARAMS
+from test_fit import DEVICES
 
-from fer.core import params
 from fer.core.faces import Faces
 from fer.core.params import Model
 from fer.training import evaluation
 from fer.training.networks import build
 from fer.training.qat import finetune
 
-CONFIG = params.load(Path(__file__).parents[1] / "params.yaml").config
-GPU = torch.cuda.is_available()
+CONFIG = PARAMS.config
 
 
 def options(epochs, seed=0):
@@ -66,10 +65,7 @@ def test_finetuning_learns_the_labels_with_weights_of_whole_int8_steps(faces):
     assert any((weight - before.round()).abs().max() > 0.5 for weight, before in pairs)
 
 
-@pytest.mark.parametrize(
-    "device",
-    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not GPU, reason="needs a GPU"))],
-)
+@pytest.mark.parametrize("device", DEVICES)
 def test_same_seed_gives_the_same_network_in_either_mode(faces, device):
     network = make_network(faces).to(device)
     first = finetune(network, faces, options(1))

@@ -1,16 +1,15 @@
 """Damaged faces: drawn for training, and in the fixed ways by which models are measured."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import PARAMS
 from PIL import Image
 
-from fer.core import params
 from fer.core.faces import Faces
 from fer.core.params import DAMAGES, Augment
 from fer.data.fer2013 import CLASSES
@@ -19,7 +18,7 @@ from fer.training import robustness
 from fer.training.damage import _jpeg, damage
 from fer.training.loading import make_loader
 
-DAMAGE = params.load(Path(__file__).parents[1] / "params.yaml").damage
+DAMAGE = PARAMS.damage
 CPU = torch.device("cpu")
 
 

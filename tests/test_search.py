@@ -18,14 +18,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from layouts import PARAMS
 
-from fer.core import params
 from fer.core.errors import FerError
 from fer.core.params import Dimension
 from fer.tuning import finals
 from fer.tuning import search as searching
 
-PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
 CONFIG = PARAMS.config.with_values(
     {"model.width": 0.5, "train.batch_size": 16, "train.precision": "float32"}
 )

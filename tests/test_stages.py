@@ -9,12 +9,12 @@ from pathlib import Path
 
 import grimp
 import pytest
+from layouts import ROOT
 from ruamel.yaml import YAML
 from test_pipeline import run
 
 from fer.core.params import Train
 
-ROOT = Path(__file__).parents[1]
 STAGES = {
     name: stage
     for path in (ROOT / "dvc.yaml", ROOT / "data/raw/dvc.yaml")
@@ -43,10 +43,6 @@ def test_train_and_tune_read_the_same_configuration():
     names = [name for name in STAGES["tune"]["params"] if isinstance(name, str)]
     of_tune = {name.removeprefix("train.") for name in names if name.startswith("train.")}
     assert of_tune == set(Train.model_fields) - {"num_workers"}
-
-
-def test_no_stage_depends_on_the_settings():
-    assert not [s for s, stage in STAGES.items() if "settings" in str(stage.get("params", []))]
 
 
 def test_stages_have_no_function_but_main():

@@ -1,15 +1,15 @@
 import math
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from layouts import PARAMS
 
 from fer.core import params
 from fer.training.networks import build
 from fer.training.step import Step
 
-CONFIG = params.load(Path(__file__).parents[1] / "params.yaml").config
+CONFIG = PARAMS.config
 IMAGES = torch.rand(20, 1, 44, 44, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(20) % 7
 

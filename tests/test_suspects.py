@@ -49,7 +49,6 @@ def correct(folder, *lines, header="picture,class"):
 def test_corrections_are_of_train_and_listed(tmp_path, capsys):
     fill(tmp_path, *SPLITS)
     correct(tmp_path, "train/a/0.png,B", "train/b/1.png,", "test/a/0.png,b", "train/a/2.png,a")
-    before = layouts.contents(tmp_path)
     data = read(tmp_path)
     labels = dict(zip(data.sources["train"], data.splits["train"].labels, strict=True))
     assert len(labels) == 7
@@ -62,7 +61,6 @@ def test_corrections_are_of_train_and_listed(tmp_path, capsys):
     ]
     assert "not in train: 1, such as test/a/0.png" in capsys.readouterr().err
     assert read(tmp_path, corrections="all").splits["test"].labels.sum() == 5
-    assert layouts.contents(tmp_path) == before
 
 
 def test_corrections_do_not_move_faces_between_splits(tmp_path):

@@ -1,17 +1,16 @@
 """The temperature of a model: calibrated probabilities with the same classes."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
+from layouts import ROOT
 from scipy.special import softmax
 
 from fer.deploy import temperature
 from fer.deploy.runtimes import onnx_predictor
 from fer.report.scores import calibration_error
 
-WEIGHTS = Path(__file__).parents[1] / "fer" / "weights"
+WEIGHTS = ROOT / "fer" / "weights"
 
 
 def test_overconfident_model_is_calibrated():

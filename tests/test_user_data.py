@@ -201,15 +201,7 @@ def test_readme_on_fer2013_word_for_word(users):
     commands = blocks.replace("\\\n", " ").splitlines()
     assert commands
     for command in commands:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(
-            command,
-            shell=True,
-            cwd=users,
-            env=os.environ | {"PATH": path},
-            capture_output=True,
-            text=True,
-        )
+        done = run(users, "bash", "-c", command)
         assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -1,12 +1,11 @@
 import multiprocessing
 from contextlib import nullcontext
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from layouts import PARAMS
 
-from fer.core import params
 from fer.core.errors import FerError
 from fer.core.faces import Faces
 from fer.training import evaluation, workflow
@@ -15,7 +14,6 @@ from fer.training.networks import build
 from fer.training.networks.compact import Compact
 from fer.training.run import TrainingRun
 
-PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
 DAMAGE = PARAMS.damage
 CONFIG = PARAMS.config.with_values({"model.width": 0.5, "train.batch_size": 16})
 

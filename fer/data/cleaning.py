@@ -1,9 +1,9 @@
 """Clean the training split, balance its classes, and describe the data set."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from fer.core.errors import FerError
 from fer.core.faces import Faces, digests, is_in
@@ -11,11 +11,7 @@ from fer.core.params import Prepare
 
 
 def select_train_rows(splits: Mapping[str, Faces], prepare: Prepare) -> np.ndarray | None:
-    """Return the ascending indices int64 [M] of the training faces to use; None for all of them.
-
-    Raises:
-        FerError: If no face of a class is left, or `prepare.cap` names no class.
-    """
+    """Return the ascending indices int64 [M] of the training faces to use; None for all of them."""
     train = splits["train"]
     kept = np.ones(len(train), bool)
     if prepare.drop_blank:
@@ -67,15 +63,12 @@ def is_blank(faces: Faces) -> np.ndarray:
 
 def count_problems(splits: Mapping[str, Faces]) -> dict[str, int]:
     """Count blank faces, groups of identical faces, and faces that are in several splits."""
-    groups = defaultdict(list)
-    for faces in splits.values():
-        for key, label in zip(digests(faces), faces.labels.tolist(), strict=True):
-            groups[key].append(label)
-    identical = [labels for labels in groups.values() if len(labels) > 1]
+    labels = pd.Series([label for faces in splits.values() for label in faces.labels.tolist()])
+    copies = labels.groupby([key for faces in splits.values() for key in digests(faces)])
     return {
         "blank_faces": sum(int(is_blank(faces).sum()) for faces in splits.values()),
-        "identical_groups": len(identical),
-        "identical_groups_of_different_labels": sum(len(set(g)) > 1 for g in identical),
+        "identical_groups": int((copies.size() > 1).sum()),
+        "identical_groups_of_different_labels": int((copies.nunique() > 1).sum()),
         "val_faces_in_train": int(is_in(splits["val"], splits["train"]).sum()),
         "test_faces_in_train": int(is_in(splits["test"], splits["train"]).sum()),
         "test_faces_in_val": int(is_in(splits["test"], splits["val"]).sum()),

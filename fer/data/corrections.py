@@ -19,9 +19,6 @@ def correct(data: DataSet, folder: Path, prepare: Prepare) -> DataSet:
     """Return a data set with the labels of `corrections.csv`, if the folder has one.
 
     They are those of the training split; with `prepare.corrections` "all", of every split.
-
-    Raises:
-        FerError: If a line names no picture, no class, or a picture again.
     """
     if not (folder / FILE).is_file():
         return data

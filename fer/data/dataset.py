@@ -95,11 +95,7 @@ def group_by_split(
 
 
 def check_classes(classes: tuple[str, ...], location: str) -> None:
-    """Refuse classes that are too many, cannot be printed, or differ in case or blanks only.
-
-    Raises:
-        FerError: It says that `location`, a folder or file, has these classes.
-    """
+    """Refuse classes of a folder or file that are too many, too similar or cannot be printed."""
     if len(classes) > MAX_CLASSES:
         raise FerError(
             f"{location}: has {len(classes)} classes; at most {MAX_CLASSES} are read, so join some"

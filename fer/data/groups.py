@@ -24,9 +24,6 @@ def find_groups(data: DataSet, pattern: str, location: str) -> dict[str, np.ndar
     """Return the name of the group of each face, by split, str [N].
 
     Identical faces join their groups. A picture that does not match is a group of its own.
-
-    Raises:
-        FerError: If the pattern matches no picture, or the groups are the classes.
     """
     sources = list(chain(*data.sources.values()))
     matched = [_group(source, pattern) for source in sources]
@@ -46,11 +43,10 @@ def find_groups(data: DataSet, pattern: str, location: str) -> dict[str, np.ndar
             "or use a pattern of the file names"
         )
     faces = [digest for split in data.splits.values() for digest in digests(split)]
-    joined = DisjointSet([*names.tolist(), *faces])
+    joined, first = DisjointSet(names.tolist()), {}
     for name, face in zip(names.tolist(), faces, strict=True):
-        joined.merge(name, face)
-    first: dict[str | bytes, str] = {}
-    joined_names = [first.setdefault(joined[name], name) for name in names.tolist()]
+        joined.merge(first.setdefault(face, name), name)
+    joined_names = [joined[name] for name in names.tolist()]
     ends = np.cumsum([len(split) for split in data.splits.values()])[:-1]
     return dict(zip(data.splits, np.split(np.array(joined_names), ends), strict=True))
 
@@ -62,9 +58,6 @@ def assign_groups(
 
     The shares of the splits, and of the classes in them, are met as well as can be. Groups that
     are `existing`, those of a given val or test, stay in train.
-
-    Raises:
-        FerError: If there are fewer groups than splits.
     """
     assigned = np.full(len(faces), "train")
     rest, left = np.flatnonzero(~np.isin(groups, list(existing))), 1.0

@@ -22,10 +22,6 @@ def number_labels(
     `names` are the class names of the labels in the order of the classes. Without them, words name
     themselves and are sorted alphabetically. Numbers are sorted numerically; the file classes.txt
     may name them, from the lowest on, or from 0 on if it has more lines.
-
-    Raises:
-        FerError: If there are too many classes, two names are too similar, or classes.txt does not
-            have one name per number.
     """
     names = names or _class_names(raw, set(labels))
     classes = tuple(dict.fromkeys(names.values()))

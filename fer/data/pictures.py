@@ -33,9 +33,6 @@ def read_pictures(
 
     With `prepare.face` "crop", the central square of each picture is the face. With "detect", it
     is the largest face that the detector finds. `names` are as for `number_labels`.
-
-    Raises:
-        FerError: If the labels make no classes, or a picture cannot be read.
     """
     files = sorted(labelled)
     splits = [labelled[file][0] for file in files]
@@ -55,29 +52,25 @@ def _read_faces(
 ) -> tuple[np.ndarray, list[int], list[Dropped]]:
     """Return the faces in pictures, uint8 [M, 48, 48], their indices, and dropped pictures."""
     read = partial(_read_picture, prepare.face, raw.path)
-    faces = np.empty((len(names), FACE_SIZE, FACE_SIZE), np.uint8)
-    rows, dropped = [], []
     try:
         with ProcessPoolExecutor(cores()) as pool:  # Python's lock would make threads wait
             run = map if len(names) < _FEW else partial(pool.map, chunksize=64)
             results = run(read, names, map(raw.file, names))
             bar = tqdm(results, total=len(names), desc="reading", unit="picture", disable=None)
-            for row, result in enumerate(bar):
-                if isinstance(result, Dropped):
-                    dropped.append(result)
-                else:
-                    faces[len(rows)] = result
-                    rows.append(row)
+            faces = list(bar)
     except BrokenProcessPool as error:
         raise FerError(
             f"{raw.path}: a process that reads pictures was killed, maybe for lack of memory; free "
             "memory, and give the same command again"
         ) from error
+    rows = [row for row, face in enumerate(faces) if not isinstance(face, Dropped)]
+    dropped = [face for face in faces if isinstance(face, Dropped)]
     unreadable = [face.detail for face in dropped if face.reason == "unreadable"]
     if unreadable and prepare.on_error == "fail":
         advice = "mend or remove it, or skip such pictures with prepare.on_error"
         raise FerError(f"{unreadable[0]} (1 of {len(unreadable)}); {advice}")
-    return faces[: len(rows)], rows, dropped
+    images = np.array([faces[row] for row in rows], np.uint8)
+    return images.reshape(-1, FACE_SIZE, FACE_SIZE), rows, dropped
 
 
 def _read_picture(face: str, folder: Path, name: str, path: Path) -> np.ndarray | Dropped:

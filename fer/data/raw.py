@@ -7,11 +7,10 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from fer.core.errors import FerError
 from fer.core.files import temporary_folder
@@ -212,7 +211,8 @@ def _unpack(path: Path, target: Path) -> None:
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            members = _select(path, ((m, m.file_size, m.filename) for m in archive.infolist()))
+            members = [m for m in archive.infolist() if _is_visible(m.filename)]
+            _check_size(path, sum(member.file_size for member in members), len(members))
             target.mkdir()
             for member in members:
                 try:
@@ -224,10 +224,9 @@ def _unpack(path: Path, target: Path) -> None:
                     (target / member.filename.lstrip("/")).write_bytes(b"")
     elif tarfile.is_tarfile(path):
         with tarfile.open(path) as archive:
-            files = (
-                member for member in archive if member.isfile() or member.islnk() or member.isdir()
-            )
-            members = _select(path, ((member, member.size, member.name) for member in files))
+            files = [m for m in archive if m.isfile() or m.islnk() or m.isdir()]
+            members = [member for member in files if _is_visible(member.name)]
+            _check_size(path, sum(member.size for member in members), len(members))
             target.mkdir()
             archive.extractall(target, members, filter="data")
             while archive.fileobj.read(1 << 20):  # up to the checksum at the end
@@ -246,17 +245,6 @@ def _unpack(path: Path, target: Path) -> None:
                     _check_size(path, file.tell())
         elif first.startswith(b"PK\3\4") or path.name.lower().endswith(_ARCHIVE_SUFFIXES):
             raise FerError(f"{path}: cannot be read: is no archive; download it again")
-
-
-def _select(path: Path, members: Iterable[tuple[Any, int, str]]) -> list[Any]:
-    """Return the members to unpack, of all members with their sizes and names."""
-    selected, total = [], 0
-    for member, size, name in members:
-        if _is_visible(name):
-            selected.append(member)
-            total += size
-            _check_size(path, total, len(selected))
-    return selected
 
 
 def _check_size(path: Path, size: int, files: int = 1) -> None:

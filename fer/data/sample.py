@@ -5,7 +5,7 @@ combinations of action units (Ekman and Friesen 1978, Facial Action Coding Syste
 are in half heights of a head with its center at (0, 0), x to the right and y down.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,7 +40,8 @@ _UNITS = sorted({unit for units in ACTION_UNITS.values() for unit in units})
 _ZOOM = 4
 """Pixels drawn per pixel of a face in each direction; averaging them smooths the edges."""
 
-Points = Sequence[tuple[float, float]]
+Point = tuple[float, float]
+Points = list[Point]
 """Points of a shape: a few dozen, for which plain floats are faster than arrays."""
 
 _CIRCLE = [
@@ -88,11 +89,7 @@ def draw_split(count: int, params: Sample, stream: int) -> Iterator[tuple[int, n
 
 
 def write_csv(path: Path, params: Sample) -> None:
-    """Draw all splits and write them in Kaggle's format; the same params give the same bytes.
-
-    Raises:
-        FerError: If the file cannot be written.
-    """
+    """Draw all splits and write them in Kaggle's format; the same params give the same bytes."""
     counts = {"train": params.train, "val": params.val, "test": params.test}
     with atomic_path(path) as temporary, temporary.open("w", newline="\n") as file:
         file.write("emotion,pixels,Usage\n")
@@ -114,12 +111,7 @@ def draw(emotion: str, generator: np.random.Generator) -> np.ndarray:
 
 def draw_large(emotion: str, generator: np.random.Generator) -> Image.Image:
     """Draw a new person without light and noise, 192 x 192 pixels of grey."""
-    skin = generator.uniform(95, 215)
-    hair = generator.choice([generator.uniform(15, 70), generator.uniform(60, 200)])
-    features = {name: generator.uniform(low, high) for name, (low, high) in _FEATURES.items()}
-    tone = min(skin * 0.65, hair + 10)
-    person = SimpleNamespace(skin=skin, hair=hair, brow_tone=tone, **features)
-    return _Sketch(person, _expression(emotion, generator), generator).image
+    return _Sketch(emotion, generator).image
 
 
 def _expression(emotion: str, generator: np.random.Generator) -> dict[int, float]:
@@ -133,13 +125,15 @@ def _expression(emotion: str, generator: np.random.Generator) -> dict[int, float
 
 
 class _Sketch:
-    """A face on a canvas of 192x192 pixels, in one pose."""
+    """A new person on a canvas of 192x192 pixels, in one pose."""
 
-    def __init__(
-        self, person: SimpleNamespace, units: dict[int, float], generator: np.random.Generator
-    ) -> None:
-        self.person, self.units = person, units
-        self.image = Image.new("L", (FACE_SIZE * _ZOOM,) * 2, round(person.background))
+    def __init__(self, emotion: str, generator: np.random.Generator) -> None:
+        skin = generator.uniform(95, 215)
+        hair = generator.choice([generator.uniform(15, 70), generator.uniform(60, 200)])
+        features = {name: generator.uniform(low, high) for name, (low, high) in _FEATURES.items()}
+        self.person = SimpleNamespace(skin=skin, hair=hair, **features)
+        self.units = _expression(emotion, generator)
+        self.image = Image.new("L", (FACE_SIZE * _ZOOM,) * 2, round(self.person.background))
         self.canvas = ImageDraw.Draw(self.image)
         self.scale = FACE_SIZE * _ZOOM / 2 * generator.uniform(0.98, 1.18)
         tilt = np.radians(generator.normal(0, 6))
@@ -151,12 +145,11 @@ class _Sketch:
             self.eye(side)
             self.brow(side)
             self.folds(side)
-        self.forehead()
-        self.nose()
+        self.forehead_and_nose()
         self.mouth()
         self.fringe()
 
-    def place(self, points: Points) -> list[tuple[float, float]]:
+    def place(self, points: Points) -> Points:
         (u, v), scale, cos, sin = self.middle, self.scale, self.cos, self.sin
         pixels = []
         for x, y in points:
@@ -168,41 +161,35 @@ class _Sketch:
     def fill(self, points: Points, tone: float) -> None:
         self.canvas.polygon(self.place(points), fill=_tone(tone))
 
-    def stroke(self, points: Points, tone: float, width: float) -> None:
+    def stroke(self, points: Points, factor: float, width: float) -> None:
+        """Draw a line whose tone is that of the skin times a factor."""
         pixels = max(1, round(width * self.scale))
-        self.canvas.line(self.place(points), fill=_tone(tone), width=pixels, joint="curve")
-
-    def shade(self, factor: float) -> float:
-        return self.person.skin * factor
+        tone = _tone(self.person.skin * factor)
+        self.canvas.line(self.place(points), fill=tone, width=pixels, joint="curve")
 
     def head(self) -> None:
         p, chin = self.person, 0.93 + 0.12 * self.units[26]
-        side = p.width * 1.14
+        side, low, neck = p.width * 1.14, p.hair_length, 0.5 * p.width
         self.fill(_ellipse((0, -0.25), side, 0.85), p.hair)
-        self.fill(
-            [(-side, -0.25), (side, -0.25), (side, p.hair_length), (-side, p.hair_length)], p.hair
-        )
-        neck = 0.5 * p.width
-        self.fill(
-            [(-neck, 0.6), (neck, 0.6), (neck * 1.1, 1.6), (-neck * 1.1, 1.6)], self.shade(0.8)
-        )
+        self.fill([(-side, -0.25), (side, -0.25), (side, low), (-side, low)], p.hair)
+        shoulders = [(neck * 1.1, 1.6), (-neck * 1.1, 1.6)]
+        self.fill([(-neck, 0.6), (neck, 0.6), *shoulders], p.skin * 0.8)
         angle = np.linspace(0, 2 * np.pi, 60)
         down = np.clip(np.sin(angle), 0, 1)
         x = p.width * np.cos(angle) * (1 - (1 - p.jaw) * down**2)
         y = np.where(np.sin(angle) > 0, chin, 0.9) * np.sin(angle)
         for side in (-1, 1):
-            self.fill(_ellipse((side * p.width, 0.02), 0.08, 0.16), self.shade(0.85))
+            self.fill(_ellipse((side * p.width, 0.02), 0.08, 0.16), p.skin * 0.85)
         self.fill(list(zip(x.tolist(), y.tolist(), strict=True)), p.skin)
         if self.units[17] > 0.3:
-            self.stroke(_curve((-0.1, 0.8), (0, 0.74), (0.1, 0.8)), self.shade(0.75), 0.025)
+            self.stroke(_arch(0, 0.8, 0.1, -0.06), 0.75, 0.025)
 
     def fringe(self) -> None:
         p = self.person
         angle = np.linspace(np.pi, 2 * np.pi, 30)
         x, y = 1.04 * p.width * np.cos(angle), np.sin(angle) - 0.02
-        crown = list(zip(x, y, strict=True))
         line = _curve((p.width, -0.25), (0, 2 * p.hairline + 0.25), (-p.width, -0.25))
-        self.fill(crown + line, p.hair)
+        self.fill([*zip(x, y, strict=True), *line], p.hair)
 
     def eye(self, side: int) -> None:
         p, u = self.person, self.units
@@ -215,18 +202,15 @@ class _Sketch:
         self.fill(lid + under, min(250, 150 + 0.4 * p.skin))
         self.clipped(lid + under, _ellipse((x, y - 0.01), 0.072, 0.072), p.iris)
         self.clipped(lid + under, _ellipse((x, y - 0.01), 0.032, 0.032), 5)
-        self.stroke(lid, self.shade(0.3), 0.03)
-        self.stroke(under, self.shade(0.7), 0.012)
-        self.stroke(
-            _curve(left, (x, y - 2 * upper - 0.1), right), self.shade(0.8 - 0.15 * u[5]), 0.015
-        )
+        self.stroke(lid, 0.3, 0.03)
+        self.stroke(under, 0.7, 0.012)
+        self.stroke(_curve(left, (x, y - 2 * upper - 0.1), right), 0.8 - 0.15 * u[5], 0.015)
         if u[6] > 0.25:  # the cheek pushes up a fold, and crow's feet
-            fold = _curve((x - 0.15, y + 0.13), (x, y + 0.2), (x + 0.15, y + 0.13))
-            self.stroke(fold, self.shade(1 - 0.3 * u[6]), 0.022)
+            self.stroke(_arch(x, y + 0.13, 0.15, 0.07), 1 - 0.3 * u[6], 0.022)
             for end in (-0.05, 0.03):
                 corner = (side * (p.eye_distance + p.eye_width + 0.03), y + 0.02)
                 outer = (corner[0] + side * 0.09, y + 0.02 + end)
-                self.stroke([corner, outer], self.shade(1 - 0.25 * u[6]), 0.014)
+                self.stroke([corner, outer], 1 - 0.25 * u[6], 0.014)
 
     def clipped(self, window: Points, shape: Points, tone: float) -> None:
         """Fill the part of `shape` inside `window`."""
@@ -242,17 +226,10 @@ class _Sketch:
         peak = (p.eye_distance + 0.03, p.brow_height - 0.1 - 0.08 * (u[1] + u[2]) + 0.5 * frown)
         outer = (p.eye_distance + 0.22, p.brow_height + 0.03 - 0.13 * u[2] + 0.05 * u[1])
         arch = _curve(*[(side * x, y) for x, y in (inner, peak, outer)])
-        self.stroke(arch, p.brow_tone, p.brow_thickness)
+        self.stroke(arch, min(0.65, (p.hair + 10) / p.skin), p.brow_thickness)
         if max(u[4], u[9]) > 0.3:
             crease = [(side * 0.04, p.brow_height - 0.02), (side * 0.05, p.brow_height + 0.14)]
-            self.stroke(crease, self.shade(1 - 0.4 * max(u[4], u[9])), 0.022)
-
-    def forehead(self) -> None:
-        raised = min(self.units[1], self.units[2])
-        if raised > 0.3:
-            for y in (-0.56, -0.64):
-                line = _curve((-0.3, y), (0, y - 0.03), (0.3, y))
-                self.stroke(line, self.shade(1 - 0.25 * raised), 0.018)
+            self.stroke(crease, 1 - 0.4 * max(u[4], u[9]), 0.022)
 
     def folds(self, side: int) -> None:
         """Draw the fold from the nose to the corner of the mouth."""
@@ -262,66 +239,69 @@ class _Sketch:
             start = (side * (p.nose_width + 0.04), 0.18)
             bend = (side * (p.mouth_width + 0.12), 0.28)
             end = (side * (p.mouth_width + 0.1 + 0.05 * u[12]), p.mouth_height - 0.05)
-            self.stroke(_curve(start, bend, end), self.shade(1 - 0.35 * depth), 0.022)
+            self.stroke(_curve(start, bend, end), 1 - 0.35 * depth, 0.022)
 
-    def nose(self) -> None:
+    def forehead_and_nose(self) -> None:
         p, u = self.person, self.units
+        raised = min(u[1], u[2])
+        if raised > 0.3:
+            for y in (-0.56, -0.64):
+                self.stroke(_arch(0, y, 0.3, -0.03), 1 - 0.25 * raised, 0.018)
         tip = p.nose_length - 0.05 * u[9]
         w = p.nose_width * (1 + 0.2 * u[9])
-        self.stroke(_curve((-0.06, -0.1), (-0.05, 0.1), (-w, tip)), self.shade(0.82), 0.02)
-        self.stroke(_curve((-w, tip), (0, tip + 0.09), (w, tip)), self.shade(0.62), 0.028)
+        self.stroke(_curve((-0.06, -0.1), (-0.05, 0.1), (-w, tip)), 0.82, 0.02)
+        self.stroke(_arch(0, tip, w, 0.09), 0.62, 0.028)
         for side in (-1, 1):
-            self.fill(_ellipse((side * 0.55 * w, tip + 0.015), 0.03, 0.018), self.shade(0.35))
+            self.fill(_ellipse((side * 0.55 * w, tip + 0.015), 0.03, 0.018), p.skin * 0.35)
         if u[9] > 0.25:
             for y in (-0.1, -0.04, 0.02):
-                self.stroke(
-                    _curve((-0.09, y), (0, y - 0.05), (0.09, y)), self.shade(1 - 0.4 * u[9]), 0.018
-                )
+                self.stroke(_arch(0, y, 0.09, -0.05), 1 - 0.4 * u[9], 0.018)
 
     def mouth(self) -> None:
         p, u = self.person, self.units
         width = p.mouth_width * (1 + 0.3 * u[12] + 0.35 * u[20] - 0.18 * u[23] - 0.22 * u[26])
         y = p.mouth_height - 0.04 * u[17]
         corner = y - 0.13 * u[12] + 0.12 * u[15] + 0.02 * u[20]
-        gap = max(
-            0.0, 0.1 * u[25] + 0.3 * u[26] + 0.07 * u[16] + 0.04 * u[10] - 0.15 * u[24] - 0.05
-        )
+        gap = 0.1 * u[25] + 0.3 * u[26] + 0.07 * u[16] + 0.04 * u[10] - 0.15 * u[24] - 0.05
+        gap = max(0.0, gap)
         lips = p.lips * (1 - 0.45 * max(u[23], u[24]) + 0.25 * u[10])
         top = y - 0.1 * u[10] - 0.05 * u[9] + 0.04 * u[12] - 0.3 * gap
         bottom = y + 0.04 * u[12] + 0.7 * gap
-        left, right = (-width, corner), (width, corner)
-        # The middle of a curve is half way to its bend.
-        bend = lambda middle: (0, 2 * middle - corner)  # noqa: E731
-        upper_edge = _curve(left, bend(top - lips), right)
-        lower_edge = _curve(right, bend(bottom + lips * 1.25), left)
-        self.fill(upper_edge + lower_edge, self.shade(0.62))
-        opening = _curve(left, bend(top), right) + _curve(right, bend(bottom), left)
+
+        def edge(middle: float) -> Points:
+            # The middle of a curve is half way to its bend.
+            return _curve((-width, corner), (0, 2 * middle - corner), (width, corner))
+
+        self.fill(edge(top - lips) + edge(bottom + lips * 1.25)[::-1], p.skin * 0.62)
         if gap > 0.015:
+            opening = edge(top) + edge(bottom)[::-1]
             self.fill(opening, 30)
-            teeth = min(0.09, 0.6 * gap)
             if max(u[12], u[10], u[20]) > 0.3:
+                teeth = min(0.09, 0.6 * gap)
                 row = _ellipse((0, top + teeth * 0.3), width * 0.75, teeth)
                 self.clipped(opening, row, 225)
         else:
-            self.stroke(_curve(left, bend(y + 0.04 * u[12]), right), self.shade(0.3), 0.025)
+            self.stroke(edge(y + 0.04 * u[12]), 0.3, 0.025)
         end = corner - 0.04 * (u[12] - u[15])
         for side in (-1, 1):
-            tick = [(side * width, corner), (side * (width + 0.03), end)]
-            self.stroke(tick, self.shade(0.5), 0.022)
+            self.stroke([(side * width, corner), (side * (width + 0.03), end)], 0.5, 0.022)
 
 
 def _tone(value: float) -> int:
     return min(max(round(value), 0), 255)
 
 
-def _ellipse(middle: tuple[float, float], width: float, height: float) -> list[tuple[float, float]]:
+def _ellipse(middle: Point, width: float, height: float) -> Points:
     x, y = middle
     return [(x + width * cos, y + height * sin) for cos, sin in _CIRCLE]
 
 
-def _curve(
-    start: tuple[float, float], bend: tuple[float, float], end: tuple[float, float]
-) -> list[tuple[float, float]]:
+def _curve(start: Point, bend: Point, end: Point) -> Points:
     """Return points on a quadratic Bezier curve."""
     (x0, y0), (x1, y1), (x2, y2) = start, bend, end
     return [(a * x0 + b * x1 + c * x2, a * y0 + b * y1 + c * y2) for a, b, c in _BEZIER]
+
+
+def _arch(x: float, y: float, width: float, depth: float) -> Points:
+    """Return points on a curve that is bent down around x, or up if `depth` is negative."""
+    return _curve((x - width, y), (x, y + depth), (x + width, y))

@@ -14,11 +14,7 @@ from fer.data.groups import assign_groups, find_groups, warn_of_shared_groups
 
 
 def add_missing_splits(data: DataSet, prepare: Prepare, location: str) -> DataSet:
-    """Return the data set with train, val and test; existing val and test stay as they are.
-
-    Raises:
-        FerError: If there is no train, or `prepare.split.group` gives no groups to split.
-    """
+    """Return the data set with train, val and test; existing val and test stay as they are."""
     splits, sources = dict(data.splits), dict(data.sources)
     whole = UNSPLIT if UNSPLIT in splits else "train"
     if whole not in splits:
@@ -27,8 +23,7 @@ def add_missing_splits(data: DataSet, prepare: Prepare, location: str) -> DataSe
         )
     pattern = prepare.split.group
     groups = find_groups(data, pattern, location) if pattern != "none" else {}
-    all_shares = {split: getattr(prepare.split, split) for split in ("val", "test")}
-    shares = {split: share for split, share in all_shares.items() if split not in splits}
+    shares = {split: getattr(prepare.split, split) for split in SPLITS[1:] if split not in splits}
     if shares:
         faces, names = splits.pop(whole), sources.pop(whole)
         own = groups.pop(whole, None)

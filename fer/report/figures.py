@@ -4,14 +4,14 @@ Each function takes the file to write, the data from the CSV and JSON files of t
 name of the data set for the title. Each raises FerError if the file cannot be written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps, rcParams
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 from PIL import Image
@@ -30,74 +30,68 @@ BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#b8b8b8"
 
 def accuracy(path: Path, steps: Sequence[Mapping[str, Any]], dataset: str) -> None:
     """Draw the test accuracy after each step, with its 95 % interval; `headlines.steps`."""
-    figure = _figure(8, 0.5 * len(steps) + 1.3)
-    axes = figure.subplots()
-    positions = np.arange(len(steps))
-    values = np.array([100 * step["test_accuracy"] for step in steps])
-    ends = np.array([step["interval"] for step in steps]).T
-    errors = np.abs(100 * ends - values)
-    colors = [GREY if step["gain"] is None else BLUE for step in steps]
-    axes.errorbar(values, positions, xerr=errors, fmt="none", ecolor=GREY, capsize=3, zorder=1)
-    axes.scatter(values, positions, color=colors, zorder=2)
-    for step, position, value in zip(steps, positions, values, strict=True):
-        gain = "" if step["gain"] is None else f" ({100 * step['gain']:+.2f})"
-        style = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
-        axes.annotate(f"{value:.2f} %{gain}", (value, position), (0, 6), **style)
-    axes.set_yticks(positions, [step["step"] for step in steps])
-    axes.set_ylim(len(steps) - 0.6, -0.7)
-    axes.set_xlabel("test accuracy, %; bars: 95 % interval; in brackets: gain of the step")
-    axes.margins(x=0.15)
-    _style(axes, grid="x")
-    _save(path, figure, f"{dataset}: what each step gains")
+    size = 8, 0.5 * len(steps) + 1.3
+    with _figure(path, f"{dataset}: what each step gains", size, "x") as axes:
+        names = [step["step"] for step in steps]
+        values = np.array([100 * step["test_accuracy"] for step in steps])
+        ends = np.array([step["interval"] for step in steps]).T
+        errors = np.abs(100 * ends - values)
+        colors = [GREY if step["gain"] is None else BLUE for step in steps]
+        axes.errorbar(values, names, xerr=errors, fmt="none", ecolor=GREY, capsize=3, zorder=1)
+        axes.scatter(values, names, color=colors, zorder=2)
+        for step, value in zip(steps, values, strict=True):
+            gain = "" if step["gain"] is None else f" ({100 * step['gain']:+.2f})"
+            style = {"textcoords": "offset points", "ha": "center", "fontsize": 8}
+            axes.annotate(f"{value:.2f} %{gain}", (value, step["step"]), (0, 6), **style)
+        axes.set_ylim(len(steps) - 0.6, -0.7)
+        axes.set_xlabel("test accuracy, %; bars: 95 % interval; in brackets: gain of the step")
+        axes.margins(x=0.15)
 
 
-def sample_faces(path: Path, faces: Faces, dataset: str, columns: int = 12) -> None:
-    """Draw the first training faces of each class, one row per class."""
-    step, count = FACE_SIZE + 3, len(faces.classes)
+def sample_faces(path: Path, faces: Faces, dataset: str) -> None:
+    """Draw the first 12 training faces of each class, one row per class."""
+    step, count, columns = FACE_SIZE + 3, len(faces.classes), 12
     tiles = np.full((count, columns, step, step), 255, np.uint8)
     for label in range(count):
         images = faces.images[np.flatnonzero(faces.labels == label)[:columns]]
         tiles[label, : len(images), :FACE_SIZE, :FACE_SIZE] = images
-    figure = _figure(columns * 0.55, count * 0.56 + (count < 4))  # room for the title
-    axes = figure.subplots()
     sheet = tiles.swapaxes(1, 2).reshape(count * step, -1)
-    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255)
-    axes.set_yticks(step * np.arange(count) + FACE_SIZE / 2, faces.classes)
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    _save(path, figure, f"{dataset}: training faces")
+    size = columns * 0.55, count * 0.56 + (count < 4)  # room for the title
+    with _figure(path, f"{dataset}: training faces", size) as axes:
+        axes.imshow(sheet, cmap="gray", vmin=0, vmax=255)
+        axes.set_yticks(step * np.arange(count) + FACE_SIZE / 2, faces.classes)
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
 
 
 def history(path: Path, runs: Mapping[str, pd.DataFrame], dataset: str) -> None:
     """Draw loss, accuracy and learning rate per epoch of runs by name: "baseline", "tuned"."""
-    figure = _figure(10, 3.2)
-    loss, accuracy, rate = figure.subplots(1, 3)
-    for (name, rows), color in zip(runs.items(), (BLUE, GREEN), strict=False):
-        full = rows[rows["size"] == rows["size"].max()]
-        val_score = full[["val_accuracy", "val_damaged_accuracy"]].mean(axis="columns")
-        best = full.loc[val_score.idxmax()]
-        for axes, key in ((loss, "loss"), (accuracy, "accuracy")):
-            train, val = rows[f"train_{key}"], rows[f"val_{key}"]
-            pale = {"color": color, "alpha": 0.4, "linewidth": 1}
-            axes.plot(rows["epoch"], train, label=f"{name}, train (augmented)", **pale)
-            axes.plot(rows["epoch"], val, color=color, label=f"{name}, val")
-            axes.plot(best["epoch"], best[f"val_{key}"], "o", color=ORANGE)
-        damaged = rows["val_damaged_accuracy"]
-        accuracy.plot(rows["epoch"], damaged, ":", color=color, label=f"{name}, damaged val")
-        rate.plot(rows["epoch"], rows["lr"], color=color)
-    loss.plot([], [], "o", color=ORANGE, label="selected epoch")
-    loss.set_title("loss, nats")
-    accuracy.set_title("accuracy (val: without duplicates)")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    loss.legend()
-    accuracy.legend(handles=accuracy.get_lines()[3::4])
-    rate.set_title("learning rate")
-    for axes in (loss, accuracy, rate):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        _style(axes)
-    _save(path, figure, f"{dataset}: training")
+    with _figure(path, f"{dataset}: training", (10, 3.2), "y", ncols=3) as panels:
+        loss, accuracy, rate = panels
+        for (name, rows), color in zip(runs.items(), (BLUE, GREEN), strict=False):
+            full = rows[rows["size"] == rows["size"].max()]
+            val_score = full[["val_accuracy", "val_damaged_accuracy"]].mean(axis="columns")
+            best = full.loc[val_score.idxmax()]
+            for axes, key in ((loss, "loss"), (accuracy, "accuracy")):
+                train, val = rows[f"train_{key}"], rows[f"val_{key}"]
+                pale = {"color": color, "alpha": 0.4, "linewidth": 1}
+                axes.plot(rows["epoch"], train, label=f"{name}, train (augmented)", **pale)
+                axes.plot(rows["epoch"], val, color=color, label=f"{name}, val")
+                axes.plot(best["epoch"], best[f"val_{key}"], "o", color=ORANGE)
+            damaged = rows["val_damaged_accuracy"]
+            accuracy.plot(rows["epoch"], damaged, ":", color=color, label=f"{name}, damaged val")
+            rate.plot(rows["epoch"], rows["lr"], color=color)
+        loss.plot([], [], "o", color=ORANGE, label="selected epoch")
+        loss.set_title("loss, nats")
+        accuracy.set_title("accuracy (val: without duplicates)")
+        accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        loss.legend()
+        accuracy.legend(handles=accuracy.get_lines()[3::4])
+        rate.set_title("learning rate")
+        for axes in panels:
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
 def confusion(path: Path, table: pd.DataFrame, classes: Sequence[str], title: str) -> None:
@@ -106,14 +100,14 @@ def confusion(path: Path, table: pd.DataFrame, classes: Sequence[str], title: st
     `table` has a row per face, with the columns "actual" and "predicted".
     """
     side = max(4.6, 0.7 * len(classes))
-    figure = _figure(side + 0.6, side)
+    actual, predicted = table["actual"], table["predicted"]
     style = {"cmap": "Blues", "colorbar": False, "im_kw": {"vmin": 0, "vmax": 1}}
-    style |= {"values_format": ".0%", "text_kw": {"fontsize": 8}, "ax": figure.subplots()}
-    pair, order = (table["actual"], table["predicted"]), list(classes)
-    drawn = ConfusionMatrixDisplay.from_predictions(*pair, labels=order, normalize="true", **style)
-    drawn.ax_.tick_params("x", rotation=60)
-    accuracy = (table["actual"] == table["predicted"]).mean()
-    _save(path, figure, f"{title} ({accuracy:.1%} correct)")
+    style |= {"values_format": ".0%", "text_kw": {"fontsize": 8}, "normalize": "true"}
+    title = f"{title} ({(actual == predicted).mean():.1%} correct)"
+    with _figure(path, title, (side + 0.6, side)) as axes:
+        style |= {"labels": list(classes), "ax": axes}
+        ConfusionMatrixDisplay.from_predictions(actual, predicted, **style)
+        axes.tick_params("x", rotation=60)
 
 
 def sheet(
@@ -126,14 +120,13 @@ def sheet(
     """Draw N images, uint8 [H, W] or RGB, with a caption of two lines for each; N may be 0."""
     rows = max(1, -(-len(images) // columns))
     height, width = images[0].shape[:2] if len(images) else (1, 1)
-    figure = _figure(1.3 * columns, (1.3 * height / width + 0.45) * rows + 0.4)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for axis, image, caption in zip(axes.flat, images, captions, strict=False):
-        axis.imshow(image, cmap="gray", vmin=0, vmax=255)
-        axis.set_title(caption, fontsize=7)
-    _save(path, figure, title)
+    size = 1.3 * columns, (1.3 * height / width + 0.45) * rows + 0.4
+    with _figure(path, title, size, nrows=rows, ncols=columns, squeeze=False) as panels:
+        for axes in panels.flat:
+            axes.set_axis_off()
+        for axes, image, caption in zip(panels.flat, images, captions, strict=False):
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+            axes.set_title(caption, fontsize=7)
 
 
 def suspects(
@@ -142,34 +135,29 @@ def suspects(
     pictures: Sequence[Mapping[str, str]],
     train: Faces,
     dataset: str,
-    count: int = 60,
 ) -> None:
-    """Draw the training faces whose label looks most wrong, with their label and the suggested one.
+    """Draw the 60 faces whose label looks most wrong, with their label and the suggested one.
 
     `table` is suspects.csv; `pictures` are the rows of pictures.csv, in the order of the faces.
     """
     rows = {row["picture"]: number for number, row in enumerate(pictures)}
-    shown = table[:count]
+    shown = table[:60]
     captions = [f"{row['class']}\n{row['suggested']}?" for _, row in shown.iterrows()]
     images = train.images[[rows[picture] for picture in shown["picture"]]]
     sheet(path, images, captions, f"{dataset}: labels that look wrong", columns=10)
 
 
-def pairs(
-    path: Path, table: pd.DataFrame, splits: Mapping[str, Faces], dataset: str, count: int = 28
-) -> None:
-    """Draw faces of val and test beside training faces that look nearly the same.
+def pairs(path: Path, table: pd.DataFrame, splits: Mapping[str, Faces], dataset: str) -> None:
+    """Draw 28 faces of val and test beside training faces that look nearly the same.
 
     `table` is pairs.csv. Pairs that are not of equal pixels come first.
     """
-    shown = table.sort_values("similarity", key=lambda values: values == 1, kind="stable")[:count]
-    images = [
-        np.hstack([splits[row.split].images[row.row], splits["train"].images[row.train_row]])
-        for row in shown.itertuples()
-    ]
-    captions = [
-        f"{row.split}: {row.picture[-22:]}\n{row.train_picture[-22:]}" for row in shown.itertuples()
-    ]
+    images, captions = [], []
+    shown = table.sort_values("similarity", key=lambda values: values == 1, kind="stable")[:28]
+    for row in shown.to_dict("records"):
+        face = splits[row["split"]].images[row["row"]]
+        images.append(np.hstack([face, splits["train"].images[row["train_row"]]]))
+        captions.append(f"{row['split']}: {row['picture'][-22:]}\n{row['train_picture'][-22:]}")
     sheet(path, images, captions, f"{dataset}: val or test (left) and train (right)")
 
 
@@ -179,19 +167,15 @@ def damaged(path: Path, results: Mapping[str, Mapping[str, float]], dataset: str
     `results` have the accuracies (0 to 1) by model and way: of evaluate.json, "damaged".
     """
     ways = [way for way in next(iter(results.values())) if way not in ("mean", "worst")]
-    figure = _figure(8, 0.3 * len(ways) + 1.6)
-    axes = figure.subplots()
-    positions = np.arange(len(ways))
-    for number, (model, accuracies) in enumerate(results.items()):
-        values = [100 * accuracies[way] for way in ways]
-        marker, color = "osD^v"[number % 5], (BLUE, ORANGE, GREEN, GREY, "black")[number % 5]
-        axes.plot(values, positions, f"{marker}-", color=color, label=model, markersize=4)
-    axes.set_yticks(positions, ways)
-    axes.invert_yaxis()
-    axes.set_xlabel("test accuracy, %, averaged with the mirror image")
-    axes.legend(ncols=len(results), loc="lower center", bbox_to_anchor=(0.5, 1))
-    _style(axes, grid="both")
-    _save(path, figure, f"{dataset}: damaged faces")
+    size = 8, 0.3 * len(ways) + 1.6
+    with _figure(path, f"{dataset}: damaged faces", size, "both") as axes:
+        styles = ("o-", BLUE), ("s-", ORANGE), ("D-", GREEN), ("^-", GREY)
+        for (model, accuracies), (style, color) in zip(results.items(), styles, strict=False):
+            values = [100 * accuracies[way] for way in ways]
+            axes.plot(values, ways, style, color=color, label=model, markersize=4)
+        axes.invert_yaxis()
+        axes.set_xlabel("test accuracy, %, averaged with the mirror image")
+        axes.legend(ncols=len(results), loc="lower center", bbox_to_anchor=(0.5, 1))
 
 
 def trials(
@@ -201,23 +185,22 @@ def trials(
 
     `table` is trials.csv; `distributions` are those of tune.json.
     """
-    figure = _figure(2.6 * len(distributions), 3)
-    grid = figure.subplots(1, len(distributions), sharey=True, squeeze=False)[0]
     style = {"c": table["trial"], "cmap": "Blues", "vmin": -len(table), "edgecolors": "grey"}
-    for axes, (name, distribution) in zip(grid, distributions.items(), strict=True):
-        attributes = distribution["attributes"]
-        values = table[name].astype(str) if "choices" in attributes else table[name]
-        axes.scatter(values, table["val_score"], **style)
-        if attributes.get("log"):
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_locator(NullLocator())
-        axes.tick_params("x", rotation=30)
-        axes.set_xlabel(name)
-        _style(axes, grid="both")
-    grid[0].set_ylabel("val score")
-    _save(path, figure, f"{dataset}: trials of the search")
+    title, count = f"{dataset}: trials of the search", len(distributions)
+    options = {"ncols": count, "sharey": True, "squeeze": False}
+    with _figure(path, title, (2.6 * count, 3), "both", **options) as (panels,):
+        for axes, (name, distribution) in zip(panels, distributions.items(), strict=True):
+            attributes = distribution["attributes"]
+            values = table[name].astype(str) if "choices" in attributes else table[name]
+            axes.scatter(values, table["val_score"], **style)
+            if attributes.get("log"):
+                axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+                axes.xaxis.set_major_formatter("{x:g}")
+                axes.xaxis.set_minor_locator(NullLocator())
+            axes.tick_params("x", rotation=30)
+            axes.set_xlabel(name)
+        panels[0].set_ylabel("val score")
 
 
 def coverage(path: Path, table: pd.DataFrame, count: int, dataset: str) -> None:
@@ -225,19 +208,17 @@ def coverage(path: Path, table: pd.DataFrame, count: int, dataset: str) -> None:
 
     `table` is coverage.csv, of a number of faces. The band is the 95 % interval.
     """
-    figure = _figure(6, 3.6)
-    axes = figure.subplots()
     share, accuracy = 100 * table["share"], 100 * table["accuracy"]
     answers = (table["share"] * count).round().astype(int)
     pairs = zip(table["accuracy"], answers, strict=True)
     low, high = 100 * np.array([scores.interval(*pair) for pair in pairs]).T
-    axes.fill_between(share, low, high, color=BLUE, alpha=0.2, linewidth=0)
-    axes.plot(share, accuracy, color=BLUE)
-    axes.set_xlabel("share of the test faces that are answered, %, the surest first")
-    axes.set_ylabel("accuracy of the answers, %")
-    axes.set_xlim(0, 100)
-    _style(axes, grid="both")
-    _save(path, figure, f"{dataset}: accuracy if int8 answers only when it is sure")
+    title = f"{dataset}: accuracy if int8 answers only when it is sure"
+    with _figure(path, title, (6, 3.6), "both") as axes:
+        axes.fill_between(share, low, high, color=BLUE, alpha=0.2, linewidth=0)
+        axes.plot(share, accuracy, color=BLUE)
+        axes.set_xlabel("share of the test faces that are answered, %, the surest first")
+        axes.set_ylabel("accuracy of the answers, %")
+        axes.set_xlim(0, 100)
 
 
 def explained(
@@ -263,16 +244,19 @@ def explained(
     sheet(path, pictures, captions, title, columns=8)
 
 
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), layout="constrained", dpi=110)
+@contextmanager
+def _figure(
+    path: Path, title: str, size: tuple[float, float], grid: Any = None, **panels: Any
+) -> Iterator[Any]:
+    """Yield the axes of a figure, `Figure.subplots(**panels)`, and save it after the block.
 
-
-def _style(axes: Axes, grid: str = "y") -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, alpha=0.3)
-
-
-def _save(path: Path, figure: Figure, title: str) -> None:
+    `size` is width and height in inches; `grid` is "x", "y" or "both" for plots with a grid.
+    """
+    figure = Figure(figsize=size, layout="constrained", dpi=110)
+    yield figure.subplots(**panels)
+    for axes in figure.axes if grid else []:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis=grid, alpha=0.3)
     figure.suptitle(title)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, bbox_inches="tight")  # a title may be wider than the figure

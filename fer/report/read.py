@@ -6,13 +6,11 @@ Both functions raise a FerError if the file is missing or damaged.
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
 from fer.core.errors import FerError
-
-T = TypeVar("T")
 
 _TEXTS = ("class", "actual", "predicted", "suggested", "picture", "train_picture")
 """Columns of words, even if they look like numbers."""
@@ -30,7 +28,7 @@ def read_table(path: Path) -> pd.DataFrame:
     return _read(path, lambda: pd.read_csv(path, **options))
 
 
-def _read(path: Path, read: Callable[[], T]) -> T:
+def _read(path: Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except (OSError, ValueError, TypeError) as error:

@@ -111,9 +111,6 @@ def search(
     Several processes may share the storage. A trial of a killed process fails half a minute later,
     and the next process repeats it. The value of a trial is its score on val, 0 to 1, or None if it
     diverged.
-
-    Raises:
-        FerError: If the storage cannot be used, or every trial diverged.
     """
 
     def objective(trial: optuna.Trial) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["fer.data"]):
+    from fer.data.dataset import SPLIT_NAMES
     from fer.data.formats import pixels
     from fer.data.raw import open_raw
 from fer.core import faces, params
@@ -21,8 +22,6 @@ from fer.core.errors import FerError
 
 SIZE = 2
 PREPARE = params.load(Path(__file__).parents[2] / "params.yaml").prepare
-SPLITS = {"train": ("train", "training"), "test": ("test", "testing", "privatetest")}
-SPLITS |= {"val": ("val", "valid", "validation", "dev", "publictest")}
 SEED = b"emotion,pixels,Usage\n0,1 22 255 0,Training\n1,9 9 9 9,PublicTest\n0,0 0 0 0,PrivateTest\n"
 MEMORY = 4_000_000, 60
 """Bytes, and bytes for each of the input, that reading may take."""
@@ -56,8 +55,8 @@ def reference(content):
         label = fields[names.index(labels[0])].strip()
         numbers = fields[names.index("pixels")].encode().split()
         usage = fields[names.index(usages[0])].strip().lower() if usages else "unsplit"
-        split = next((s for s, own in SPLITS.items() if usage in own), usage)
-        if label not in map(str, range(256)) or (usages and split not in SPLITS):
+        split = SPLIT_NAMES.get(usage, usage)
+        if label not in map(str, range(256)) or (usages and usage not in SPLIT_NAMES):
             return None
         if len(numbers) != SIZE * SIZE:
             return None

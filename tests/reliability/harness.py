@@ -7,15 +7,13 @@ import sys
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from test_pipeline import TINY
 
-SMALL = {
+SMALL = TINY | {
     "settings": {"wandb": "disabled"},
     "sample": {"train": 140, "val": 35, "test": 35},
-    "benchmark": {"workers": [0, 2], "batch_size": 32, "epochs": 1},
     "prepare": {"balance": "oversample"},
     "train": {"epochs": 5, "batch_size": 16},
-    "tune": {"trials": 3, "epochs": 2, "final_epochs": 2, "folds": 2},
-    "quantize": {"calibration_faces": 20, "rounds": 1},
 }
 
 TIMINGS = ("timings", "metrics/speeds", "benchmark.csv", "runtimes.csv", "seconds.csv")

@@ -54,21 +54,3 @@ def test_killed_stage_goes_on(project, stage):
             assert int(re.search(r"going on after epoch (\d+)", resumed)[1]) >= int(epochs[-1]), (
                 message
             )
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_stop_is_one_line(project, number, status, workers):
-    """Of the stage and of its DataLoader workers, all of which get the signal of Ctrl-C."""
-    update(project, {"train": {"seed": 7, "num_workers": workers}})
-    before = results(project, "train")
-    process = start_stage(project, "train")
-    while not process.stdout.readline().startswith("epoch 2/5"):
-        assert process.poll() is None, process.stderr.read()
-    os.killpg(process.pid, number)
-    _, message = process.communicate()
-    assert process.returncode == status
-    lines = [line for line in message.splitlines() if not line.startswith("train.num_workers")]
-    assert lines == ["stopped; give the same command again, and it goes on from here"]
-    assert results(project, "train") == before
-    assert "going on after epoch" in finish(project, "train")

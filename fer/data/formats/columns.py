@@ -48,11 +48,7 @@ def read_label(text: str) -> str:
 
 
 def read_rows(raw: RawFolder, table: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the location of each line for errors, and its values by the names of the columns.
-
-    Raises:
-        FerError: If a line has another number of columns than the header, or is no CSV.
-    """
+    """Yield the location of each line for errors, and its values by the names of the columns."""
     names, separator, is_list = read_header(raw.heads[table])
     lines = map(str.strip, raw.lines(table)) if is_list else raw.lines(table)
     rows = csv.DictReader(lines, names, delimiter=separator, skipinitialspace=True, strict=True)

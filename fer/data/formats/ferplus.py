@@ -79,7 +79,7 @@ def majority(votes: np.ndarray) -> np.ndarray:
     `votes` are those for the 8 classes, "unknown" and "no face", int64 [10]. Single votes are
     ignored.
     """
-    counted = _counted(votes)
+    counted = np.where(votes > 1, votes, 0)
     label = np.zeros(len(votes))
     best = counted.argmax()
     label[best if counted[best] > counted.sum() / 2 else _UNKNOWN] = 1
@@ -93,28 +93,17 @@ def vote_shares(votes: np.ndarray) -> np.ndarray:
     The face is "unknown" if these classes have half of the votes or less, or are more than three.
     "unknown" or "no face" has the whole share if it comes first. `votes` are as for `majority`.
     """
-    remaining = _counted(votes).astype(float)
-    total, counted = remaining.sum(), np.zeros(len(votes))
-    count, valid = 0, True
-    while counted.sum() < 0.75 * total and count < 3 and valid:
-        highest = remaining.max()
-        for index in np.flatnonzero(remaining == highest):
-            counted[index], remaining[index] = highest, 0
-            count += 1
-            if index >= _UNKNOWN:
-                valid = False
-                if counted.sum() > highest:  # other classes came first
-                    counted[index] = 0
-                    count -= 1
-                break
-    if counted.sum() <= total / 2 or count > 3:
-        counted = np.zeros(len(votes))
-        counted[_UNKNOWN] = 1
-    return counted / counted.sum()
-
-
-def _counted(votes: np.ndarray) -> np.ndarray:
-    return np.where(votes > 1, votes, 0)
+    votes = np.where(votes > 1, votes, 0)
+    chosen: list[int] = []
+    for index in np.argsort(-votes, kind="stable").tolist():
+        is_tied = chosen and votes[index] == votes[chosen[-1]]
+        is_enough = len(chosen) >= 3 or sum(votes[chosen]) >= 0.75 * votes.sum()
+        if (is_enough and not is_tied) or (chosen and max(index, chosen[0]) >= _UNKNOWN):
+            break
+        chosen.append(index)
+    if len(chosen) > 3 or sum(votes[chosen]) <= votes.sum() / 2:
+        return np.eye(len(votes))[_UNKNOWN]
+    return np.where(np.isin(np.arange(len(votes)), chosen), votes, 0) / sum(votes[chosen])
 
 
 def read_votes(raw: RawFolder, file: str) -> tuple[list[str], np.ndarray]:

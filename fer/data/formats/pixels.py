@@ -2,9 +2,9 @@
 
 import csv
 import re
-from collections.abc import Sequence
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -27,15 +27,9 @@ from fer.data.raw import RawFolder
 NAME = "a CSV of pixels"
 
 _PIXELS = FACE_SIZE * FACE_SIZE
-_BATCH = 8
-"""Number of rows that are parsed at once; the arrays of more do not fit a core's cache."""
 
 _KAGGLE_NAMES = ("fer2013", "icml_face_data")
 """Names of Kaggle's files without suffix; the first is preferred."""
-
-
-class BadRowError(ValueError):
-    """A row that is no face; the message says why."""
 
 
 @dataclass
@@ -50,14 +44,6 @@ class Rows:
     def images(self) -> np.ndarray:
         """Return the faces, uint8 [N, 48, 48], in the memory of `pixels`."""
         return np.frombuffer(self.pixels, np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE)
-
-    def add(self, name: str, lines: Sequence[tuple[int, str]], columns: "_Columns") -> None:
-        """Add the numbered lines of a file; if one of them is no face, raise BadRowError."""
-        splits, labels, texts = zip(*(columns.fields(line) for _, line in lines), strict=True)
-        self.pixels += _parse_pixels([text.encode() for text in texts]).tobytes()
-        self.splits += splits
-        self.labels += labels
-        self.sources += [f"{name}:{number}" for number, _ in lines]
 
 
 def read(raw: RawFolder, prepare: Prepare) -> DataSet:
@@ -104,33 +90,27 @@ def _stem(name: str) -> str:  # "a/FER2013.csv.gz" gives "fer2013"
 
 
 def read_rows(raw: RawFolder, name: str, on_error: str) -> tuple[Rows, list[Dropped]]:
-    """Return the good rows of a CSV, and the bad ones.
-
-    Raises:
-        FerError: If the file is no such CSV, or a row is bad and `on_error` is "fail".
-    """
+    """Return the good rows of a CSV, and the bad ones."""
     path = raw.path / name
     columns = _Columns(path, raw.heads[name])
     rows, dropped = Rows(), []
-    numbered = enumerate(raw.lines(name), start=1)
-    next(numbered)  # the header
-    lines = ((number, line) for number, line in numbered if not line.isspace())
-    while batch := list(islice(lines, _BATCH)):
-        try:
-            rows.add(name, batch, columns)
+    for number, line in enumerate(raw.lines(name), start=1):
+        if number == 1 or line.isspace():
             continue
-        except BadRowError:
-            pass  # one by one, to find which
-        for number, line in batch:
-            try:
-                rows.add(name, [(number, line)], columns)
-            except BadRowError as reason:
-                if on_error == "fail":
-                    raise FerError(
-                        f"{path}: line {number}: {reason}; mend it, or skip bad rows with "
-                        "prepare.on_error"
-                    ) from reason
-                dropped.append(Dropped(f"{name}:{number}", "bad row", str(reason)))
+        try:
+            split, label, text = columns.fields(line)
+            rows.pixels += _parse_pixels(text).tobytes()
+        except (ValueError, csv.Error) as reason:
+            if on_error == "fail":
+                raise FerError(
+                    f"{path}: line {number}: {reason}; mend it, or skip bad rows with "
+                    "prepare.on_error"
+                ) from reason
+            dropped.append(Dropped(f"{name}:{number}", "bad row", str(reason)))
+            continue
+        rows.splits.append(split)
+        rows.labels.append(label)
+        rows.sources.append(f"{name}:{number}")
     if not rows.labels:
         raise FerError(f"{path}: has no rows of faces; add some")
     return rows, dropped
@@ -153,53 +133,29 @@ class _Columns:
         """Return split, label and the text of the pixels."""
         fields = line.split(self.separator)
         if '"' in line:  # csv.reader takes a hundred times as long
-            try:
-                fields = next(csv.reader([line], delimiter=self.separator, skipinitialspace=True))
-            except csv.Error as error:
-                raise BadRowError(f"is not CSV ({error})") from error
+            fields = next(csv.reader([line], delimiter=self.separator, skipinitialspace=True))
         if len(fields) != len(self.names):
-            raise BadRowError(f"has {len(fields)} columns, not {len(self.names)}")
+            raise ValueError(f"has {len(fields)} columns, not {len(self.names)}")
         row = dict(zip(self.names, fields, strict=True))
         usage = row[self.usage].strip() if self.usage else None
         split = UNSPLIT if usage is None else SPLIT_NAMES.get(usage.lower())
         if split is None:
-            raise BadRowError(f"Usage is {usage[:20]!r}, not one of {', '.join(USAGES)}")
+            raise ValueError(f"Usage is {usage[:20]!r}, not one of {', '.join(USAGES)}")
         label = read_label(row[self.label])
         if not label:
-            raise BadRowError("has no label")
+            raise ValueError("has no label")
         return split, label, row["pixels"].strip()
 
 
-def _parse_pixels(texts: Sequence[bytes]) -> np.ndarray:
-    """Return the pixels of N rows, uint8 [N, 2304]; raise BadRowError if one of them is bad."""
-    text = np.frombuffer(b"   " + b" ".join(texts) + b" ", np.uint8)
-    is_space = text == ord(" ")
-    digit = (text - ord("0")) * ~is_space
-    # At each place, the number of up to three digits that would end before it.
-    number = digit[:-3] * ~is_space[1:-2] * np.uint16(10) + digit[1:-2]
-    number = number * 10 + digit[2:-1]
-    pixels = number.compress(is_space[3:])
-    row_ends = np.cumsum([len(row) + 1 for row in texts])[:-1]
-    counts = [np.count_nonzero(row) for row in np.split(is_space[3:], row_ends)]
-    digits = pixels.size + np.count_nonzero(pixels > 9) + np.count_nonzero(pixels > 99)
-    if (
-        counts == [_PIXELS] * len(texts)
-        and digit.max() < 10
-        and pixels.max() < 256
-        and not (is_space[2:-1] & is_space[3:]).any()  # no empty number
-        and digits + pixels.size == len(is_space) - 3  # no number with more digits than it needs
-    ):
-        return pixels.reshape(-1, _PIXELS).astype(np.uint8)
-    return np.array([_parse_row(row) for row in texts], np.uint8).reshape(-1, _PIXELS)
-
-
-def _parse_row(text: bytes) -> list[int]:
-    """Return the 2304 pixels of a row that may have more blanks, or zeros before a number."""
+def _parse_pixels(text: str) -> np.ndarray:
+    """Return the pixels of a row, uint8 [2304]; raise a ValueError if one of them is bad."""
+    # NumPy before 2.4 warns of a text that is no numbers.
+    with suppress(ValueError), warnings.catch_warnings(action="ignore"):
+        pixels = np.fromstring(text.encode(), np.int64, sep=" ")
+        if pixels.size == _PIXELS and pixels.min() >= 0 and pixels.max() < 256 and "+" not in text:
+            return pixels.astype(np.uint8)
     numbers = text.split()
     for position, number in enumerate(numbers, start=1):
-        if not re.fullmatch(rb"0*[0-9]{1,3}", number) or int(number[-3:]) > 255:
-            shown = repr(number[:20].decode(errors="backslashreplace"))
-            raise BadRowError(f"pixel {position} is {shown}, not an integer 0 to 255")
-    if len(numbers) != _PIXELS:
-        raise BadRowError(f"has {len(numbers)} pixels, not {_PIXELS}")
-    return [int(number[-3:]) for number in numbers]
+        if not re.fullmatch("0*[0-9]{1,3}", number) or int(number) > 255:
+            raise ValueError(f"pixel {position} is {number[:20]!r}, not an integer 0 to 255")
+    raise ValueError(f"has {len(numbers)} pixels, not {_PIXELS}")

@@ -51,11 +51,7 @@ def read(raw: RawFolder, prepare: Prepare) -> DataSet:
 def read_listed(
     raw: RawFolder, rows: Iterable[Row], prepare: Prepare, names: Mapping[str, str] | None = None
 ) -> DataSet:
-    """Read the pictures in rows; `names` are as for `number_labels`.
-
-    Raises:
-        FerError: If a row names no picture, or a wrong label or split.
-    """
+    """Read the pictures in rows; `names` are as for `number_labels`."""
     raw.add_pictures()
     find_pictures = _finder(raw)
     labelled: dict[str, tuple[str, str]] = {}
