@@ -102,3 +102,20 @@ def test_training_starts_from_the_initial_weights(faces, tmp_path):
     # The random draws of the head are the same with and without initial weights.
     assert torch.equal(trained.head.bias, from_scratch.head.bias)
     assert not torch.equal(trained.layers[0].conv.weight, from_scratch.layers[0].conv.weight)
+
+
+def test_initial_weights_have_their_share_of_the_result(faces, tmp_path):
+    save(tmp_path / "model.pt", CONFIG)
+    init = model_file.load_initial(with_init(tmp_path / "model.pt"), faces.classes)
+
+    def train(share):
+        config = CONFIG.with_values({"train.init_share": share, "train.batch_size": 16})
+        run = TrainingRun(config, faces, faces, 1, torch.device("cpu"), init=init)
+        return fit(run, quiet=True)[0].state_dict()
+
+    trained, half, all_ = (train(share) for share in (0.0, 0.5, 1.0))
+    for name, weights in init.items():
+        if weights.is_floating_point():
+            torch.testing.assert_close(all_[name], weights)
+            torch.testing.assert_close(half[name], (trained[name] + weights) / 2)
+    assert not torch.equal(trained["layers.0.conv.weight"], init["layers.0.conv.weight"])

@@ -80,11 +80,7 @@ def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
 
 
 def path_argument(text: str) -> Path:
-    """Return the path in an argument; ~ is the home folder.
-
-    Raises:
-        FerError: If it is empty.
-    """
+    """Return the path in an argument; ~ is the home folder."""
     if not text:  # pathlib would take it for the current folder
         raise FerError("a file name is empty; write . for the current folder")
     return Path(os.path.expanduser(text))  # Windows' shells leave ~ to the program

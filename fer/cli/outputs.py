@@ -14,9 +14,6 @@ def protect_inputs(
 
     If targets are in a `folder` that holds an input, or that an input folder holds, refuse those
     that exist: they may be originals too.
-
-    Raises:
-        FerError: If a target is refused.
     """
     input_ids = _file_ids(inputs)
     is_mixed = folder is not None and bool(

@@ -27,10 +27,6 @@ def run_on_video(recognizer: Recognizer, show: Printer, arguments: argparse.Name
 
     The summary follows on standard output after text, and on standard error after JSON or CSV.
     Ctrl-C ends a stream or a camera, and what was read until then is kept.
-
-    Raises:
-        FerError: If the source cannot be opened, or an output cannot be written. At the end, if a
-            part of the source could not be read; then the outputs hold what could be read.
     """
     draw = arguments.draw
     source: str | Path | Camera = arguments.video

@@ -212,6 +212,7 @@ class Train(Section):
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     deterministic: bool = False
     init: ModelFiles = SCRATCH
+    init_share: Fraction = 0.0
 
     @field_validator("input_sizes")
     @classmethod
@@ -256,7 +257,8 @@ class TrainingConfig(Section):
         """Return the paths of the parameters that a search may vary: those of a single value."""
         # Trials have no teacher and no quantization-aware fine-tuning. The finals set the seed. The
         # number of workers and determinism change results by rounding errors at most.
-        excluded = {"qat_epochs", "seed", "init", "epochs", "num_workers", "deterministic"}
+        excluded = {"qat_epochs", "seed", "epochs", "num_workers", "deterministic"}
+        excluded |= {"init", "init_share"}
         sections: dict[str, type[Section]] = {"train": Train, "train.augment": Augment}
         if self.train.init == SCRATCH:  # other initial weights are those of one network
             sections = {"model": Model} | sections

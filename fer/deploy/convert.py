@@ -35,10 +35,6 @@ def convert(model: Path, kind: str, target: Path, flip: bool = False) -> float:
     image into the graph: the file averages over both views, as `Recognizer` does by default.
     Returns the largest difference of a probability on 70 drawn faces, 10 of each emotion, with the
     default options of the runtime.
-
-    Raises:
-        FerError: If the model or the name of the target does not fit the format, or the
-            probabilities differ.
     """
     suffix = SUFFIXES[kind]
     if target.suffix != suffix:

@@ -137,11 +137,7 @@ def _index_graph(graph: onnx.GraphProto) -> tuple[dict, dict]:
 
 
 def check_portable(path: Path) -> None:
-    """Check that the int8 sums of a graph are the same on every processor.
-
-    Raises:
-        FerError: If a convolution or linear layer has other weights than int8 from -64 to 64.
-    """
+    """Check that the int8 sums of a graph are the same on every processor."""
     graph = onnx.load(path).graph
     tensors, producers = _index_graph(graph)
     layers = [node for node in graph.node if node.op_type in _LAYERS]
@@ -161,11 +157,7 @@ def check_portable(path: Path) -> None:
 
 
 def check_differences(probabilities: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Return how far the exported files are from the network, by the probabilities of a runtime.
-
-    Raises:
-        FerError: If a file differs too much.
-    """
+    """Return how far the exported files are from the network, by the probabilities of a runtime."""
     reference = probabilities["ONNX Runtime, float32"]
     float32 = np.abs(probabilities["PyTorch, float32"] - reference).max()
     int8 = np.abs(probabilities["ONNX Runtime, int8"] - reference).mean()

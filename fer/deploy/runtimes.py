@@ -46,11 +46,7 @@ def torch_predictor(path: Path, threads: int) -> Predictor:
 
 
 def onnx_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """Load an ONNX file in ONNX Runtime, for the processor.
-
-    Raises:
-        FerError: If ONNX Runtime cannot read the file.
-    """
+    """Load an ONNX file in ONNX Runtime, for the processor."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # the exception says the same
@@ -63,11 +59,7 @@ def onnx_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return what `fer.deploy.export.write_metadata` wrote into an ONNX file.
-
-    Raises:
-        FerError: If this is no ONNX file of fer.
-    """
+    """Return what `fer.deploy.export.write_metadata` wrote into an ONNX file."""
     entries = onnx_session(path, 1).get_modelmeta().custom_metadata_map
     if "classes" not in entries:
         raise FerError(f"{path}: has no metadata of fer; use an ONNX file of fer")

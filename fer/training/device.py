@@ -25,9 +25,6 @@ def pick_device(name: str) -> torch.device:
     """Return the device "cpu", "cuda:1", ...; "auto" is CUDA, else MPS, else CPU.
 
     A GPU with a number becomes PyTorch's current one, as CUDA graphs need.
-
-    Raises:
-        FerError: If there is no such device.
     """
     counts = {
         "cuda": torch.cuda.device_count(),

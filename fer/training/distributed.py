@@ -22,11 +22,7 @@ T = TypeVar("T")
 
 @contextmanager
 def process_group(name: str) -> Iterator[torch.device]:
-    """Join the processes of torchrun for the block, and yield the device of this process.
-
-    Raises:
-        FerError: If there is no such device, or no GPU for each process.
-    """
+    """Join the processes of torchrun for the block, and yield the device of this process."""
     device = pick_device(name)
     if not _launched_by_torchrun():
         yield device

@@ -37,8 +37,9 @@ def fit(
 ) -> tuple[Network, list[Row]]:
     """Train a network and return it with the weights of its best epoch, and its history.
 
-    The best epoch has the highest `val_score` among those at full size. All random draws follow
-    from the seed of the configuration.
+    The best epoch has the highest `val_score` among those at full size. Its weights are mixed with
+    the initial ones as `train.init_share` says (Wortsman et al. 2022, arXiv:2109.01903). All random
+    draws follow from the seed of the configuration.
 
     Args:
         run: What is trained.
@@ -116,6 +117,9 @@ def fit(
         if not quiet:
             _print_epoch(row, epochs)
     network.load_state_dict(state.best)
+    for name, weights in network.state_dict().items():
+        if run.init and name in run.init and weights.is_floating_point():
+            weights.lerp_(run.init[name].to(device), options.init_share)
     network.zero_grad()  # gradients would keep the memory of the CUDA graph
     return network.eval(), state.history
 

@@ -34,9 +34,6 @@ def time_loaders(
     Both methods compute the same augmentation: a random crop of 44x44 pixels and a flip. An epoch
     to warm up is not timed. A number of workers for which shared memory is short has no row.
 
-    Raises:
-        FerError: If it is short for all of them.
-
     Returns:
         A row per number of "workers" (0 loads in the main process): the median seconds of
         "per_face" and "per_batch", and of both with workers that live on from epoch to epoch, such

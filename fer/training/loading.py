@@ -83,11 +83,7 @@ class BatchSampler(Sampler[Key]):
 
 
 def check_shared_memory(workers: int, batch_size: int) -> None:
-    """Check that shared memory holds the batches that workers make in advance: two each.
-
-    Raises:
-        FerError: If there is too little, with which PyTorch would wait for a batch for ever.
-    """
+    """Check that shared memory holds the batches that workers make in advance: two each."""
     needed = 4 * INPUT_SIZE**2 * batch_size * (2 * workers + 1)  # float32
     if not workers or not SHARED_MEMORY.is_dir():
         return
@@ -113,9 +109,6 @@ def make_loader(
     `batch_size` counts the faces of all processes. With 0 workers, all faces and the batches are on
     the device. Otherwise worker processes make the batches, in pinned memory for CUDA; persistent
     ones stay alive between epochs.
-
-    Raises:
-        FerError: If there is too little shared memory for the workers.
     """
     check_shared_memory(num_workers, batch_size)
     return DataLoader(

@@ -40,11 +40,7 @@ def save(
     scores: dict[str, float],
     history: list[Row],
 ) -> None:
-    """Write a model file; without the seconds of the history, so that a rerun gives the same file.
-
-    Raises:
-        FerError: If the file cannot be written.
-    """
+    """Write a model file, without seconds, so that a rerun gives the same file."""
     weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
     # Pickle writes equal strings again unless they are the same object, as after resuming.
     rows = [{sys.intern(k): v for k, v in row.items()} for row in without_seconds(history)]
@@ -61,11 +57,7 @@ def save(
 
 
 def load(path: Path, classes: Sequence[str] | None = None) -> tuple[Network, dict[str, Any]]:
-    """Load the network of a model file in evaluation mode, and the metadata that `save` wrote.
-
-    Raises:
-        FerError: If the file is missing, damaged, of another version, or has other classes.
-    """
+    """Load the network of a model file in evaluation mode, and the metadata that `save` wrote."""
     content = read(path)
     for key, expected in {"format": _FORMAT, **_INPUT}.items():
         if content.get(key) != expected:
@@ -93,11 +85,7 @@ def load(path: Path, classes: Sequence[str] | None = None) -> tuple[Network, dic
 def load_named(
     parameter: str, path: Path, no_file: str, classes: Sequence[str] | None = None
 ) -> tuple[Network, dict[str, Any]]:
-    """Load a model file that a parameter names, as `load` does; `no_file` is its value for none.
-
-    Raises:
-        FerError: As `load`, with the name of the parameter and what it may be.
-    """
+    """Load a model file that a parameter names, as `load` does; `no_file` is its value for none."""
     try:
         return load(path, classes)
     except FerError as error:  # its advice is for files of the pipeline
@@ -113,9 +101,6 @@ def load_initial(config: TrainingConfig, classes: Sequence[str]) -> Weights | No
     It names a model file, or the folder of a `baseline.pt`, or one for each network of an ensemble;
     the result is None if it says random weights. Where a file has other classes, its head is left
     out.
-
-    Raises:
-        FerError: If there is no such file, or it holds another network.
     """
     init, width = config.train.init, config.model.width
     if init == SCRATCH:
@@ -161,11 +146,7 @@ def _load_initial(path: Path, model: Model, classes: Sequence[str]) -> Weights:
 
 
 def load_teacher(options: Distill, classes: Sequence[str]) -> Network | None:
-    """Return the teacher that `train.distill.teacher` names, or None if there is none.
-
-    Raises:
-        FerError: If a file is missing, damaged, or of other classes.
-    """
+    """Return the teacher that `train.distill.teacher` names, or None if there is none."""
     if options.teacher == NO_TEACHER:
         return None
     paths = options.teacher if isinstance(options.teacher, list) else [options.teacher]
@@ -183,11 +164,7 @@ def winner(models: Path) -> tuple[str, Path]:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Write a dict of tensors and plain values.
-
-    Raises:
-        FerError: If the file cannot be written.
-    """
+    """Write a dict of tensors and plain values."""
     buffer = BytesIO()  # because torch.save raises an error of its own on a full disk
     torch.save(content, buffer)
     with atomic_path(path) as temporary:
@@ -195,11 +172,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a dict of tensors and plain values; code in a pickle is never run.
-
-    Raises:
-        FerError: If the file is missing or damaged.
-    """
+    """Read a dict of tensors and plain values; code in a pickle is never run."""
     try:
         with ZipFile(path) as archive:  # torch.load does not check the sums in the file
             if archive.testzip():

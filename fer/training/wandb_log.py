@@ -50,9 +50,6 @@ def run(mode: str, name: str, config: Mapping[str, Any], group: str | None = Non
 
     The mode is "offline" (kept in `wandb/` of the repository, uploaded by `wandb sync`), "online"
     or "disabled". The environment variable WANDB_MODE takes its place.
-
-    Raises:
-        FerError: If WANDB_MODE is none of W&B's modes.
     """
     mode = os.environ.get("WANDB_MODE") or mode
     if mode not in MODES:

@@ -39,11 +39,7 @@ class Splits:
 
 
 def load(folder: Path) -> Splits:
-    """Load train and val of a folder in `data/`, and val without duplicates.
-
-    Raises:
-        FerError: If a split is missing or damaged, or every val face is also in train.
-    """
+    """Load train and val of a folder in `data/`, and val without duplicates."""
     train, val = faces.load(folder / "train"), faces.load(folder / "val")
     val_unseen = val[~faces.is_in(val, train)]
     if not len(val_unseen):
@@ -71,11 +67,7 @@ def train(
 def finetune_and_score(
     network: Network, options: Train, splits: Splits, damage: Damage
 ) -> tuple[Network, dict[str, float]]:
-    """Return a trained network, fine-tuned for int8, and its scores on train and val.
-
-    Raises:
-        FerError: If memory is short.
-    """
+    """Return a trained network, fine-tuned for int8, and its scores on train and val."""
     device = next(network.parameters()).device
     remedy = "free some" if device.type == "cpu" else "free some, or set settings.device to cpu"
     advice = f"{remedy}; the same command goes on after the last epoch"

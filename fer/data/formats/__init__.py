@@ -27,11 +27,7 @@ _COMPETITION = (
 
 
 def read(folder: Path, prepare: Prepare) -> DataSet:
-    """Return the data set in a folder, whatever its format, with "train", "val" and "test".
-
-    Raises:
-        FerError: If the folder holds no data set, or one that cannot be trained on.
-    """
+    """Return the data set in a folder, whatever its format, with "train", "val" and "test"."""
     data = add_missing_splits(read_labelled(folder, prepare), prepare, str(folder))
     if data.dropped:
         print(f"left out: {data.reasons()}; listed in dropped.csv", flush=True)
@@ -43,11 +39,7 @@ def read(folder: Path, prepare: Prepare) -> DataSet:
 
 
 def read_labelled(path: Path, prepare: Prepare) -> DataSet:
-    """Return the labelled faces in a folder or a single file, with its splits, or "unsplit".
-
-    Raises:
-        FerError: If the folder holds no data set.
-    """
+    """Return the labelled faces in a folder or a single file, with its splits, or "unsplit"."""
     with open_raw(path) as raw:
         for format_module in FORMATS:
             if format_module.find(raw):
