@@ -319,6 +319,7 @@ def test_unwritable_drawing_does_not_stop_the_other_images(run, tmp_path):
     ("arguments", "message"),
     [
         ((), "takes images, --video or --webcam; give one of them"),
+        (("in.mp4",), "in.mp4: is a video; give it to --video"),
         (("photo.jpg", "--webcam"), "takes images, --video or --webcam; give one of them"),
         (("--video", ""), "a file name is empty; write . for the current folder"),
         (("photo.jpg",), "photo.jpg: cannot be read: No such file"),

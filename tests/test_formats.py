@@ -221,6 +221,12 @@ def test_layout_that_cannot_be_read_is_one_line(tmp_path, places, message):
     assert message in refusal(tmp_path)
 
 
+def test_archive_without_folders_is_one_line(tmp_path):
+    fill(tmp_path / "pictures", "")
+    shutil.make_archive(tmp_path / "set/faces", "zip", tmp_path / "pictures")
+    assert "faces.zip/0.png is in no folder of a class" in refusal(tmp_path / "set")
+
+
 def test_faces_that_cannot_be_trained_on_are_one_line(tmp_path):
     fill(tmp_path / "one", "happy", "sad")
     noise(tmp_path / "one/angry/only.png")

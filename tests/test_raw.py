@@ -92,6 +92,12 @@ def test_archives_are_recognized_by_their_content(tmp_path, name, content):
     assert list(tmp_path.iterdir()) == [tmp_path / name]
 
 
+def test_backslashes_in_a_zip_are_folders(tmp_path):
+    names = {name.replace("/", "\\"): content for name, content in FILES.items()}
+    (tmp_path / "f.zip").write_bytes(zipped(names | {"..\\..\\1.png": b"x"}))
+    assert contents(tmp_path) == {f"f.zip/{name}": content for name, content in FILES.items()}
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
 def test_compressed_file(tmp_path, pack):
     (tmp_path / "any name").write_bytes(pack(b"first\nsecond\n"))

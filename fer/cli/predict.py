@@ -1,6 +1,7 @@
 """The command `fer predict`: its options; `predict_images` and `predict_video` run it."""
 
 import argparse
+import mimetypes
 
 from fer.cli import printing
 from fer.cli.options import Commands, add_model_options, load_recognizer, path_argument
@@ -71,6 +72,9 @@ def _predict(arguments: argparse.Namespace) -> None:
         raise FerError("--every: works for videos only; give --video or --webcam")
     if arguments.face and is_video:
         raise FerError("--face: works for images only; give images")
+    for path in arguments.images:
+        if (mimetypes.guess_type(path)[0] or "").startswith("video/"):
+            raise FerError(f"{path}: is a video; give it to --video")
     recognizer = load_recognizer(arguments)
     show: Printer = printing.print_text
     if arguments.json:

@@ -211,6 +211,8 @@ def _unpack(path: Path, target: Path) -> None:
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                member.filename = member.filename.replace("\\", "/")  # of some Windows programs
             members = [m for m in archive.infolist() if _is_visible(m.filename)]
             _check_size(path, sum(member.file_size for member in members), len(members))
             target.mkdir()

@@ -79,6 +79,8 @@ def _class_folders(raw: RawFolder) -> dict[str, tuple[str, str]]:
         if len(parts) == root + 1:
             raise _no_class(raw, name)
     folders = {"/".join(parts[: root + 1]) for parts in paths.values()}
+    if len(folders) == 1 and (raw.path / common).is_file():  # an archive without folders
+        raise _no_class(raw, raw.pictures[0])
     if any((raw.path / folder).is_file() for folder in folders):  # an archive
         raise _copies(raw, folders)
     return {name: (UNSPLIT, "/".join(parts[: root + 1])) for name, parts in paths.items()}
