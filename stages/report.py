@@ -59,7 +59,8 @@ def main() -> None:
         run.log(headline | speeds | {path.stem: path for path in sorted(plots.glob("*.png"))})
     page.write(
         plots / "report.html",
-        name,
+        p.dataset,
+        p.size,
         steps,
         results,
         timings,

@@ -78,7 +78,7 @@ def test_report_says_what_a_search_cannot_show(tmp_path, changes, expected):
     tables["counts"] = read_table(plots.parent / "classes.csv")
     tables["loading"] = read_table(plots.parent / "benchmark.csv")
     tables["coverage"] = read_table(plots / "coverage.csv")
-    page.write(tmp_path / "x.html", "mine", rows, results, timings, tables)
+    page.write(tmp_path / "x.html", "mine", "nano", rows, results, timings, tables)
     text = (tmp_path / "x.html").read_text()
     assert expected in text
     assert ("trials.png" in text) == ("off" not in changes)

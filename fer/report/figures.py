@@ -142,7 +142,8 @@ def suspects(
     """
     rows = {row["picture"]: number for number, row in enumerate(pictures)}
     shown = table[:60]
-    captions = [f"{row['class']}\n{row['suggested']}?" for _, row in shown.iterrows()]
+    rows_shown = enumerate(zip(shown["class"], shown["suggested"], strict=True), start=1)
+    captions = [f"{row}. {label}\n{suggested}?" for row, (label, suggested) in rows_shown]
     images = train.images[[rows[picture] for picture in shown["picture"]]]
     sheet(path, images, captions, f"{dataset}: labels that look wrong", columns=10)
 

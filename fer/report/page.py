@@ -21,6 +21,7 @@ def write_vega(path: Path) -> None:
 def write(
     path: Path,
     dataset: str,
+    size: str,
     steps: Sequence[Mapping[str, Any]],
     results: Mapping[str, Mapping[str, Any]],
     timings: Mapping[str, Mapping[str, Any]],
@@ -40,6 +41,7 @@ def write(
     environment.globals["answered"] = answered
     text = environment.get_template("report.html.j2").render(
         dataset=dataset,
+        size=size,
         steps=steps,
         timings=timings,
         **{key: table.to_dict("records") for key, table in tables.items()},
