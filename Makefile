@@ -43,7 +43,7 @@ test-lowest: $(BIN)/python  ## test predicting with the lowest versions that pyp
 	$(PYTHON) -m venv .venv-lowest
 	$(BIN)/python -m scripts.lowest video train > .venv-lowest/constraints.txt
 	.venv-lowest/bin/pip install --quiet -c .venv-lowest/constraints.txt \
-	  --editable '.[video]' hypothesis matplotlib onnx pandas pytest
+	  --editable '.[video]' hypothesis matplotlib onnx pandas pydantic pytest ruamel.yaml
 	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest -m 'not slow and not qemu and not reliability and not long' \
 	  $(PREDICTING)
 

@@ -10,7 +10,13 @@ from fer.core.faces import Faces
 # In a project that does not turn it off, DVC reports its use, by a second process a command.
 os.environ["DVC_NO_ANALYTICS"] = "true"
 
-_LONGEST = ("test_kills.py", "test_user_data.py", "test_pipeline.py", "test_search.py")
+_LONGEST = (
+    "test_kills.py",
+    "test_user_data.py",
+    "test_pipeline.py",
+    "test_search.py",
+    "test_suspects.py",
+)
 
 
 def pytest_collection_modifyitems(items):
