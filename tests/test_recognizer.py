@@ -59,7 +59,8 @@ def test_released_models_find_the_face_and_its_emotion(model, precision):
     assert list(face.probabilities) == recognizer.classes == list(CLASSES)
     assert sum(face.probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert face.emotion == "Neutral"
-    assert face.probabilities["Neutral"] > 0.4  # they are calibrated: base is unsure
+    # base is unsure: 0.50, and 0.39 with ONNX Runtime 1.21.
+    assert face.probabilities["Neutral"] > (0.3 if model == "base" else 0.5)
     assert face.pixels.shape == (48, 48)
     assert face.maps.shape == (7, 11, 11)
 
